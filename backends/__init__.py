@@ -1,0 +1,1 @@
+"""Runtimes, one small file each; README.md says how to add one."""

@@ -1,0 +1,1 @@
+"""The golden: any ONNX graph in PyTorch, operator by operator, in float64 and float32."""

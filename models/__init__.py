@@ -1,0 +1,1 @@
+"""Model cards and the models that demo and tests use."""

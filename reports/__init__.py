@@ -1,0 +1,1 @@
+"""Renderers: a report and its verdicts in, text out."""

@@ -1,0 +1,111 @@
+"""The contract of a backend: it compiles a model and runs it, and nothing else.
+
+`compile(build) -> Session`, `session.run(feeds) -> outputs by name`. Every diagnostic is graph
+surgery done outside. Runs in children: Python 3.10, numpy and onnx alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+Tensors = dict[str, np.ndarray]  # name -> array; the ONNX (golden's) name, ONNX layout (NCHW)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A `+name=value` that a backend understands."""
+
+    name: str
+    about: str
+    choices: tuple[str, ...] = ()  # empty: any text
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can be asked for; read by the parent, so no runtime is needed to know it."""
+
+    about: str  # one line for `conform backends`
+    extra: str  # the pip extra that brings it: pip install 'sysnoise-conform[extra]'
+    formats: tuple[str, ...] = ("onnx",)  # of: onnx, tflite, ir
+    devices: tuple[str, ...] = ("cpu",)  # accepted after @, lower case, first is the default
+    options: tuple[Option, ...] = ()
+    auto: bool = False  # `:auto` is something else than the model's own types here
+    native_taps: tuple[str, ...] = ()  # formats whose inner tensors `Build.taps` can reach
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What `probe` found: the runtime as installed here."""
+
+    name: str
+    version: str
+    devices: tuple[str, ...] = ()
+    default_precision: str = "fp32"  # what the runtime would choose by itself on this host
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Effective:
+    """What a session really does, read back from the runtime after compiling."""
+
+    device: str
+    precision: str  # fp32, bf16, ..., or a share: "bf16 93 %, fp32 7 %"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Build:
+    """One request to compile.
+
+    `model` is a private copy: a converter may rewrite it. `shapes` and `dtypes` (numpy names) are
+    those of the feeds to come. `precision` is None (the model's own types, to be pinned and read
+    back) or "auto" (the runtime's own choice). `taps` names inner tensors to return beside the
+    outputs, only for a format in `Capabilities.native_taps`: an ONNX graph is tapped by surgery.
+    `workdir` is an empty private folder; `threads` 0 means the runtime's own choice.
+    """
+
+    model: Path
+    format: str = "onnx"
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    precision: str | None = None
+    device: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    taps: tuple[str, ...] = ()
+    workdir: Path = Path(".")
+    threads: int = 0
+
+
+class Session(Protocol):
+    """A compiled model."""
+
+    @property
+    def effective(self) -> Effective:
+        """Device, precision and options as the runtime reports them."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        """Run once; arrays returned are the caller's (no reused buffer), keyed by ONNX name.
+
+        Raises `Unsupported(stage="run")` when the runtime refuses by a clean error.
+        """
+
+    def close(self) -> None:
+        """Give everything back; calling it twice is harmless."""
+
+
+class Backend(Protocol):
+    """A runtime seen from outside. The class has no state; importing its module imports no runtime."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    def probe(self) -> Runtime:
+        """What is installed. Raises `BackendUnavailable` with the cure when it does not really work."""
+
+    def compile(self, build: Build) -> Session:
+        """Raises `Unsupported` (stage `convert` or `compile`) or `BackendUnavailable`."""

@@ -1,0 +1,1 @@
+"""Numbers about two tensors, without an opinion about them.."""

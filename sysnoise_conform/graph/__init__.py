@@ -1,0 +1,1 @@
+"""ONNX surgery: load safely, bind, tap. Everything a diagnosis does to a graph is done here.."""

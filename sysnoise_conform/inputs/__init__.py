@@ -1,0 +1,1 @@
+"""Where input tensors come from: files, images under a card, a seed.."""

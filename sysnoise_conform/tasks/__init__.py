@@ -1,0 +1,1 @@
+"""What a model is for: decode its outputs, say what a user would notice.."""
