@@ -16,6 +16,12 @@ declared type from the operator's ONNX schema and rounds to it (FLOAT16 rounds, 
 mode only has its range applied, integers wrap to their width). An output whose type the schema
 can't tell (Cast, QuantizeLinear, ...) is returned as `Typed(tensor, elem_type)`.
 
+Two flags of `op` change what a function gets. `moves=True` is for operators that only move or select
+elements (Reshape, Gather, MaxPool, ...): inputs come as they are held, FLOAT16 as float16, and the
+output is neither rounded nor range-checked. `raw=True` is for control flow and containers: inputs and
+outputs are `values.Value`, lists of them, or None. An operator without an ONNX schema (another
+domain) declares its outputs by `Typed`; a bare tensor there has the first input's type.
+
 What it raises. `UnsupportedOperator` through `call.unsupported(why)`; `BadModel` through
 `call.bad(why)` for what the ONNX text forbids (index out of range, division by zero, impossible
 attribute).
@@ -48,11 +54,13 @@ class Call:
 
     node: onnx.NodeProto
     opset: int  # the version of the node's domain that the model imports
-    attributes: dict[str, Any]  # decoded: int, float, str, list, TensorProto, GraphProto
-    working: torch.dtype  # float64 or float32: what FLOAT is computed in
+    attributes: dict[str, Any]  # decoded: int, float, str, list, TypeProto; a tensor as a `values.Value`
+    working: torch.dtype  # float64 or float32: what FLOAT is computed in; float64 where an input is DOUBLE
     input_types: tuple[int, ...]  # declared element types; 0 for an omitted or non-tensor input
     outputs_wanted: tuple[bool, ...]  # False where the node leaves the output's name empty
-    run_graph: Callable[..., list[Any]] = field(repr=False, default=lambda *_: [])  # control flow: bodies
+    # Control flow, for `raw` functions: run_graph("body", *inputs) gives the body's outputs.
+    run_graph: Callable[..., list[Any]] = field(repr=False, default=lambda *_: [])
+    held_float: torch.dtype = torch.float32  # what FLOAT is held in between nodes
     seed: int = 0  # for operators that draw random numbers without a seed attribute
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -86,26 +94,30 @@ class Registration:
     run: Operator
     since: int
     until: int | None
+    moves: bool = False
+    raw: bool = False
 
 
 _REGISTRY: dict[tuple[str, str], list[Registration]] = {}
 
 
-def op(name: str, *, since: int = 1, until: int | None = None, domain: str = "") -> Callable[[Operator], Operator]:
+def op(
+    name: str, *, since: int = 1, until: int | None = None, domain: str = "", moves: bool = False, raw: bool = False,
+) -> Callable[[Operator], Operator]:
     """Register the decorated function for `domain`'s operator `name`, opsets `since` to `until`."""
 
     def register(run: Operator) -> Operator:
-        _REGISTRY.setdefault((domain, name), []).append(Registration(run, since, until))
+        _REGISTRY.setdefault((domain, name), []).append(Registration(run, since, until, moves, raw))
         return run
 
     return register
 
 
-def find(domain: str, name: str, opset: int) -> Operator | None:
-    """The function for this operator at this opset, or None."""
+def find(domain: str, name: str, opset: int) -> Registration | None:
+    """What is registered for this operator at this opset, or None."""
     for each in _REGISTRY.get((domain, name), []):
         if each.since <= opset and (each.until is None or opset <= each.until):
-            return each.run
+            return each
     return None
 
 
