@@ -28,7 +28,9 @@ LEVELS = {"disable": "ORT_DISABLE_ALL", "basic": "ORT_ENABLE_BASIC", "extended":
 _CARRIERS = {1: np.uint8, 2: np.uint16}
 
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : (Load model from .*? failed:)?")
-_OPSET = re.compile(r"Opset (\d+) is under development.*official support for domain (\S+) is till opset (\d+)", re.DOTALL)
+_OPSET = re.compile(
+    r"Opset (\d+) is under development.*official support for domain (\S+) is till opset (\d+)", re.DOTALL
+)
 _IR = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
 _SOURCE = re.compile(r"/onnxruntime_src/\S+:\d+ .*?\) (?=[A-Z])")
 _NODE = re.compile(
@@ -126,16 +128,14 @@ class _Session:
             if self._foreign:
                 return self._run_values(arrays)
             results = self._session.run(self._outputs, arrays)
-        except Unsupported:
-            raise
         except Exception as error:
             raise _unsupported(error, "run") from error
-        return dict(zip(self._outputs, (self._own(*each) for each in zip(self._outputs, results)), strict=True))
-
-    def _own(self, name: str, result: Any) -> np.ndarray:
-        if not isinstance(result, np.ndarray):
-            raise Unsupported(f"output {one_line(name)!r} is a {type(result).__name__}, not a tensor", stage="run")
-        return result
+        tensors: Tensors = {}
+        for name, result in zip(self._outputs, results, strict=True):
+            if not isinstance(result, np.ndarray):
+                raise Unsupported(f"output {one_line(name)!r} is a {type(result).__name__}, not a tensor", stage="run")
+            tensors[name] = result
+        return tensors
 
     def _run_values(self, arrays: Mapping[str, np.ndarray]) -> Tensors:
         """The way for types that numpy lacks (bfloat16, float8): as raw memory with the ONNX type beside."""
