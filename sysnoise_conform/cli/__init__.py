@@ -1,1 +1,88 @@
-"""The command line: one file per command, no logic.."""
+"""The command line: one file per command, no logic. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from sysnoise_conform.cli import backends, doctor, env, export, judge, report, run
+from sysnoise_conform.errors import ConformError
+from sysnoise_conform.printable import one_line
+
+INTERNAL_FAULT = 70  # EX_SOFTWARE of sysexits.h: a bug in conform itself
+
+app = typer.Typer(
+    name="conform",
+    help="Does a deployment target compute what PyTorch computes?",
+    epilog="Example: conform run --model det.onnx --backends ort,openvino,tflite",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("judge")(judge.judge)
+app.command("report")(report.report)
+app.command("backends")(backends.backends)
+app.command("export")(export.export)
+app.command("doctor")(doctor.doctor)
+app.add_typer(env.app, name="env")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from sysnoise_conform import __version__
+
+        typer.echo(f"conform {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def conform(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Does a deployment target compute what PyTorch computes?"""
+
+
+def fail(message: str, code: int) -> int:
+    """Print the one `error:` line that a failed command owes, and give back its exit code."""
+    print(f"error: {one_line(message, 2000)}", file=sys.stderr)
+    return code
+
+
+def invoke(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; the one place where errors are printed."""
+    try:
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except ConformError as err:
+        return fail(str(err), err.exit_code)
+    except typer.Exit as err:
+        return int(err.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return fail("interrupted; what was measured is in the report, which has no footer and proves nothing", 130)
+    except typer.TyperException as err:
+        text = getattr(err, "format_message", lambda: str(err))()
+        return fail(f"{text} Try 'conform --help'" if text else "no command given; try 'conform --help'", 2)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter's own flush at exit must find a place
+        return 0
+    except OSError as err:
+        what = f"{err.strerror or err}" + (f": {err.filename}" if err.filename else "")
+        return fail(f"{what}; free some space or choose another folder with --out or CONFORM_CACHE", 4)
+    except Exception as err:
+        if os.environ.get("CONFORM_DEBUG"):
+            raise
+        place = f"{type(err).__name__}: {err}"
+        return fail(
+            f"conform itself failed ({place}); this is a bug: run again with CONFORM_DEBUG=1 and report what it prints",
+            INTERNAL_FAULT,
+        )
+    return int(code or 0)
+
+
+def main() -> None:
+    """The `conform` command."""
+    sys.exit(invoke())

@@ -1,0 +1,50 @@
+# Two commands on a fresh machine with Python >= 3.11, git and make:  make demo   make test
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+BIN     := .venv/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check
+# A plain torch would bring several GB of CUDA packages on some machines: the exact pin finds a CPU wheel where one lies ready.
+TORCH   ?= torch==2.13.0
+
+.PHONY: demo test check node-tests bench clean
+
+.venv/.base: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: conform needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install -q 'setuptools>=77' wheel
+	$(PIP) install -q $(TORCH)
+	$(PIP) install -q -c constraints.txt -e '.[all]' psutil
+	$(PIP) install -q --no-deps --ignore-requires-python onnx2tf==2.6.9
+	$(PIP) install -q --no-deps sng4onnx==2.0.1 sne4onnx==2.0.1
+	@touch $@
+
+.venv/.dev: .venv/.base
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# A real FPN text detector (PP-OCRv4) on real photographs, over three real runtimes.
+demo: .venv/.base
+	@$(BIN)/python -m sysnoise_conform.models.demo .demo
+	$(BIN)/conform run --model .demo/ppocr-v4-det.onnx --inputs .demo/photographs --samples 2 \
+	    --backends ort,openvino,tflite --out .demo/report
+	@echo "report: file://$(CURDIR)/.demo/report/report.html"
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -q
+
+# ruff on the tree; mypy and import-linter on what ships: the built wheel, unpacked
+check: .venv/.dev
+	$(BIN)/ruff check .
+	rm -rf build/check && $(PIP) wheel -q --no-deps --no-build-isolation -w build/check .
+	$(PIP) install -q --no-deps --target build/check/site build/check/*.whl
+	cd build/check/site && ../../../$(BIN)/python -m mypy --config-file ../../../pyproject.toml -p sysnoise_conform
+	cd build/check/site && ../../../$(BIN)/lint-imports --config ../../../pyproject.toml
+
+# ONNX's own node tests through the golden; prints the table and writes it to docs/
+node-tests: .venv/.dev
+	$(BIN)/python -m sysnoise_conform.golden.node_tests --table docs/node-tests.md
+
+bench: .venv/.dev
+	$(BIN)/python tests/benchmarks/golden_speed.py
+
+clean:
+	rm -rf .venv .demo build dist conform-out

@@ -1,0 +1,38 @@
+"""From a case to an exit code: measure, judge, show. The three meet only in the report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from sysnoise_conform.case import Case
+from sysnoise_conform.policy import Policy
+
+
+def command_line() -> str:
+    """The exact command, ready to paste."""
+    return shlex.join(["conform", *sys.argv[1:]])
+
+
+def run_and_conclude(case: Case, out: Path, policy: Policy) -> int:
+    """Run `case`, judge it by `policy`, write every file of the report to `out`, print it; the exit code."""
+    from sysnoise_conform import runner
+    from sysnoise_conform.reports.progress import progress
+
+    with progress() as watch:
+        runner.run(case, out, command=command_line(), watch=watch)
+    return conclude(out, policy)
+
+
+def conclude(folder: Path, policy: Policy) -> int:
+    """Judge the report in `folder`, write its renderings beside it, print the tables and the verdict."""
+    from sysnoise_conform.judge import judge
+    from sysnoise_conform.report import Report
+    from sysnoise_conform.reports import publish, terminal
+
+    report = Report.read(folder)
+    judgement = judge(report, policy)
+    publish.publish(folder, report, judgement)
+    terminal.show(report, judgement)
+    return judgement.exit_code

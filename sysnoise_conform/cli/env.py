@@ -1,0 +1,37 @@
+"""`conform env`: environments of their own for runtimes whose pins clash with everybody else's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Give a backend a Python environment of its own.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@app.command()
+def create(
+    backend: Annotated[str, typer.Argument(help="A backend's name: tflite, ort, openvino, mnn.", show_default=False)],
+) -> None:
+    """Make a virtual environment under the cache and fill it with BACKEND's packages.
+
+    Example: conform env create tflite
+    """
+    from sysnoise_conform import environments
+
+    typer.echo(f"creating an environment for {backend}; this downloads packages", err=True)
+    typer.echo(environments.create(backend))
+
+
+@app.command("list")
+def list_() -> None:
+    """List the environments there are, and the interpreter that each backend would use.
+
+    Example: conform env list
+    """
+    from sysnoise_conform import environments
+
+    for line in environments.listing():
+        typer.echo(line)

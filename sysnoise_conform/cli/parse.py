@@ -1,0 +1,56 @@
+"""The small texts of the command line: NAME=VALUE, sizes in bytes, shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from sysnoise_conform.errors import UsageError
+from sysnoise_conform.printable import one_line
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    """`name=value` texts as a dict. The last `=` splits, since ONNX names may hold one and values never do."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.rpartition("=")
+        if not equals or not name or not value:
+            raise UsageError(f"{option} {one_line(text)!r} is not NAME=VALUE", hint=f"e.g. {option} x=1")
+        if name in found:
+            raise UsageError(f"{option} names {one_line(name)!r} twice", hint="give it once")
+        found[name] = value
+    return found
+
+
+def shape(name: str, text: str) -> tuple[int, ...]:
+    """`1,3,640,640` as sizes; an empty size list is written `scalar`."""
+    if text == "scalar":
+        return ()
+    parts = text.replace("x", ",").split(",")
+    if not all(re.fullmatch(r"[0-9]{1,9}", each) for each in parts):
+        raise UsageError(
+            f"--shape {one_line(name)}={one_line(text)} is not a list of sizes", hint="e.g. --shape x=1,3,224,224"
+        )
+    return tuple(int(each) for each in parts)
+
+
+def size(text: str | None, option: str) -> int | None:
+    """`4G`, `800M` or plain bytes; None stays None. Units are powers of 1024."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"{option} {one_line(text)!r} is not a size", hint="e.g. 800M or 4G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def layouts(given: Mapping[str, str]) -> dict[str, str]:
+    """`--layout name=NHWC`: the only layout besides ONNX's own NCHW that a file can be declared to hold."""
+    for name, value in given.items():
+        if value not in {"NHWC", "NCHW"}:
+            raise UsageError(
+                f"--layout {one_line(name)}={one_line(value)}: not a layout", hint="write NHWC or NCHW"
+            )
+    return {name: value for name, value in given.items() if value == "NHWC"}

@@ -1,0 +1,236 @@
+"""The two passes over a variant: its outputs from the untouched graph, its layers from the tapped one.
+
+They run side by side, each in a child of its own, so that a tapped graph that falls over costs
+layers and never outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sysnoise_conform.backend import Runtime, Tensors
+from sysnoise_conform.compare.tensors import measure, merge
+from sysnoise_conform.crew import Crew
+from sysnoise_conform.errors import BackendError
+from sysnoise_conform.goldens import Goldens
+from sysnoise_conform.graph.intake import Model, write_proto
+from sysnoise_conform.graph.tap import tap
+from sysnoise_conform.inputs import Samples
+from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, TensorDiff, Unobservable
+from sysnoise_conform.plan import Plan
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.session import RemoteSession, probe
+from sysnoise_conform.tasks import Meter
+from sysnoise_conform.variant import Variant
+
+# A tapped graph that a runtime refuses is halved and tried again, so that one tensor it can't show
+# does not hide all others; each try is a whole compile, hence the bound.
+MAX_TAP_BUILDS = 6
+
+# The observer effect needs both passes' outputs at once: those of the first samples are kept.
+KEPT_BYTES = 64 << 20
+
+Watch = Callable[[str, str, int, int], None]  # variant, what it does, done, of
+
+
+@dataclass(slots=True)
+class Tally:
+    """Diffs by tensor name, merged over samples."""
+
+    diffs: dict[str, TensorDiff] = field(default_factory=dict)
+
+    def add(self, diff: TensorDiff) -> None:
+        """Merge one sample's diff."""
+        known = self.diffs.get(diff.name)
+        self.diffs[diff.name] = diff if known is None else merge(known, diff)
+
+    def update(self, other: Tally) -> None:
+        """Take over the tensors of another tally, which are not in this one."""
+        self.diffs.update(other.diffs)
+
+    def in_order(self, names: Iterable[str]) -> tuple[TensorDiff, ...]:
+        """The diffs there are, in the order of `names`."""
+        return tuple(self.diffs[each] for each in names if each in self.diffs)
+
+
+@dataclass(slots=True)
+class Kept:
+    """Copies of the outputs of the first samples, up to `KEPT_BYTES`."""
+
+    samples: list[Tensors] = field(default_factory=list)
+    room: int = KEPT_BYTES
+
+    def add(self, outputs: Mapping[str, np.ndarray]) -> None:
+        """Keep one more sample's outputs, if they fit and none was left out before."""
+        size = sum(array.nbytes for array in outputs.values())
+        if size <= self.room:
+            self.samples.append({name: array.copy() for name, array in outputs.items()})
+            self.room -= size
+        else:
+            self.room = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workshop:
+    """What all passes of a run share."""
+
+    model: Model
+    samples: Samples
+    goldens: Goldens
+    plan: Plan
+    crew: Crew
+    graphs: Path  # private folder for the graphs that sessions get
+    logs: Path
+    threads: int
+    meter: Callable[[], Meter | None]
+    watch: Watch
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The golden names of the graph's outputs."""
+        return tuple(port.name for port in self.model.outputs)
+
+    def graph(self, place: str, taps: Sequence[str] = ()) -> Path:
+        """A private copy of the graph under test, with `taps` (golden names) promoted to outputs."""
+        target, folder = self.plan.target, self.graphs / place
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.model is None:
+            return target.copy_to(folder)
+        if not taps:
+            return target.model.write(folder)
+        proto = tap(target.model.proto, [target.name(each) for each in taps])
+        return write_proto(proto, folder, "tapped.onnx", target.model.data_files)
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What the first pass found."""
+
+    runtime: RuntimeFacts | None = None
+    tally: Tally = field(default_factory=Tally)
+    missing: set[str] = field(default_factory=set)
+    unsteady: set[str] = field(default_factory=set)
+    kept: Kept = field(default_factory=Kept)
+    tasks: tuple[TaskFigure, ...] = ()
+    seconds_compile: float = 0.0
+    seconds_run: float = 0.0
+    peak_rss_mb: float | None = None
+
+
+def measure_outputs(shop: Workshop, variant: Variant, place: str, found: Outputs) -> None:
+    """Fill `found` from the untouched graph. Raises BackendError, and then `found` holds what is known."""
+    python = shop.crew.interpreter(variant)
+    with shop.crew.member(f"{variant} outputs", shop.logs / f"{place}.txt", python=python) as child:
+        runtime = probe(child, variant)
+        shop.watch(str(variant), "compiling", 0, len(shop.samples))
+        feed = shop.samples.feed(0)
+        found.runtime = _facts(runtime, None, variant, python)
+        session = RemoteSession(
+            child, variant, shop.plan.target, shop.graph(f"{place}-outputs"), feed, threads=shop.threads
+        )
+        found.runtime = _facts(runtime, session, variant, python)
+        found.seconds_compile = session.seconds_compile
+        meter = shop.meter()
+        for number in range(len(shop.samples)):
+            feed = shop.samples.feed(number)
+            got = session.run(feed)
+            found.kept.add(got)
+            if number == 0:
+                before = found.kept.samples[0] if found.kept.samples else {}
+                got = session.run(feed)
+                found.unsteady = {name for name in before if name in got and not _same(before[name], got[name])}
+            golden = shop.goldens.sample(number)
+            for name in shop.outputs:
+                if name in got and name in golden:
+                    found.tally.add(measure(golden[name], got[name], sample=number))
+                else:
+                    found.missing.add(name)
+            if meter is not None and not found.missing:
+                meter.add({name: golden[name].data for name in shop.outputs}, got)
+            shop.watch(str(variant), "running", number + 1, len(shop.samples))
+        found.tasks = meter.figures() if meter is not None else ()
+        found.seconds_run = session.seconds_run
+        found.peak_rss_mb = child.peak_rss_mb
+
+
+@dataclass(slots=True)
+class Layers:
+    """What the second pass found."""
+
+    tally: Tally = field(default_factory=Tally)
+    hidden: dict[str, str] = field(default_factory=dict)  # tensor -> why
+    kept: Kept = field(default_factory=Kept)
+    notes: list[str] = field(default_factory=list)
+    builds: int = 0
+
+    def unobservable(self, order: Iterable[str], known: Iterable[Unobservable]) -> tuple[Unobservable, ...]:
+        """Every layer of `order` that was not measured, with its reason."""
+        why = {each.tensor: each.why for each in known} | self.hidden
+        return tuple(
+            Unobservable(tensor=name, why=why.get(name, "not reached: the pass over the layers ended before"))
+            for name in order
+            if name not in self.tally.diffs
+        )
+
+
+def measure_layers(shop: Workshop, variant: Variant, place: str, found: Layers) -> None:
+    """Fill `found` from tapped graphs. A runtime that fails here costs layers, with the reason, and nothing else."""
+    waiting = list(shop.plan.taps)
+    while waiting:
+        taps = waiting.pop(0)
+        found.builds += 1
+        try:
+            _watch_chunk(shop, variant, f"{place}-layers-{found.builds}", taps, found)
+        except BackendError as err:
+            why = one_line(err.message, 300)
+            if len(taps) > 1 and found.builds + len(waiting) + 2 <= MAX_TAP_BUILDS and not shop.crew.dismissed:
+                half = len(taps) // 2
+                waiting[:0] = [taps[:half], taps[half:]]
+                found.notes.append(f"a graph with {len(taps)} tensors tapped failed ({why}); tried again in halves")
+            else:
+                found.hidden.update(dict.fromkeys(taps, f"the tapped graph failed: {why}"))
+
+
+def _watch_chunk(shop: Workshop, variant: Variant, place: str, taps: tuple[str, ...], found: Layers) -> None:
+    python = shop.crew.interpreter(variant)
+    tally, kept, absent = Tally(), Kept(), dict[str, str]()
+    with shop.crew.member(f"{variant} layers", shop.logs / f"{place}.txt", python=python) as child:
+        session = RemoteSession(
+            child, variant, shop.plan.target, shop.graph(place, taps), shop.samples.feed(0), taps=taps,
+            threads=shop.threads,
+        )
+        for number in range(len(shop.samples)):
+            got = session.run(shop.samples.feed(number))
+            kept.add({name: got[name] for name in shop.outputs if name in got})
+            golden = shop.goldens.sample(number)
+            for name in taps:
+                if name not in golden:
+                    absent[name] = "the golden keeps no tensor for it"
+                elif name not in got:
+                    absent[name] = "the runtime did not return it"
+                else:
+                    tally.add(measure(golden[name], got[name], sample=number))
+    found.tally.update(tally)
+    found.hidden.update(absent)
+    if not found.kept.samples:
+        found.kept = kept
+
+
+def _facts(runtime: Runtime, session: RemoteSession | None, variant: Variant, python: Path | None) -> RuntimeFacts:
+    return RuntimeFacts(
+        name=runtime.name,
+        version=runtime.version,
+        device=session.effective.device if session else "",
+        effective_precision=session.effective.precision if session else "",
+        options=dict(session.effective.options) if session else {},
+        asked_precision=variant.precision,
+        python=str(python or ""),
+    )
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
