@@ -57,13 +57,14 @@ class Worst:
 class Reading:
     """What a difference looks like: a hypothesis, its fitted value, and how much of the error it explains.
 
-    `kind` is one of `bfloat16`, `float16`, `scale`, `offset`, `shift`, `channels_swapped`, `transposed`,
-    `constant`, `nan_hidden`, `clipped`. `residual` is rms(error left under the hypothesis) / rms(error).
+    `kind` is one of `bfloat16`, `float16`, `scale`, `sign_flip`, `offset`, `shift`, `channels_swapped`,
+    `transposed`, `constant`, `nan_hidden`, `clipped`, `border`, `one_channel`. `residual` is
+    rms(error left under the hypothesis) / rms(error); for the number formats see compare.readings.
     """
 
     kind: str
     residual: float
-    value: str = ""  # "1.02", "1 pixel to the right", "2, 1, 0"
+    value: str = ""  # "1.02", "by 1 pixel to the right", "2, 1, 0"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,10 +93,10 @@ class TensorDiff:
     dot: float = 0.0
     max_golden: float = 0.0
     mismatches: int = 0  # elements that differ at all, after rounding the golden to the declared type
-    nan_golden: int = 0
+    nan_golden: int = 0  # NaN or Inf
     nan_got: int = 0
-    nan_mismatch: int = 0  # NaN or Inf on one side only, or Inf of the other sign
-    first_nonfinite: tuple[int, ...] | None = None  # sample, then index, of the first such place
+    nan_mismatch: int = 0  # NaN or Inf on one side only, NaN against Inf, or Inf of the other sign
+    first_nonfinite: tuple[int, ...] | None = None  # sample, then index: of the first nan_mismatch, else of the first NaN
     ulp_histogram: Mapping[int, int] = field(default_factory=dict)  # bin -> count; see compare.ulp
     floor: Floor = field(default_factory=Floor)
     readings: tuple[Reading, ...] = ()
