@@ -1,0 +1,179 @@
+"""The child's side: takes one request after another, asks a backend or the golden, and answers.
+
+Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors,
+`close {session}`, and `golden`, `module`, `export`, which alone import the golden. Every fault of a backend that
+leaves the process alive becomes an error of ours here; what does not leave it alive is the parent's to name.
+Needs numpy and onnx alone; Python 3.10.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import platform
+import re
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sysnoise_conform import registry
+from sysnoise_conform.arena import Reader, Writer
+from sysnoise_conform.backend import Session, Tensors
+from sysnoise_conform.errors import BackendDied, BackendUnavailable, BadModel, ConformError, Unsupported
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.wire import Channel, Closed, build_from
+
+PROTOCOL = 1
+_GOLDEN = ("golden", "module", "export")
+# What native runtimes say when an allocation fails: C++, glibc, ONNX Runtime, numpy, CUDA.
+_OUT_OF_MEMORY = re.compile(
+    r"bad[_ ]alloc|cannot allocate memory|failed to allocate memory|unable to allocate|out of memory", re.IGNORECASE
+)
+
+Answer = tuple[dict[str, Any], Mapping[str, np.ndarray]]
+
+
+class Worker:
+    """The sessions that live in this process, and what can be asked of them."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+
+    def answer(self, do: str, payload: dict[str, Any], tensors: Tensors) -> Answer:
+        """Carry one request out. Raises whatever the backend raises, and ConformError."""
+        if do == "probe":
+            return _facts(registry.load(payload["backend"])().probe()), {}
+        if do == "compile":
+            return self._compile(payload), {}
+        if do == "run":
+            return self._run(payload, tensors)
+        if do == "close":
+            session = self._sessions.pop(payload["session"], None)
+            if session is not None:
+                session.close()
+            return {}, {}
+        if do in _GOLDEN:
+            from sysnoise_conform.golden import service
+
+            return service.handle({"do": do, **payload}, tensors), {}
+        raise ConformError(f"the worker knows no request {one_line(do)!r}")
+
+    def _compile(self, payload: dict[str, Any]) -> dict[str, Any]:
+        backend = registry.load(payload["backend"])()
+        build = build_from(payload["build"])
+        started = time.perf_counter()
+        session = backend.compile(build)
+        seconds = time.perf_counter() - started
+        self._sessions[payload["session"]] = session
+        return {"effective": _facts(session.effective), "seconds": seconds}
+
+    def _run(self, payload: dict[str, Any], feeds: Tensors) -> Answer:
+        session = self._sessions.get(payload["session"])
+        if session is None:
+            raise ConformError(f"the worker holds no session {one_line(payload['session'])!r}")
+        started = time.perf_counter()
+        outputs = session.run(feeds)
+        seconds = time.perf_counter() - started
+        if not isinstance(outputs, Mapping) or not all(isinstance(name, str) for name in outputs):
+            raise Unsupported(f"the backend answered a {type(outputs).__name__}, not tensors by name", stage="run")
+        return {"seconds": seconds}, outputs
+
+
+def serve(fd: int) -> None:
+    """Answer requests on the socket `fd` until the other side closes it."""
+    channel = Channel(socket.socket(fileno=fd))
+    reader, writer, worker = Reader(), Writer(), Worker()
+    flush = _native_flush()
+    with contextlib.suppress(Closed):
+        channel.send(
+            {"protocol": PROTOCOL, "python": platform.python_version(), "numpy": np.__version__, **_memory()}
+        )
+        while True:
+            message, fds = channel.receive()
+            reply, sent = _reply(worker, message, lambda m=message, f=fds: reader.read(m["tensors"], f), writer)
+            flush()
+            channel.send({"id": message["id"], **reply, **_memory()}, sent)
+    flush()
+
+
+def _reply(
+    worker: Worker, message: dict[str, Any], feeds: Callable[[], Tensors], writer: Writer
+) -> tuple[dict[str, Any], list[int]]:
+    do, payload = message["do"], message["payload"]
+    try:
+        facts, outputs = worker.answer(do, payload, feeds())
+        layout, fds = writer.write(outputs)
+        return {"payload": _plain(facts), "tensors": layout}, fds
+    except ConformError as err:
+        traceback.print_exc()
+        fault = _memory_fault(do, err) or err
+    except (Exception, SystemExit) as err:  # converters call sys.exit; native errors have types of their own
+        traceback.print_exc()
+        fault = _memory_fault(do, err) or _fault(do, payload, err)
+    return {"error": _plain(fault.fields())}, []
+
+
+def _fault(do: str, payload: dict[str, Any], err: BaseException) -> ConformError:
+    if isinstance(err, SystemExit):
+        said = f"it asked to exit with status {one_line(err.code)}"
+    else:
+        said = f"{type(err).__name__}: {one_line(err)}"
+    if do in _GOLDEN:
+        return BadModel(f"the golden failed in {do}: {said}", hint="the log holds the whole message")
+    backend = one_line(payload.get("backend", "the backend"))
+    if do == "probe":
+        return BackendUnavailable(f"{backend} is installed but does not work: {said}")
+    if isinstance(err, ImportError) and do == "compile":
+        return BackendUnavailable(f"{backend} lacks a package: {said}", hint=f"conform backends says more of {backend}")
+    return Unsupported(said, stage=do if do in ("compile", "run") else "run")
+
+
+def _memory_fault(do: str, err: BaseException) -> BackendDied | None:
+    if isinstance(err, MemoryError) or _OUT_OF_MEMORY.search(str(err)):
+        return BackendDied(f"out of memory: {one_line(err) or type(err).__name__}", stage=do, cause="memory")
+    return None
+
+
+def _facts(record: Any) -> dict[str, Any]:
+    return {each.name: getattr(record, each.name) for each in fields(record)}
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """Only JSON, whatever a backend put into its facts (an enum of the runtime, a numpy number)."""
+    plain: dict[str, Any] = json.loads(json.dumps(facts, default=_plain_value))
+    return plain
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value.item() if isinstance(value, np.generic) else one_line(value)
+
+
+def _memory() -> dict[str, int]:
+    """The peak of this process's resident memory, in KiB; wait4's would count the parent's own before exec."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return {"peak_rss_kib": int(line.split()[1])}
+    return {}
+
+
+def _native_flush() -> Callable[[], None]:
+    """Push out what C and Python hold back: on a pipe, a runtime's printf would else die with the process."""
+    libc = ctypes.CDLL(None)
+
+    def flush() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        libc.fflush(None)
+
+    return flush
