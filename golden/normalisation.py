@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sysnoise_conform.golden.op import Call, op
+from sysnoise_conform.golden.op import Call, Typed, op
 
 
 def common(*tensors: Tensor | None) -> tuple[Tensor, ...]:
@@ -90,13 +90,16 @@ def _stash(call: Call, x: Tensor) -> Tensor:
 @op("LayerNormalization", since=17)
 def layer_normalization(
     call: Call, x: Tensor, scale: Tensor, b: Tensor | None = None
-) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+) -> Tensor | tuple[Tensor, Typed, Typed]:
     """Normalise over the axes from `axis` on; the optional outputs are the mean and 1 / deviation."""
     axis = _positive_axis(call, int(call.get("axis", -1)), x.dim())
     y, mean, inverse = layer_norm(
         _stash(call, x), axis, scale, b, _epsilon(call), statistics=any(call.outputs_wanted[1:])
     )
-    return y if mean is None else (y, mean, inverse)
+    if mean is None or inverse is None:
+        return y
+    stash = int(call.get("stash_type", onnx.TensorProto.FLOAT))
+    return y, Typed(mean, stash), Typed(inverse, stash)
 
 
 def layer_norm(
