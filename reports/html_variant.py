@@ -1,0 +1,271 @@
+"""One variant's section of the HTML report: its error along the graph, its outputs, its layers."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sysnoise_conform.outcome import Measured, RuntimeFacts, TensorDiff
+from sysnoise_conform.reports.chart import Trace, chart
+from sysnoise_conform.reports.markup import Markup, element, join, table, text
+from sysnoise_conform.reports.rows import LayerRow, VariantRow, layer_rows
+from sysnoise_conform.reports.wording import (
+    NOTHING,
+    coverage,
+    decibels,
+    duration,
+    figure,
+    floor_units,
+    number,
+    observer,
+    place,
+    reading,
+    reason,
+    runtime_of,
+    shorten,
+    status,
+    trouble,
+)
+
+if TYPE_CHECKING:
+    from sysnoise_conform.judge import Finding
+
+WORST = 5
+WORST_OF_A_FAILURE = 15
+FINDINGS = 20
+
+
+def section(header: Mapping[str, Any], row: VariantRow, anchor: str, budget: int) -> Markup:
+    """Everything about one variant; `budget` bounds the layers that are named one by one."""
+    outcome = row.result.outcome
+    heading = element(
+        "header",
+        element("h2", shorten(row.result.variant, 120)),
+        chip(row.verdict.verdict.name),
+        element("span", status(outcome).replace("_", " "), class_="soft"),
+    )
+    why = reason(outcome)
+    parts = [heading, element("p", text(row.verdict.sentence, 1000))]
+    if why is not None:
+        parts.append(element("p", element("strong", "Reason: "), text(why, 1000)))
+    parts.extend(_findings(row.verdict.findings))
+    if isinstance(outcome, Measured):
+        parts.extend(_measured(header, row, outcome, budget))
+    facts = runtime_of(outcome)
+    pairs = [*(_runtime(facts) if facts else ()), *_costs(row)]
+    if pairs:
+        parts.append(element("h3", "How it ran"))
+        parts.append(facts_list(pairs))
+    return element("section", *parts, id=anchor)
+
+
+def chip(word: str) -> Markup:
+    """A verdict, small."""
+    return element("span", word, class_=f"chip {word}")
+
+
+def facts_list(pairs: Sequence[tuple[str, object]]) -> Markup:
+    """Label and fact, row by row."""
+    return element("dl", *(join(element("dt", label), element("dd", fact)) for label, fact in pairs), class_="facts")
+
+
+def relative_floor(diff: TensorDiff) -> float | None:
+    """The noise floor on the chart's axis: floor_rms / rms(golden)."""
+    if not diff.finite or diff.sum_sq_golden <= 0:
+        return None
+    return diff.floor_rms / math.sqrt(diff.sum_sq_golden / diff.finite)
+
+
+def relative_error(diff: TensorDiff) -> float | None:
+    """The error on the chart's axis: 0 when exact, NaN when it has no finite value, None without a scale."""
+    if trouble(diff):
+        return math.nan
+    return 0.0 if diff.exact else diff.rel_l2
+
+
+def _findings(findings: Sequence[Finding]) -> Iterator[Markup]:
+    for at, found in enumerate(findings[:FINDINGS]):
+        label = "First departure: " if at == 0 else ""
+        yield element("p", element("strong", label), text(found.sentence, 1000), class_="finding")
+    if len(findings) > FINDINGS:
+        yield element("p", f"and {len(findings) - FINDINGS} more", class_="soft")
+
+
+def _measured(header: Mapping[str, Any], row: VariantRow, measured: Measured, budget: int) -> Iterator[Markup]:
+    layers = layer_rows(header, measured)
+    if any(each.diff is not None for each in layers):
+        yield _along_the_graph(row, layers, budget)
+    yield element("h3", "Outputs, from the untouched graph")
+    yield _outputs(measured)
+    yield from _remarks(measured)
+    worst = _worst(layers, WORST_OF_A_FAILURE if row.verdict.findings else WORST)
+    if worst:
+        yield element("h3", "Worst layers")
+        yield _layer_table(worst)
+    yield element("h3", "Coverage")
+    inner = int((header.get("model") or {}).get("inner_tensors") or 0)
+    seen = sum(each.diff is not None for each in layers)
+    yield element("p", text(coverage(len(layers), seen, measured.unobservable, inner), 1000))
+    yield from _hidden(layers, budget)
+    yield element("h3", "Observer effect")
+    yield element("p", text(observer(measured.observer_effect), 1000))
+    if measured.tasks:
+        yield element("h3", "Task")
+        rows: list[list[object]] = [[each.name.replace("_", " "), figure(each), each.about] for each in measured.tasks]
+        yield table(["figure", "value", "what it counts"], rows, numeric=frozenset({1}))
+
+
+def _along_the_graph(row: VariantRow, layers: Sequence[LayerRow], budget: int) -> Markup:
+    blamed = {each.tensor for each in row.verdict.findings} | {row.verdict.first_departure}
+    departures = frozenset(at for at, each in enumerate(layers) if each.tensor in blamed)
+    trace = Trace(
+        label=row.result.variant,
+        values=[None if each.diff is None else relative_error(each.diff) for each in layers],
+        departures=departures,
+    )
+    drawing = chart(
+        [trace],
+        [None if each.diff is None else relative_floor(each.diff) for each in layers],
+        about=f"relative error of {len(layers)} layers in graph order, on a log axis, with the noise floor",
+        title=lambda at: _title(layers[at]),
+        columns=budget,
+    )
+    keys = [key("line c0", "relative L2 error, tapped graph"), key("floor", "noise floor: PyTorch float32 itself")]
+    if departures:
+        keys.append(key("mark", "departure"))
+    return element(
+        "figure", element("figcaption", "Error along the graph"), drawing, element("ul", *keys, class_="legend")
+    )
+
+
+def key(kind: str, label: str) -> Markup:
+    """One entry of a legend, with a sample of its stroke."""
+    shape = "M11 5h0" if kind == "mark" else "M0 5H22"
+    sample = element("svg", element("path", class_=kind, d=shape), viewBox="0 0 22 10", aria_hidden="true")
+    return element("li", sample, label)
+
+
+def _title(layer: LayerRow) -> str:
+    head = f"{layer.index}  {shorten(layer.op_type, 40)}  {shorten(layer.tensor, 90)}"
+    if layer.diff is None:
+        return f"{head}\nnot observable: {shorten(layer.why, 90)}"
+    return f"{head}\n{trouble(layer.diff) or _numbers(layer.diff)}"
+
+
+def _numbers(diff: TensorDiff) -> str:
+    if diff.exact:
+        return "exact"
+    times = "" if diff.floor_ratio is None else f", {number(diff.floor_ratio)} × the noise floor"
+    return f"rel. L2 {number(diff.rel_l2)}{times}"
+
+
+def _outputs(measured: Measured) -> Markup:
+    rows = [
+        [
+            element("code", shorten(each.name, 120)),
+            f"{each.dtype} {list(each.shape)}",
+            floor_units(each),
+            *_metrics(each),
+            f"{each.cosine:.7f}" if _known(each) and each.cosine is not None else NOTHING,
+            _farthest(each),
+        ]
+        for each in measured.outputs
+    ]
+    rows += [
+        [element("code", shorten(name, 120)), "not compared", *[NOTHING] * 5, ""] for name in measured.missing_outputs
+    ]
+    headings = ["output", "type", "floor ×", "rel. L2", "SQNR dB", "max abs", "cosine", "farthest at"]
+    return table(headings, rows, numeric=frozenset(range(2, 7)))
+
+
+def _known(diff: TensorDiff) -> bool:
+    return diff.comparable and diff.finite > 0
+
+
+def _metrics(diff: TensorDiff) -> tuple[str, str, str]:
+    if not _known(diff):
+        return NOTHING, NOTHING, NOTHING
+    return number(diff.rel_l2), decibels(diff.sqnr_db), number(diff.max_abs)
+
+
+def _farthest(diff: TensorDiff) -> str:
+    if diff.worst is None or diff.exact or not _known(diff):
+        return ""
+    worst = diff.worst
+    return f"sample {worst.sample} [{place(worst.index)}]: {worst.got:.7g}, golden {worst.golden:.7g}"
+
+
+def _remarks(measured: Measured) -> Iterator[Markup]:
+    said = [f"{shorten(each.name, 120)}: {trouble(each)}" for each in measured.outputs if trouble(each)]
+    said += [f"{shorten(each.name, 120)}: {reading(found)}" for each in measured.outputs for found in each.readings]
+    said += [f"{shorten(name, 120)}: another result when the same inputs ran twice" for name in measured.nondeterministic]
+    said += list(measured.notes)
+    if said:
+        yield element("ul", *(element("li", each) for each in said))
+
+
+def _worst(layers: Sequence[LayerRow], count: int) -> list[LayerRow]:
+    """The layers farthest off in floor units; what has no finite number first."""
+
+    def badness(layer: LayerRow) -> float:
+        diff = layer.diff
+        if diff is None or diff.exact:
+            return -1.0
+        if trouble(diff):
+            return math.inf
+        return diff.floor_ratio if diff.floor_ratio is not None else float(diff.mismatches > 0)
+
+    ranked = sorted((each for each in layers if badness(each) >= 0), key=badness, reverse=True)
+    return ranked[:count]
+
+
+def _layer_table(layers: Sequence[LayerRow]) -> Markup:
+    rows: list[list[object]] = []
+    for each in layers:
+        assert each.diff is not None
+        where = join(element("code", shorten(each.tensor, 100)), Markup("<br>"), element("small", f"node {shorten(each.node, 100)}"))
+        rows.append([each.index, element("div", where), shorten(each.op_type, 40), floor_units(each.diff), *_metrics(each.diff), number(each.diff.z)])
+    headings = ["#", "tensor", "op", "floor ×", "rel. L2", "SQNR dB", "max abs", "z"]
+    return table(headings, rows, numeric=frozenset({0, 3, 4, 5, 6, 7}))
+
+
+def _hidden(layers: Sequence[LayerRow], budget: int) -> Iterator[Markup]:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for each in layers:
+        if each.diff is None:
+            by_reason[shorten(each.why, 160)].append(each.tensor)
+    if not by_reason:
+        return
+    parts = []
+    for why, names in list(by_reason.items())[:50]:
+        shown = [element("code", shorten(name, 90)) for name in names[: max(budget // 4, 20)]]
+        more = f", and {len(names) - len(shown)} more: layers.parquet names them" if len(names) > len(shown) else ""
+        listed = join(*(join(", " if at else "", each) for at, each in enumerate(shown)))
+        parts.append(element("p", f"{why} ({len(names)}): ", listed, more))
+    total = sum(len(names) for names in by_reason.values())
+    yield element("details", element("summary", f"The {total} layers that were not observable"), *parts)
+
+
+def _runtime(facts: RuntimeFacts) -> Iterator[tuple[str, object]]:
+    yield "runtime", f"{facts.name} {facts.version}"
+    yield "device", facts.device
+    yield "effective precision", join(
+        element("strong", facts.effective_precision or "unknown"), f" (asked: {facts.asked_precision or 'the model’s own'})"
+    )
+    if facts.options:
+        yield "options", element("code", ", ".join(f"{name}={value}" for name, value in facts.options.items()))
+    if facts.python:
+        yield "interpreter", element("code", facts.python)
+
+
+def _costs(row: VariantRow) -> Iterator[tuple[str, object]]:
+    outcome = row.result.outcome
+    if isinstance(outcome, Measured):
+        taken = outcome.seconds
+        yield "time", f"{duration(taken.compile)} compiling, {duration(taken.run)} running, {duration(taken.total)} in all"
+        if outcome.peak_rss_mb is not None:
+            yield "peak memory", f"{outcome.peak_rss_mb:.0f} MB"
+    if row.result.log:
+        yield "log", element("code", row.result.log)

@@ -1,0 +1,141 @@
+"""`junit.xml` for CI: a test case per variant and output; green only for what was compared and conforms."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sysnoise_conform.outcome import Measured, NoOp, NotApplicable, Skipped, TensorDiff
+from sysnoise_conform.printable import lines, one_line
+from sysnoise_conform.reports.rows import VariantRow, variant_rows
+from sysnoise_conform.reports.wording import decibels, duration, floor_units, number, reason, runtime_of, status, trouble
+
+if TYPE_CHECKING:
+    from sysnoise_conform.judge import Judgement
+    from sysnoise_conform.report import Report
+
+# What XML 1.0 (clause 2.2, Char) has no place for. `printable` has escaped most of it before.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NAME_LIMIT = 200
+
+
+def render(report: Report, judgement: Judgement) -> str:
+    """The report as JUnit XML: `failure` for what departs, `error` for what could not be judged."""
+    rows = variant_rows(report, judgement)
+    root = ET.Element("testsuites", name="conform")
+    for row in rows:
+        root.append(_suite(report.header, row))
+    for count in ("tests", "failures", "errors", "skipped"):
+        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(header: Mapping[str, Any], row: VariantRow) -> ET.Element:
+    outcome = row.result.outcome
+    suite = ET.Element("testsuite", name=_attribute(row.result.variant))
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(header, row):
+        ET.SubElement(properties, "property", name=_attribute(name), value=_attribute(value))
+    seconds = outcome.seconds.total if isinstance(outcome, Measured) else 0.0
+    suite.append(_verdict(row, seconds))
+    if isinstance(outcome, Measured):
+        suite.extend(_output(row, each) for each in outcome.outputs)
+        suite.extend(_missing(row, each) for each in outcome.missing_outputs)
+    suite.set("tests", str(len(suite) - 1))
+    for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(count, str(len(suite.findall(f"testcase/{tag}"))))
+    suite.set("time", f"{seconds:.3f}")
+    return suite
+
+
+def _verdict(row: VariantRow, seconds: float) -> ET.Element:
+    """The variant's own test case: the one that is never green without a PASS."""
+    case = _case(row, "verdict")
+    case.set("time", f"{seconds:.3f}")
+    said = row.verdict.sentence
+    outcome = row.result.outcome
+    why = reason(outcome)
+    detail = "\n".join([said, *([why] if why else []), *(each.sentence for each in row.verdict.findings)])
+    word = row.verdict.verdict.name
+    if isinstance(outcome, Skipped | NoOp | NotApplicable):
+        _say(case, "skipped", status(outcome), why or said, detail)
+    elif word == "PASS":
+        _note(case, said)
+    elif word in ("FAIL", "STALE"):
+        _say(case, "failure", word, said, detail)
+    elif word == "EXPECTED":
+        _say(case, "skipped", word, said, detail)
+    else:
+        _say(case, "error", status(outcome) if why else word, said, detail)
+    return case
+
+
+def _output(row: VariantRow, diff: TensorDiff) -> ET.Element:
+    case = _case(row, one_line(diff.name, _NAME_LIMIT))
+    word = row.verdict.verdict.name
+    sentences = [each.sentence for each in row.verdict.findings if each.tensor == diff.name]
+    moot = trouble(diff)
+    if word in ("FAIL", "STALE") and (sentences or moot):
+        said = sentences[0] if sentences else str(moot)
+        _say(case, "failure", word, said, "\n".join([*sentences, _numbers(diff)]))
+    elif word in ("PASS", "FAIL", "STALE"):
+        _note(case, _numbers(diff))
+    else:
+        _say(case, "skipped", word, row.verdict.sentence, _numbers(diff))
+    return case
+
+
+def _missing(row: VariantRow, name: str) -> ET.Element:
+    case = _case(row, one_line(name, _NAME_LIMIT))
+    _say(case, "error", "not_compared", "this output was not compared", row.verdict.sentence)
+    return case
+
+
+def _case(row: VariantRow, name: str) -> ET.Element:
+    return ET.Element("testcase", classname=_attribute(row.result.variant), name=_attribute(name))
+
+
+def _say(case: ET.Element, tag: str, kind: str, message: str, detail: str) -> None:
+    ET.SubElement(case, tag, type=_attribute(kind), message=_attribute(message)).text = _text(detail)
+
+
+def _note(case: ET.Element, said: str) -> None:
+    ET.SubElement(case, "system-out").text = _text(said)
+
+
+def _numbers(diff: TensorDiff) -> str:
+    moot = trouble(diff)
+    if moot:
+        return moot
+    return (
+        f"floor units {floor_units(diff)}, rel L2 {number(diff.rel_l2)}, SQNR {decibels(diff.sqnr_db)} dB, "
+        f"max abs {number(diff.max_abs)} over {diff.n} elements of {diff.samples} samples"
+    )
+
+
+def _properties(header: Mapping[str, Any], row: VariantRow) -> Iterator[tuple[str, str]]:
+    for part in ("model", "golden", "inputs", "environment"):
+        facts = header.get(part)
+        for name, value in facts.items() if isinstance(facts, Mapping) else ():
+            if isinstance(value, str | int | float | bool):
+                yield f"{part}.{name}", str(value)
+    yield "command", str(header.get("command", ""))
+    facts = runtime_of(row.result.outcome)
+    if facts is not None:
+        yield "runtime", f"{facts.name} {facts.version}"
+        yield "device", facts.device
+        yield "effective_precision", facts.effective_precision
+    if isinstance(row.result.outcome, Measured):
+        yield "compile", duration(row.result.outcome.seconds.compile)
+    yield "verdict", row.verdict.verdict.name
+
+
+def _attribute(text: object) -> str:
+    return _NOT_XML.sub("", one_line(text, 1000))
+
+
+def _text(text: str) -> str:
+    return _NOT_XML.sub("", lines(text))

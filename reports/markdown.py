@@ -1,0 +1,104 @@
+"""A table to paste into a pull request, in GitHub's Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sysnoise_conform.outcome import Measured, TensorDiff
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
+from sysnoise_conform.reports.wording import (
+    NOTHING,
+    coverage,
+    decibels,
+    floor_units,
+    number,
+    observer,
+    reason,
+    runtime_of,
+    shorten,
+    status,
+)
+
+if TYPE_CHECKING:
+    from sysnoise_conform.judge import Judgement
+    from sysnoise_conform.report import Report
+
+_MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "EXPECTED": "☑️", "STALE": "❌"}
+_PLAIN = re.compile(r"[A-Za-z0-9./_:+=, -]+")
+# Everything with a meaning in Markdown, HTML, or GitHub's mentions, references and bare links.
+_ACTIVE = re.compile(r"[\\`*_{}\[\]<>()#!|~@&:$^]|(?<=www)\.", re.IGNORECASE)
+
+
+def render(report: Report, judgement: Judgement) -> str:
+    """The verdict, a table of variants and outputs, and what was found, folded."""
+    model = report.header.get("model") or {}
+    rows = variant_rows(report, judgement)
+    parts = [
+        f"### {_MARKS.get(judgement.verdict.name, '')} conform: {judgement.verdict.name}",
+        prose(judgement.sentence),
+        "\n".join(
+            [
+                "| variant | verdict | precision | output | error / noise floor | rel. L2 | SQNR dB | max abs |",
+                "|---|---|---|---|---:|---:|---:|---:|",
+                *(line for row in rows for line in _lines(row)),
+            ]
+        ),
+        "<details><summary>Details</summary>",
+        "\n".join(_detail(report, row) for row in rows) or "No variant ran.",
+        f"Model {code(model.get('path', 'unknown'))}, sha256 {code(model.get('sha256', 'unknown'))}. "
+        f"Command: {code(report.header.get('command', ''))}",
+        "</details>",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _lines(row: VariantRow) -> list[str]:
+    outcome = row.result.outcome
+    verdict = f"{_MARKS.get(row.verdict.verdict.name, '')} {row.verdict.verdict.name}"
+    facts = runtime_of(outcome)
+    precision = code(facts.effective_precision) if facts else NOTHING
+    head = f"| {code(row.result.variant)} | {verdict} | {precision} "
+    if not isinstance(outcome, Measured) or not outcome.outputs:
+        why = reason(outcome) or "no output was compared"
+        return [f"{head}| {status(outcome).replace('_', ' ')}: {prose(one_line(why, 200))} | | | | |"]
+    return [f"{head if not at else '| | | '}{_cells(diff)}" for at, diff in enumerate(outcome.outputs)]
+
+
+def _cells(diff: TensorDiff) -> str:
+    known = diff.comparable and diff.finite > 0
+    return (
+        f"| {code(diff.name)} | {floor_units(diff)} | {number(diff.rel_l2 if known else None)} "
+        f"| {decibels(diff.sqnr_db if known else None)} | {number(diff.max_abs if known else None)} |"
+    )
+
+
+def _detail(report: Report, row: VariantRow) -> str:
+    outcome = row.result.outcome
+    said = [f"- {code(row.result.variant)}: {prose(row.verdict.sentence)}"]
+    if isinstance(outcome, Measured):
+        layers = layer_rows(report.header, outcome)
+        inner = int((report.header.get("model") or {}).get("inner_tensors") or 0)
+        seen = sum(each.diff is not None for each in layers)
+        said.append(f"  - layers: {prose(coverage(len(layers), seen, outcome.unobservable, inner))}")
+        said.append(f"  - observer effect: {prose(observer(outcome.observer_effect))}")
+    said.extend(f"  - {prose(each.sentence)}" for each in row.verdict.findings)
+    return "\n".join(said)
+
+
+def code(name: object) -> str:
+    """A name in a code span; one with characters that Markdown could act on as escaped HTML code."""
+    safe = shorten(name, 80)
+    if _PLAIN.fullmatch(safe) and safe.strip() == safe:
+        return f"`{safe}`"
+    return f"<code>{_entities(safe)}</code>"
+
+
+def prose(sentence: str) -> str:
+    """A sentence that may hold a model's names, with nothing left for Markdown to act on."""
+    return _entities(one_line(sentence, 1000))
+
+
+def _entities(text: str) -> str:
+    return _ACTIVE.sub(lambda match: f"&#{ord(match.group())};", text)

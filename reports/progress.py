@@ -1,0 +1,64 @@
+"""What a run is doing, told on stderr while it works; silent where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.reports.wording import shorten
+
+Watch = Callable[[str, str, int, int], None]  # who (a variant, the golden), what it does, done, of
+
+DONE = "done"
+
+
+@contextmanager
+def progress(console: Console | None = None) -> Iterator[Watch]:
+    """A `Watch` that draws a line per variant on stderr; it draws nothing where stderr is no terminal."""
+    screen = console or Console(stderr=True)
+    if not screen.is_terminal or screen.is_dumb_terminal:
+        yield _silent
+        return
+    with _bars(screen) as bars:
+        yield _Lines(bars)
+    sys.stderr.flush()
+
+
+def _silent(_who: str, _what: str, _done: int, _of: int) -> None:
+    """Nobody watches."""
+
+
+def _bars(screen: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.fields[who]}", markup=False, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[what]}", markup=False, style="dim", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=screen,
+        transient=True,
+    )
+
+
+class _Lines:
+    """One bar per variant; variants report from threads of their own."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = Lock()
+
+    def __call__(self, who: str, what: str, done: int, of: int) -> None:
+        label, doing = shorten(who, 40), one_line(what, 30)
+        with self._lock:
+            if who not in self._tasks:
+                self._tasks[who] = self._bars.add_task("", total=None, who=label, what=doing)
+            total = max(of, 1)
+            self._bars.update(self._tasks[who], completed=total if what == DONE else done, total=total, what=doing)

@@ -1,0 +1,190 @@
+"""The result for people at a terminal: a table per variant, the verdict sentence last."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sysnoise_conform.outcome import Measured, TensorDiff
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
+from sysnoise_conform.reports.wording import (
+    NOTHING,
+    coverage,
+    decibels,
+    duration,
+    figure,
+    floor_units,
+    number,
+    observer,
+    place,
+    reading,
+    reason,
+    runtime,
+    runtime_of,
+    shorten,
+    status,
+    trouble,
+)
+
+if TYPE_CHECKING:
+    from sysnoise_conform.judge import Judgement
+    from sysnoise_conform.report import Report
+
+_STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow", "EXPECTED": "bold cyan"}
+
+
+def render(report: Report, judgement: Judgement) -> str:
+    """The result as plain text for a pipe: 80 columns, no colours."""
+    stream = io.StringIO()
+    show(report, judgement, Console(file=stream, width=80, color_system=None, force_terminal=False, highlight=False))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def show(report: Report, judgement: Judgement, console: Console | None = None) -> None:
+    """Print the result to stdout; names from the model go in as plain text, never as rich's markup."""
+    console = console or _stdout()
+    console.print(_facts(_head(report.header)), soft_wrap=False)
+    for row in variant_rows(report, judgement):
+        console.print()
+        console.print(_variant(report.header, row, max(16, min(60, console.width - 54))))
+    console.print()
+    console.print(_verdict(judgement.verdict.name, judgement.sentence))
+
+
+def _stdout() -> Console:
+    """The result's place; a terminal that has no letter for a sign gets its escape, not a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return Console(highlight=False)
+
+
+def _verdict(word: str, sentence: str) -> Text:
+    said = one_line(sentence, 2000)
+    line = Text(overflow="fold")
+    if not said.startswith(word):
+        line.append(word, style=_STYLES.get(word, "bold")).append(": ").append(said)
+    else:
+        line.append(word, style=_STYLES.get(word, "bold")).append(said[len(word) :])
+    return line
+
+
+def _head(header: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    model, golden, inputs = (header.get(part) or {} for part in ("model", "golden", "inputs"))
+    yield (
+        "model",
+        f"{one_line(model.get('path', NOTHING))} (sha256 {str(model.get('sha256') or '')[:12] or 'unknown'}, "
+        f"opset {model.get('opset', NOTHING)}, {model.get('nodes', NOTHING)} nodes)",
+    )
+    yield "inputs", f"{inputs.get('samples', 0)} {one_line(inputs.get('kind', 'unknown'))} samples"
+    cached = "from the cache" if golden.get("cached") else "computed now"
+    yield "golden", f"PyTorch {one_line(golden.get('torch', 'unknown'))}, float64, {cached}"
+
+
+def _facts(pairs: Iterator[tuple[str, str | Text]]) -> Table:
+    """Label and text, side by side; long text wraps beside its label."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for label, said in pairs:
+        grid.add_row(Text(label), said if isinstance(said, Text) else Text(said, overflow="fold"))
+    return grid
+
+
+def _variant(header: dict[str, Any], row: VariantRow, name_width: int) -> RenderableType:
+    verdict = row.verdict.verdict.name
+    title = Text(overflow="fold")
+    title.append(one_line(row.result.variant, 200), style="bold")
+    title.append("  ").append(verdict, style=_STYLES.get(verdict, "bold"))
+    outcome = row.result.outcome
+    if not isinstance(outcome, Measured):
+        title.append(f"  {status(outcome)}")
+    parts: list[RenderableType] = [title]
+    if isinstance(outcome, Measured) and outcome.outputs:
+        parts.append(Padding(_outputs(row, outcome, name_width), (0, 0, 0, 2)))
+    parts.append(Padding(_facts(_lines(header, row)), (0, 0, 0, 2)))
+    return Group(*parts)
+
+
+def _outputs(row: VariantRow, measured: Measured, name_width: int) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("output", no_wrap=True)
+    for heading in ("floor ×", "rel L2", "SQNR dB", "max abs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("at", overflow="fold")
+    table.add_column("", no_wrap=True)
+    blamed = {each.tensor for each in row.verdict.findings}
+    for diff in measured.outputs:
+        table.add_row(*(Text(cell) for cell in _cells(diff, name_width)), _mark(row, diff.name in blamed))
+    return table
+
+
+def _cells(diff: TensorDiff, name_width: int) -> tuple[str, ...]:
+    known = diff.comparable and diff.finite > 0
+    return (
+        shorten(diff.name, name_width),
+        floor_units(diff),
+        number(diff.rel_l2) if known else NOTHING,
+        decibels(diff.sqnr_db) if known else NOTHING,
+        number(diff.max_abs) if known else NOTHING,
+        place(diff.worst.index) if diff.worst and known and not diff.exact else "",
+    )
+
+
+def _mark(row: VariantRow, blamed: bool) -> Text:
+    word = row.verdict.verdict.name
+    if word == "FAIL" and not blamed:
+        return Text("")
+    return Text({"PASS": "✓", "FAIL": "✗"}.get(word, "?"), style=_STYLES.get(word, ""))
+
+
+def _lines(header: dict[str, Any], row: VariantRow) -> Iterator[tuple[str, str | Text]]:
+    outcome = row.result.outcome
+    why = reason(outcome)
+    if why is not None:
+        yield "reason", one_line(why, 1000)
+    facts = runtime_of(outcome)
+    if facts is not None:
+        yield "runtime", runtime(facts)
+    if isinstance(outcome, Measured):
+        yield from _measured(header, outcome)
+    for found in row.verdict.findings[:1]:
+        yield "departs", one_line(found.sentence, 1000)
+    if len(row.verdict.findings) > 1:
+        yield "", f"and {len(row.verdict.findings) - 1} more; report.html lists them"
+    if row.result.log:
+        yield "log", one_line(row.result.log)
+    yield "verdict", one_line(row.verdict.sentence, 1000)
+
+
+def _measured(header: dict[str, Any], measured: Measured) -> Iterator[tuple[str, str | Text]]:
+    layers = layer_rows(header, measured)
+    inner = int((header.get("model") or {}).get("inner_tensors") or 0)
+    observable = sum(each.diff is not None for each in layers)
+    yield "layers", coverage(len(layers), observable, measured.unobservable, inner)
+    yield "observer", observer(measured.observer_effect)
+    for diff in measured.outputs:
+        said = trouble(diff)
+        if said:
+            yield "output", f"{shorten(diff.name, 60)}: {said}"
+        for found in diff.readings[:1]:
+            yield "reading", f"{shorten(diff.name, 60)}: {reading(found)}"
+    for name in measured.missing_outputs:
+        yield "output", f"{shorten(name, 60)}: not compared"
+    for name in measured.nondeterministic:
+        yield "output", f"{shorten(name, 60)}: another result when the same inputs ran twice"
+    for task in measured.tasks:
+        about = f" ({one_line(task.about, 120)})" if task.about else ""
+        yield "task", f"{one_line(task.name, 60)} {figure(task)}{about}"
+    for note in measured.notes:
+        yield "note", one_line(note)
+    taken = measured.seconds
+    memory = f", {measured.peak_rss_mb:.0f} MB" if measured.peak_rss_mb is not None else ""
+    yield "took", f"{duration(taken.compile)} to compile, {duration(taken.run)} to run{memory}"
