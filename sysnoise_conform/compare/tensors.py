@@ -11,6 +11,7 @@ import onnx
 from sysnoise_conform.compare.sums import Sums
 from sysnoise_conform.compare.ulp import ulp_exponent
 from sysnoise_conform.outcome import Floor, TensorDiff, Worst
+from sysnoise_conform.report import elem_type_name
 
 Array = np.ndarray[Any, Any]
 
@@ -36,14 +37,6 @@ class GoldenTensorLike(Protocol):
     def floor(self) -> Floor: ...  # noqa: D102
 
 
-def type_name(elem_type: int) -> str:
-    """ONNX's name of an element type: FLOAT, INT64."""
-    try:
-        return str(onnx.TensorProto.DataType.Name(elem_type))
-    except ValueError:
-        return f"type {elem_type}"
-
-
 def measure(golden: GoldenTensorLike, got: Array, *, sample: int) -> TensorDiff:
     """Compare one sample's tensor. Shape and dtype first: where they differ, nothing else is counted.
 
@@ -51,7 +44,7 @@ def measure(golden: GoldenTensorLike, got: Array, *, sample: int) -> TensorDiff:
     kilobytes are needed. Complex numbers are compared as their real and imaginary parts; strings by
     equality alone. Non-contiguous and big-endian arrays are taken as they are meant.
     """
-    dtype = type_name(golden.elem_type)
+    dtype = elem_type_name(golden.elem_type)
     shape = tuple(int(each) for each in golden.shape)
     found = _native(np.asarray(got))
     dtype_got = _other_type(dtype, golden.elem_type, found.dtype)
@@ -151,7 +144,7 @@ def _other_type(name: str, elem_type: int, found: np.dtype[Any]) -> str | None:
     if found == declared or found == _SMALL_INTEGERS.get(name):
         return None
     try:
-        return type_name(onnx.helper.np_dtype_to_tensor_dtype(found))
+        return elem_type_name(onnx.helper.np_dtype_to_tensor_dtype(found))
     except (KeyError, ValueError):
         return str(found)
 
