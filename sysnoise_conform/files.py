@@ -1,0 +1,85 @@
+"""The one guarded way to open a stranger's file: regular, of bounded size, and never blocking."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from sysnoise_conform.errors import ConformError
+from sysnoise_conform.printable import one_line
+
+CHUNK = 1 << 20
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
+
+
+def resolved(path: Path | str, *, what: str, error: type[ConformError]) -> Path:
+    """`path` made absolute, every link followed. A name that no file can have raises `error`."""
+    if "\0" in str(path):
+        raise error(f"{what} {one_line(path, 120)!r}: no file name holds a NUL character")
+    return Path(os.path.realpath(path))
+
+
+def open_regular(path: Path, *, what: str, error: type[ConformError], limit: int | None = None) -> BinaryIO:
+    """Open a regular file of at most `limit` bytes for reading; anything else raises `error` in one line.
+
+    `what` names the thing in the message: "the model". A named pipe without a writer would block in
+    open(), hence O_NONBLOCK, which means nothing for regular files.
+    """
+    shown = one_line(path, 200)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as err:
+        raise error(f"can't open {what} {shown!r}: {_reason(err)}", hint="check the path") from err
+    except ValueError as err:  # an embedded NUL
+        raise error(f"{what} {shown!r}: not a file name") from err
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((words for test, words in _KINDS if test(status.st_mode)), "not a regular file")
+            raise error(f"{what} {shown!r} is {kind}", hint="name a regular file")
+        if limit is not None and status.st_size > limit:
+            raise error(f"{what} {shown!r} has {status.st_size:,} bytes; the limit is {limit:,}")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, *, what: str, error: type[ConformError], limit: int) -> bytes:
+    """The whole content of a regular file of at most `limit` bytes."""
+    with open_regular(path, what=what, error=error, limit=limit) as stream:
+        try:
+            data = stream.read(limit + 1)
+        except OSError as err:
+            raise error(f"can't read {what} {one_line(path, 200)!r}: {_reason(err)}") from err
+    if len(data) > limit:  # it grew while we read
+        raise error(f"{what} {one_line(path, 200)!r} grew beyond the limit of {limit:,} bytes")
+    return data
+
+
+def digest_stream(stream: BinaryIO) -> str:
+    """SHA-256 of what is left in the stream, in hexadecimal."""
+    return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _reason(err: OSError) -> str:
+    words = {
+        errno.ENOENT: "no such file",
+        errno.ENOTDIR: "no such file",
+        errno.EACCES: "permission denied",
+        errno.ELOOP: "its links lead in a circle",
+        errno.ENAMETOOLONG: "the name is too long",
+        errno.ENXIO: "it is a socket or a pipe without a writer",
+    }
+    return words.get(err.errno or 0) or one_line(err.strerror or err, 120)

@@ -1,0 +1,84 @@
+"""The bytes of a model file as a ModelProto, or in words what they are instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from sysnoise_conform.errors import BadModel
+from sysnoise_conform.printable import one_line
+
+MAX_BYTES = (1 << 31) - 1  # a protobuf message can't be longer
+MIN_OPSET = 7
+MIN_IR = 3  # the first with opset_import
+
+_MAGIC = (
+    (0, b"version https://git-lfs", "a git-LFS pointer, not the model", "fetch it with `git lfs pull`"),
+    (0, b"PK\x03\x04", "a zip archive (a PyTorch checkpoint?), not an ONNX model", "see `conform export`"),
+    (4, b"TFL3", "a TensorFlow Lite model, not ONNX", "pass it as --deployed, beside the ONNX --model"),
+    (4, b"ORTM", "an ONNX Runtime .ort file, not ONNX", "name the .onnx file that it was made from"),
+    (0, b"<?xml", "XML (an OpenVINO IR?), not an ONNX model", "pass it as --deployed, beside the ONNX --model"),
+    (0, b"<", "a web page or XML, not an ONNX model", "download the file itself"),
+    (0, b"\x1f\x8b", "gzip data, not an ONNX model", "unpack it first"),
+    (0, b"\x89HDF", "an HDF5 file, not an ONNX model", "export the model to ONNX"),
+    (8, b'{"', "a safetensors file, not an ONNX model", "export the model to ONNX"),
+)
+
+
+def parse(data: bytes, path: Path) -> onnx.ModelProto:
+    """The model in `data`; `path` is only for messages. Raises BadModel."""
+    shown = one_line(path, 200)
+    if not data:
+        raise BadModel(f"the model {shown!r} is empty (0 bytes)", hint="export or download it again")
+    for offset, magic, what, cure in _MAGIC:
+        if data[offset : offset + len(magic)] == magic:
+            raise BadModel(f"the model {shown!r} is {what}", hint=cure)
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as err:
+        raise BadModel(
+            f"the model {shown!r} is not ONNX, or is cut short", hint="export or download it again"
+        ) from err
+    if not model.ir_version or not model.HasField("graph"):
+        raise BadModel(f"the model {shown!r} holds no ONNX graph", hint="is it the right file?")
+    if len(UnknownFieldSet(model)):  # type: ignore[no-untyped-call]
+        raise BadModel(f"the model {shown!r} has bytes that are no part of an ONNX model", hint="export it again")
+    return model
+
+
+def check_versions(model: onnx.ModelProto) -> dict[str, int]:
+    """The operator set version of each domain that the model imports; "" is ai.onnx. Raises BadModel."""
+    if not MIN_IR <= model.ir_version <= onnx.IR_VERSION:
+        raise BadModel(
+            f"the model has IR version {model.ir_version}; onnx {onnx.__version__} knows {MIN_IR} to {onnx.IR_VERSION}",
+            hint="export it again, or upgrade onnx" if model.ir_version > onnx.IR_VERSION else "export it again",
+        )
+    return imports(model.opset_import, "the model")
+
+
+def imports(opsets: object, what: str) -> dict[str, int]:
+    """Domain -> version of one list of imports. Raises BadModel for an unknown or double one."""
+    newest = onnx.defs.onnx_opset_version()
+    found: dict[str, int] = {}
+    for each in opsets:  # type: ignore[attr-defined]  # a repeated protobuf field
+        domain = plain_domain(each.domain)
+        if domain in found and found[domain] != each.version:
+            raise BadModel(f"{what} imports domain {one_line(each.domain, 60)!r} twice, at different versions")
+        if each.version < 1:
+            raise BadModel(f"{what} imports domain {one_line(each.domain, 60)!r} at version {each.version}")
+        found[domain] = each.version
+    if "" in found and not MIN_OPSET <= found[""] <= newest:
+        raise BadModel(
+            f"{what} needs opset {found['']}; onnx {onnx.__version__} knows {MIN_OPSET} to {newest} here",
+            hint=f"export it with --opset {min(newest, 20)}",
+        )
+    return found
+
+
+def plain_domain(domain: str) -> str:
+    """`domain` with the long name of the default domain replaced by its short one."""
+    return "" if domain == "ai.onnx" else domain
