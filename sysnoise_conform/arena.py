@@ -26,12 +26,13 @@ _MAX_RANK = 32  # numpy 1.26's
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 _NATIVE = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128".split()
+    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+    + ("float16", "float32", "float64", "complex64", "complex128")
 )
 # ONNX's element types that numpy itself lacks, by the names that ml_dtypes gives them.
 _ML_DTYPES = frozenset(
-    "bfloat16 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn "
-    "int4 uint4 int2 uint2".split()
+    ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
+    + ("float4_e2m1fn", "int4", "uint4", "int2", "uint2")
 )
 _STRING = "string"
 
@@ -43,7 +44,8 @@ class ArenaError(ValueError):
 def dtype_named(name: str) -> np.dtype[Any]:
     """The numpy dtype of that name, those of ml_dtypes among them. Raises ArenaError."""
     if name in _NATIVE:
-        return np.dtype(name)
+        native: np.dtype[Any] = np.dtype(name)
+        return native
     if name in _ML_DTYPES:
         try:
             import ml_dtypes
@@ -207,5 +209,5 @@ def _strings(name: str, tensor: np.ndarray) -> list[str]:
         elif isinstance(each, str):
             values.append(each)
         else:
-            raise ArenaError(f"tensor {one_line(name)!r} holds a {type(each).__name__}; only numbers and strings travel")
+            raise ArenaError(f"tensor {one_line(name)!r} holds a {type(each).__name__}, which can't travel")
     return values

@@ -72,7 +72,7 @@ def main() -> None:
     _limit(config["memory"])
     faulthandler.enable()
     os.set_inheritable(config["fd"], False)
-    sys.meta_path.insert(0, Roots(config["roots"]))  # type: ignore[arg-type]  # a finder is duck-typed
+    sys.meta_path.insert(0, Roots(config["roots"]))
 
     from sysnoise_conform.worker import serve
 

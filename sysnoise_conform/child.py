@@ -6,59 +6,30 @@ with its parent; a crash, a hang or a full memory costs its own answers and is t
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import json
 import os
-import resource
-import select
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from sysnoise_conform import registry
 from sysnoise_conform.arena import ArenaError, Reader, Writer
 from sysnoise_conform.backend import Build, Effective, Runtime, Tensors
-from sysnoise_conform.capture import Capture
-from sysnoise_conform.errors import BackendDied, BadInput, StorageError, UsageError, from_fields
+from sysnoise_conform.case import Limits
+from sysnoise_conform.errors import BackendDied, BadInput, StorageError, from_fields
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.private import PrivateFolder
-from sysnoise_conform.wire import Channel, Closed, WireError, build_fields, effective_from, runtime_from
+from sysnoise_conform.process import Ended, Process
+from sysnoise_conform.wire import Channel, ClosedError, WireError, build_fields, effective_from, runtime_from
 
-_PACKAGES = tuple(f"sysnoise_conform{each}" for each in ("", ".backends", ".golden", ".models", ".reports"))
 _START_LIMIT_S = 60.0  # python, numpy and our own modules; a runtime is imported later, by `probe` or `compile`
 _GRACE_S = 2.0  # for a child that was told to end
 _FALL_S = 0.5  # from the end of its channel to its death, when it dies
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-)
-# PR_SET_PDEATHSIG kills a child when the THREAD that forked it ends, so one thread that lasts forks them all.
-_STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="conform-start")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What one child may use.
-
-    `timeout_s` is wall-clock time for one call. `memory_bytes` bounds the address space (RLIMIT_AS), arenas included;
-    leave it None for CUDA, which reserves far more addresses than memory. `threads` 0 is the runtime's own choice.
-    """
-
-    timeout_s: float = 300.0
-    memory_bytes: int | None = None
-    threads: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -69,14 +40,6 @@ class Reply:
     tensors: Tensors
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """A child that is no more: its peak of resident memory in MiB, and how long it lived."""
-
-    peak_rss_mb: float
-    seconds: float
-
-
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Outputs:
     """What one run gave; `tensors` as in `Reply`, `seconds` by the child's clock around the runtime alone."""
@@ -85,69 +48,10 @@ class Outputs:
     seconds: float
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
-class _Process:
-    """The operating system's side of a child, apart from `Child` so that it can be ended after it."""
-
-    popen: subprocess.Popen[bytes]
-    pidfd: int
-    folder: PrivateFolder
-    capture: Capture
-    log: Path
-    started: float
-    baseline_kib: int
-    peak_kib: int = 0
-    log_fault: OSError | None = None
-    ended: Ended | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def dead(self, within_s: float) -> bool:
-        """Whether the process is dead, or dies within that time; it is not reaped."""
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        return bool(poll.poll(within_s * 1000))
-
-    def note_peak(self, kib: object) -> None:
-        if isinstance(kib, int):
-            self.peak_kib = max(self.peak_kib, kib)
-
-    def sample(self) -> None:
-        """Read the peak of resident memory while there is somebody to ask."""
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            for line in Path(f"/proc/{self.popen.pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    self.note_peak(int(line.split()[1]))
-
-    def end(self, grace_s: float = 0.0) -> Ended:
-        """Kill the whole group, reap the child, keep its log, remove its folder; a second call changes nothing."""
-        with self.lock:
-            if self.ended is not None:
-                return self.ended
-            if grace_s:
-                self.dead(grace_s)
-            self.sample()
-            # The child is not reaped yet, so its number can't have gone to a stranger.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.popen.pid, signal.SIGKILL)
-            _, status, usage = os.wait4(self.popen.pid, 0)
-            self.popen.returncode = os.waitstatus_to_exitcode(status)
-            # ru_maxrss survives exec: below the parent's own peak at the start it says nothing of the child.
-            if usage.ru_maxrss > self.baseline_kib:
-                self.note_peak(usage.ru_maxrss)
-            os.close(self.pidfd)
-            self.folder.remove()
-            self.ended = Ended(peak_rss_mb=self.peak_kib / 1024, seconds=time.monotonic() - self.started)
-            try:
-                self.capture.write(self.log)
-            except OSError as err:  # `close` tells it: here it would hide how the child died
-                self.log_fault = err
-            return self.ended
-
-
 class Child:
     """A child process and the way to ask it; `start` it, use it as a context manager. Not for two threads at once."""
 
-    def __init__(self, process: _Process, sock: socket.socket, limits: Limits, label: str) -> None:
+    def __init__(self, process: Process, sock: socket.socket, limits: Limits, label: str) -> None:
         self.label = label
         self.limits = limits
         self.workdir = process.folder.path / "work"  # for the model's private copy and what a converter writes
@@ -164,47 +68,28 @@ class Child:
         """Start a child and return at once; the first call waits until it is up, so children start side by side.
 
         `python` is another interpreter (numpy and onnx suffice there); `log` gets what the child printed, cleaned,
-        when it ends. Raises UsageError when the interpreter can't be started, StorageError.
+        when it ends. `limits.memory_bytes` bounds the address space (RLIMIT_AS), the arenas included: leave it None
+        for CUDA, which reserves far more addresses than memory. Raises UsageError when the interpreter can't be
+        started, StorageError.
         """
-        interpreter = Path(sys.executable) if python is None else python
-        try:
-            folder = PrivateFolder.make(("here", "work", "tmp"))
-        except OSError as err:
-            raise StorageError(f"can't make a private folder: {err}", hint="TMPDIR names another place") from err
         ours, theirs = socket.socketpair()
-        capture = Capture()
-        baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        config = {
-            "fd": theirs.fileno(), "parent": os.getpid(), "memory": limits.memory_bytes, "roots": _roots(),
-        }
-        command = [str(interpreter), "-u", str(Path(__file__).with_name("boot.py")), json.dumps(config)]
         try:
-            environment = _environment(folder.path / "tmp", limits.threads)
-            popen = _STARTER.submit(
-                subprocess.Popen, command, cwd=folder.path / "here", env=environment, stdin=subprocess.DEVNULL,
-                stdout=capture.sink, stderr=capture.sink, pass_fds=(theirs.fileno(),), start_new_session=True,
-            ).result()
-        except BaseException as err:
+            process = Process.start(theirs, python=python, limits=limits, log=log)
+        except BaseException:
             ours.close()
-            capture.abandon()
-            folder.remove()
-            if isinstance(err, OSError):
-                raise UsageError(
-                    f"can't start the interpreter {one_line(interpreter)}: {err.strerror}", hint="+python=PATH names one"
-                ) from err
             raise
         finally:
             theirs.close()
-        capture.begin()
-        process = _Process(
-            popen=popen, pidfd=os.pidfd_open(popen.pid), folder=folder, capture=capture, log=log,
-            started=time.monotonic(), baseline_kib=baseline,
-        )
         return cls(process, ours, limits, one_line(label))
 
     def call(
-        self, do: str, payload: Mapping[str, Any] | None = None, tensors: Mapping[str, np.ndarray] | None = None, *,
-        stage: str, timeout_s: float | None = None,
+        self,
+        do: str,
+        payload: Mapping[str, Any] | None = None,
+        tensors: Mapping[str, np.ndarray] | None = None,
+        *,
+        stage: str,
+        timeout_s: float | None = None,
     ) -> Reply:
         """Ask the worker for one thing and wait. `stage` is the word for it when the child dies of it.
 
@@ -269,6 +154,10 @@ class Child:
         """The most resident memory seen so far, in MiB."""
         return self._process.peak_kib / 1024
 
+    def kill(self) -> None:
+        """End the child at once, from any thread: a call that waits for it raises BackendDied; `close` it as always."""
+        self._process.kill()
+
     def close(self) -> Ended:
         """End the child and everything it started, write its log, remove its folder; twice is harmless.
 
@@ -312,7 +201,7 @@ class Child:
                 stage, "timeout", f"gave no answer within {limit_s:g} s", hint="--timeout allows more"
             )
             raise self._death from err
-        except Closed as err:
+        except ClosedError as err:
             self._death = self._autopsy(stage)
             raise self._death from err
         except (WireError, ArenaError, KeyError) as err:
@@ -327,8 +216,11 @@ class Child:
         code = self._process.popen.returncode
         if not fell:
             return self._died(stage, "crash", "closed its channel and was ended")
+        if self._process.unwanted:
+            return self._died(stage, "crash", "was ended by conform")
         if code >= 0:
-            return self._died(stage, "crash", f"ended with status {code} and no answer")
+            cause = "memory" if code and self._process.capture.mentions("MemoryError") else "crash"
+            return self._died(stage, cause, f"ended with status {code} and no answer")
         name = _signal_name(-code)
         if -code == signal.SIGKILL:  # we did not send it: it was dead before end()
             return self._died(stage, "memory", "was killed, most likely by the kernel for want of memory", name)
@@ -343,7 +235,10 @@ class Child:
             hint = self._memory_hint()
         last = self._process.capture.last_line() if hint is None else ""
         return BackendDied(
-            f"{self.label} {what} (stage {stage})", stage=stage, cause=cause, signal=signal_name,
+            f"{self.label} {what} (stage {stage})",
+            stage=stage,
+            cause=cause,
+            signal=signal_name,
             hint=hint or (f"it last said: {last}" if last else None),
         )
 
@@ -357,31 +252,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _roots() -> dict[str, str]:
-    """The folder of each package of ours, found without importing it, however we are installed."""
-    roots: dict[str, str] = {}
-    for package in _PACKAGES:
-        spec = importlib.util.find_spec(package)
-        if spec is not None and spec.submodule_search_locations:
-            roots[package] = str(Path(next(iter(spec.submodule_search_locations))).resolve())
-    return roots
-
-
-def _environment(tmp: Path, threads: int) -> dict[str, str]:
-    environment = {
-        **os.environ,
-        "PYTHONSAFEPATH": "1",  # -P, where it is known (3.11); boot.py does the same for 3.10
-        "PYTHONIOENCODING": "utf-8:backslashreplace",
-        "TMPDIR": str(tmp),
-    }
-    paths = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    if any(paths):  # an empty entry means the working directory: never the child's, and not the model's either
-        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(each) for each in paths if each)
-    backends = registry.absolute_environment()
-    if backends is not None:
-        environment[registry.VARIABLE] = backends
-    if threads > 0:
-        environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
-    return environment

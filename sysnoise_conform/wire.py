@@ -32,7 +32,7 @@ class WireError(Exception):
     """The other side sent what no version of ours sends."""
 
 
-class Closed(WireError):
+class ClosedError(WireError):
     """The other side is gone, or has closed the channel."""
 
 
@@ -44,9 +44,7 @@ class Channel:
     a second while waiting.
     """
 
-    def __init__(
-        self, sock: socket.socket, *, peer: int | None = None, tick: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, sock: socket.socket, *, peer: int | None = None, tick: Callable[[], None] | None = None) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._peer = peer
@@ -55,7 +53,7 @@ class Channel:
     def send(self, message: Mapping[str, Any], fds: Sequence[int] = (), *, deadline: float | None = None) -> None:
         """Send one frame. `deadline` is on `time.monotonic`'s clock.
 
-        Raises TimeoutError at the deadline, Closed when nobody is there to read, WireError for what is no JSON.
+        Raises TimeoutError at the deadline, ClosedError when nobody is there to read, WireError for what is no JSON.
         """
         try:
             body = json.dumps(message).encode("ascii")
@@ -73,12 +71,12 @@ class Channel:
                     rest = rest[self._sock.sendmsg([rest], ancillary) :]
                     ancillary = []  # descriptors go with the first byte, once
         except (BrokenPipeError, ConnectionResetError) as err:
-            raise Closed("the other side has closed the channel") from err
+            raise ClosedError("the other side has closed the channel") from err
 
     def receive(self, *, deadline: float | None = None) -> tuple[dict[str, Any], list[int]]:
         """The next message and the descriptors that came with it, now the caller's to close.
 
-        Raises TimeoutError at the deadline, Closed at the end, WireError for a frame that makes no sense.
+        Raises TimeoutError at the deadline, ClosedError at the end, WireError for a frame that makes no sense.
         """
         fds: list[int] = []
         try:
@@ -113,14 +111,14 @@ class Channel:
             except BlockingIOError:
                 continue
             except ConnectionResetError as err:
-                raise Closed("the other side has closed the channel") from err
+                raise ClosedError("the other side has closed the channel") from err
             for level, kind, data in ancillary:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     got = array.array("i")
                     got.frombytes(data[: len(data) - len(data) % got.itemsize])
                     fds.extend(got)
             if not chunk:
-                raise Closed("the other side has closed the channel")
+                raise ClosedError("the other side has closed the channel")
             buffer += chunk
         return buffer
 
@@ -138,7 +136,7 @@ class Channel:
             if self._sock.fileno() in ready:
                 return
             if ready:  # the other side is dead, and nothing of it is left to read
-                raise Closed("the other side is dead")
+                raise ClosedError("the other side is dead")
             if self._tick is not None:
                 self._tick()
 

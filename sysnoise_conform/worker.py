@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import platform
 import re
@@ -29,7 +30,7 @@ from sysnoise_conform.arena import Reader, Writer
 from sysnoise_conform.backend import Session, Tensors
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, BadModel, ConformError, Unsupported
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.wire import Channel, Closed, build_from
+from sysnoise_conform.wire import Channel, ClosedError, build_from
 
 PROTOCOL = 1
 _GOLDEN = ("golden", "module", "export")
@@ -63,7 +64,8 @@ class Worker:
         if do in _GOLDEN:
             from sysnoise_conform.golden import service
 
-            return service.handle({"do": do, **payload}, tensors), {}
+            facts: dict[str, Any] = service.handle({"do": do, **payload}, tensors)
+            return facts, facts.pop("tensors", {})
         raise ConformError(f"the worker knows no request {one_line(do)!r}")
 
     def _compile(self, payload: dict[str, Any]) -> dict[str, Any]:
@@ -92,13 +94,11 @@ def serve(fd: int) -> None:
     channel = Channel(socket.socket(fileno=fd))
     reader, writer, worker = Reader(), Writer(), Worker()
     flush = _native_flush()
-    with contextlib.suppress(Closed):
-        channel.send(
-            {"protocol": PROTOCOL, "python": platform.python_version(), "numpy": np.__version__, **_memory()}
-        )
+    with contextlib.suppress(ClosedError):
+        channel.send({"protocol": PROTOCOL, "python": platform.python_version(), "numpy": np.__version__, **_memory()})
         while True:
             message, fds = channel.receive()
-            reply, sent = _reply(worker, message, lambda m=message, f=fds: reader.read(m["tensors"], f), writer)
+            reply, sent = _reply(worker, message, functools.partial(reader.read, message["tensors"], fds), writer)
             flush()
             channel.send({"id": message["id"], **reply, **_memory()}, sent)
     flush()
@@ -112,12 +112,13 @@ def _reply(
         facts, outputs = worker.answer(do, payload, feeds())
         layout, fds = writer.write(outputs)
         return {"payload": _plain(facts), "tensors": layout}, fds
-    except ConformError as err:
-        traceback.print_exc()
-        fault = _memory_fault(do, err) or err
     except (Exception, SystemExit) as err:  # converters call sys.exit; native errors have types of their own
+        fault: ConformError | None = _memory_fault(do, err)
+        if fault is not None:
+            traceback.clear_frames(err.__traceback__)  # what they hold is what is lacking
         traceback.print_exc()
-        fault = _memory_fault(do, err) or _fault(do, payload, err)
+        if fault is None:
+            fault = err if isinstance(err, ConformError) else _fault(do, payload, err)
     return {"error": _plain(fault.fields())}, []
 
 

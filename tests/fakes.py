@@ -280,9 +280,28 @@ class Lingers(_Fake):
 BACKENDS: dict[str, type[_Fake]] = {
     each.name: each
     for each in (
-        Exact, OneUlpOff, ShiftedOnePixel, ShiftedHalfAPixel, Scaled, BFloat16, MakesNaN, HidesNaN, WrongNames,
-        WrongShape, WrongDtype, MissingOutput, Crashes, Aborts, Hangs, EatsMemory, FloodsStdout, Exits, Refuses,
-        Raises, Absent, Lingers,
+        Exact,
+        OneUlpOff,
+        ShiftedOnePixel,
+        ShiftedHalfAPixel,
+        Scaled,
+        BFloat16,
+        MakesNaN,
+        HidesNaN,
+        WrongNames,
+        WrongShape,
+        WrongDtype,
+        MissingOutput,
+        Crashes,
+        Aborts,
+        Hangs,
+        EatsMemory,
+        FloodsStdout,
+        Exits,
+        Refuses,
+        Raises,
+        Absent,
+        Lingers,
     )
 }
 

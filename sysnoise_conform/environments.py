@@ -1,0 +1,257 @@
+"""Which interpreter runs a backend: one that was named, an environment of its own under the cache, or our own.
+
+A child needs numpy, onnx and our worker, which it is shown; so a runtime whose pins clash with everybody else's
+lives in a virtual environment of its own, and an old one under an old Python (3.10 and numpy 1.26 suffice).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sysnoise_conform import registry
+from sysnoise_conform.errors import BackendUnavailable, StorageError, UsageError
+from sysnoise_conform.printable import lines, one_line
+from sysnoise_conform.store import cache_folder
+from sysnoise_conform.variant import Variant, nearest
+
+OLDEST = (3, 10)
+_MARKER = "conform-env.json"  # written last: a folder without it is half made, and no environment
+_PIP_LIMIT_S = 1800
+_PROBE = """
+import importlib.util, json, sys
+print(json.dumps([list(sys.version_info[:3]), [n for n in ("numpy", "onnx") if importlib.util.find_spec(n) is None]]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What an environment is filled with: exact pins, tested together.
+
+    `bare` are installed without their dependencies and without regard to the Python that their metadata asks for.
+    """
+
+    packages: tuple[str, ...]
+    bare: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """A finished environment under the cache; it is not `current` when conform would now fill it otherwise."""
+
+    backend: str
+    folder: Path
+    python: Path
+    version: str
+    current: bool
+
+
+_COMMON = ("numpy==2.4.6", "onnx==1.23.2", "ml_dtypes==0.6.0", "protobuf==7.36.2", "typing_extensions==4.16.0")
+RECIPES: dict[str, Recipe] = {
+    "ort": Recipe(packages=(*_COMMON, "onnxruntime==1.31.1")),
+    "openvino": Recipe(packages=(*_COMMON, "openvino==2026.4.1")),
+    "mnn": Recipe(packages=(*_COMMON, "MNN==3.6.1")),
+    "tflite": Recipe(
+        packages=(*_COMMON, "ai-edge-litert==2.3.0", "flatbuffers==25.12.19", "psutil==7.2.2", "tqdm==4.70.1"),
+        # onnx2tf pins what clashes with every runtime, and its metadata refuses Python 3.11, where its code works.
+        bare=("onnx2tf==2.6.9", "sng4onnx==2.0.1", "sne4onnx==2.0.1"),
+    ),
+}
+
+
+def interpreter(variant: Variant) -> Path | None:
+    """The Python that runs a variant; None means our own.
+
+    `+python=PATH` goes before the config key `python.NAME` in `[env]`, that before an environment under the cache.
+    Raises UsageError when the one that is named does not exist, is no Python of ours, or lacks numpy or onnx.
+    """
+    named = variant.option("python")
+    if named is not None:
+        return _checked(Path(named), f"{variant.backend}+python={one_line(named)}")
+    configured = _configured().get(variant.backend)
+    if configured is not None:
+        return _checked(configured, f"python.{variant.backend} in {one_line(config_file())}")
+    found = _read(folder_of(variant.backend))
+    return None if found is None else found.python
+
+
+def config_file() -> Path:
+    """CONFORM_CONFIG, or ~/.config/conform.toml (below XDG_CONFIG_HOME where that is set)."""
+    named = os.environ.get("CONFORM_CONFIG")
+    if named:
+        return Path(named).expanduser().absolute()
+    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "conform.toml"
+
+
+def folder_of(backend: str) -> Path:
+    """Where a backend's environment is or would be."""
+    return cache_folder() / "envs" / backend
+
+
+def environments() -> tuple[Environment, ...]:
+    """The finished environments under the cache, by name."""
+    parent = cache_folder() / "envs"
+    folders = sorted(each for each in parent.iterdir() if each.is_dir()) if parent.is_dir() else []
+    return tuple(found for found in map(_read, folders) if found is not None)
+
+
+def listing() -> tuple[str, ...]:
+    """One line for each backend that does not run in our own interpreter."""
+    configured = _configured()
+    told = [f"{name:<10} {one_line(python)}  (by {one_line(config_file())})" for name, python in configured.items()]
+    for each in environments():
+        why = "" if each.current else f"; outdated, refresh it: conform env create {each.backend}"
+        why += "; not used, the config names another" if each.backend in configured else ""
+        told.append(f"{each.backend:<10} {one_line(each.python)}  (Python {each.version}, under the cache{why})")
+    return tuple(told)
+
+
+def create(backend: str) -> Path:
+    """Make a backend's environment under the cache and fill it; one that is there and current is left as it is.
+
+    Returns its folder. Raises UsageError for a backend without a recipe, BackendUnavailable when pip can't fill it
+    (its whole output is kept beside it), StorageError. A half-made one is removed and never listed.
+    """
+    recipe = RECIPES.get(backend)
+    if recipe is None:
+        if backend in registry.targets():
+            raise UsageError(
+                f"there is no recipe for an environment of {backend!r}",
+                hint=f"make one with numpy and onnx in it and name it: {backend}+python=PATH",
+            )
+        raise UsageError(f"no backend is called {one_line(backend)!r}", hint=nearest(backend, RECIPES))
+    folder = folder_of(backend)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _held(folder.with_suffix(".lock")):
+            found = _read(folder)
+            if found is None or not found.current:
+                _make(folder, backend, recipe)
+    except OSError as err:
+        raise StorageError(f"can't make the environment {one_line(folder)}: {err.strerror or one_line(err)}") from err
+    return folder
+
+
+def _make(folder: Path, backend: str, recipe: Recipe) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    log = folder.with_suffix(".log")
+    python = folder / "bin" / "python"
+    pip = [str(python), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+    steps = [[sys.executable, "-I", "-m", "venv", str(folder)], [*pip, *recipe.packages]]
+    if recipe.bare:
+        steps.append([*pip, "--no-deps", "--ignore-requires-python", *recipe.bare])
+    try:
+        with log.open("wb") as output:
+            for step in steps:
+                subprocess.run(
+                    step,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=folder.parent,
+                    check=True,
+                    timeout=_PIP_LIMIT_S,
+                )
+        facts = {"backend": backend, "version": _ask(python)[0], "recipe": asdict(recipe)}
+        partial = folder / f"{_MARKER}.tmp"
+        partial.write_text(json.dumps(facts, sort_keys=True))
+        partial.replace(folder / _MARKER)
+    except (subprocess.SubprocessError, ValueError) as err:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise BackendUnavailable(
+            f"the environment for {backend} could not be made: {_complaint(log) or one_line(err)}",
+            hint=f"pip's whole output is in {log}",
+        ) from err
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _complaint(log: Path) -> str:
+    told = lines(log.read_text(encoding="utf-8", errors="replace")).splitlines()
+    errors = [each for each in told if each.startswith("ERROR:")] or [each for each in told if each.strip()]
+    return one_line(errors[-1], 200) if errors else ""
+
+
+@contextlib.contextmanager
+def _held(lock: Path) -> Iterator[None]:
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _read(folder: Path) -> Environment | None:
+    try:
+        facts: dict[str, Any] = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+        version, made_of = str(facts["version"]), facts["recipe"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    python = folder / "bin" / "python"
+    if not os.access(python, os.X_OK):  # the Python that it was made from is gone
+        return None
+    recipe = RECIPES.get(folder.name)
+    current = recipe is not None and made_of == json.loads(json.dumps(asdict(recipe)))
+    return Environment(backend=folder.name, folder=folder, python=python, version=version, current=current)
+
+
+def _configured() -> dict[str, Path]:
+    path = config_file()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        if os.environ.get("CONFORM_CONFIG"):
+            raise UsageError(f"CONFORM_CONFIG names {one_line(path)}, which is not there", hint="unset it") from err
+        return {}
+    except (OSError, ValueError) as err:
+        raise UsageError(f"the config {one_line(path)} can't be read: {one_line(err)}", hint="it is TOML") from err
+    env = table.get("env", {})
+    pythons = env.get("python", {}) if isinstance(env, dict) else None
+    if not isinstance(pythons, dict) or not all(isinstance(each, str) for each in pythons.values()):
+        raise UsageError(f"[env] in {one_line(path)} is malformed", hint='write python.tflite = "/path/to/python"')
+    unknown = sorted(set(pythons) - set(registry.targets()))
+    if unknown:
+        raise UsageError(
+            f"python.{one_line(unknown[0])} in {one_line(path)} names no backend",
+            hint=nearest(unknown[0], registry.targets()),
+        )
+    return {name: Path(python) for name, python in pythons.items()}
+
+
+def _checked(python: Path, said: str) -> Path:
+    path = python.expanduser().absolute()  # not resolved: a venv's python is a link, and the link is the venv
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise UsageError(f"{said}: there is no interpreter {one_line(path)}", hint="name the python of an environment")
+    try:
+        version, lacking = _ask(path)
+    except (OSError, ValueError, subprocess.SubprocessError) as err:
+        raise UsageError(f"{said}: {one_line(path)} is no Python that runs", hint="name a python executable") from err
+    if tuple(map(int, version.split("."))) < OLDEST:
+        raise UsageError(f"{said}: it is Python {version}", hint=f"Python {OLDEST[0]}.{OLDEST[1]} is the oldest")
+    if lacking:
+        raise UsageError(
+            f"{said}: it has no {' and no '.join(lacking)}", hint=f"{one_line(path)} -m pip install {' '.join(lacking)}"
+        )
+    return path
+
+
+def _ask(python: Path) -> tuple[str, list[str]]:
+    said = subprocess.run(
+        [str(python), "-I", "-c", _PROBE],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=60,
+        cwd="/",
+    )
+    version, lacking = json.loads(said.stdout)
+    return ".".join(map(str, version)), list(lacking)

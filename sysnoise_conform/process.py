@@ -1,0 +1,189 @@
+"""A child process as the operating system sees it: started apart and limited, killed with its group, reaped.
+
+PYTHONSAFEPATH, an empty working directory and absolute paths keep everything beside a model from being imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sysnoise_conform import registry
+from sysnoise_conform.capture import Capture
+from sysnoise_conform.case import Limits
+from sysnoise_conform.errors import StorageError, UsageError
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.private import PrivateFolder
+
+_PACKAGES = tuple(f"sysnoise_conform{each}" for each in ("", ".backends", ".golden", ".models", ".reports"))
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+# PR_SET_PDEATHSIG kills a child when the THREAD that forked it ends, so one thread that lasts forks them all.
+_STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="conform-start")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A child that is no more: its peak of resident memory in MiB, and how long it lived."""
+
+    peak_rss_mb: float
+    seconds: float
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Process:
+    """A started child: its number, its folder, its log, and its end. `start` it."""
+
+    popen: subprocess.Popen[bytes]
+    pidfd: int
+    folder: PrivateFolder
+    capture: Capture
+    log: Path
+    started: float
+    baseline_kib: int
+    peak_kib: int = 0
+    log_fault: OSError | None = None
+    ended: Ended | None = None
+    unwanted: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def start(cls, sock: socket.socket, *, python: Path | None, limits: Limits, log: Path) -> Process:
+        """Start an interpreter on `boot.py` with `sock` as its end of the channel. Raises UsageError, StorageError."""
+        interpreter = Path(sys.executable) if python is None else python
+        try:
+            folder = PrivateFolder.make(("here", "work", "tmp"))
+        except OSError as err:
+            raise StorageError(f"can't make a private folder: {err}", hint="TMPDIR names another place") from err
+        capture = Capture()
+        baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        config = {"fd": sock.fileno(), "parent": os.getpid(), "memory": limits.memory_bytes, "roots": _roots()}
+        command = [str(interpreter), "-u", str(Path(__file__).with_name("boot.py")), json.dumps(config)]
+        try:
+            popen = _STARTER.submit(
+                subprocess.Popen,
+                command,
+                cwd=folder.path / "here",
+                env=_environment(folder.path / "tmp", limits.threads),
+                stdin=subprocess.DEVNULL,
+                stdout=capture.sink,
+                stderr=capture.sink,
+                pass_fds=(sock.fileno(),),
+                start_new_session=True,
+            ).result()
+        except BaseException as err:
+            capture.abandon()
+            folder.remove()
+            if isinstance(err, OSError):
+                raise UsageError(
+                    f"can't start the interpreter {one_line(interpreter)}: {err.strerror}",
+                    hint="+python=PATH names another",
+                ) from err
+            raise
+        capture.begin()
+        return cls(
+            popen=popen,
+            pidfd=os.pidfd_open(popen.pid),
+            folder=folder,
+            capture=capture,
+            log=log,
+            started=time.monotonic(),
+            baseline_kib=baseline,
+        )
+
+    def dead(self, within_s: float) -> bool:
+        """Whether the process is dead, or dies within that time; it is not reaped."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(within_s * 1000))
+
+    def note_peak(self, kib: object) -> None:
+        """Remember the largest figure that came by; what is no figure says nothing."""
+        if isinstance(kib, int):
+            self.peak_kib = max(self.peak_kib, kib)
+
+    def sample(self) -> None:
+        """Read the peak of resident memory while there is somebody to ask."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in Path(f"/proc/{self.popen.pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    self.note_peak(int(line.split()[1]))
+
+    def kill(self) -> None:
+        """Kill the whole group and leave the rest to `end`; from any thread."""
+        with self.lock:
+            if self.ended is None:
+                self.unwanted = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.popen.pid, signal.SIGKILL)
+
+    def end(self, grace_s: float = 0.0) -> Ended:
+        """Kill the whole group, reap the child, keep its log, remove its folder; a second call changes nothing."""
+        with self.lock:
+            if self.ended is not None:
+                return self.ended
+            if grace_s:
+                self.dead(grace_s)
+            self.sample()
+            # The child is not reaped yet, so its number can't have gone to a stranger.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+            _, status, usage = os.wait4(self.popen.pid, 0)
+            self.popen.returncode = os.waitstatus_to_exitcode(status)
+            # ru_maxrss survives exec: below the parent's own peak at the start it says nothing of the child.
+            if usage.ru_maxrss > self.baseline_kib:
+                self.note_peak(usage.ru_maxrss)
+            os.close(self.pidfd)
+            self.folder.remove()
+            self.ended = Ended(peak_rss_mb=self.peak_kib / 1024, seconds=time.monotonic() - self.started)
+            try:
+                self.capture.write(self.log)
+            except OSError as err:  # `close` tells it: here it would hide how the child died
+                self.log_fault = err
+            return self.ended
+
+
+def _roots() -> dict[str, str]:
+    """The folder of each package of ours, found without importing it, however we are installed."""
+    roots: dict[str, str] = {}
+    for package in _PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            roots[package] = str(Path(next(iter(spec.submodule_search_locations))).resolve())
+    return roots
+
+
+def _environment(tmp: Path, threads: int) -> dict[str, str]:
+    environment = {
+        **os.environ,
+        "PYTHONSAFEPATH": "1",  # -P, where it is known (3.11); boot.py does the same for 3.10
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+        "TMPDIR": str(tmp),
+    }
+    paths = environment.pop("PYTHONPATH", "").split(os.pathsep)
+    if any(paths):  # an empty entry means the working directory: never the child's, and not the model's either
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(each) for each in paths if each)
+    backends = registry.absolute_environment()
+    if backends is not None:
+        environment[registry.VARIABLE] = backends
+    if threads > 0:
+        environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    return environment
