@@ -1,0 +1,111 @@
+"""The TFLite interpreter that really works here, and what it says of a loaded file."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.metadata
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sysnoise_conform.errors import BackendUnavailable
+from sysnoise_conform.printable import one_line
+
+# Modules with the same Interpreter, the maintained one first, and the packages that bring them.
+_HOMES = (
+    ("ai_edge_litert.interpreter", "LiteRT", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime", "tflite-runtime"),
+)
+# y = x + x over two floats. Only running a model proves an interpreter: with a numpy that it was not built
+# for, tflite-runtime imports and then fails to construct one.
+_TINY = zlib.decompress(
+    base64.b64decode(
+        "eNptkbFOwzAQhi8QVVETlQ4ZitShAyMDtBIzE2LoyB6liY0ilcRyHJRuDDwED8JjMDLwEEy8QPjtXCBCJPpy9vn/z/ZlSUR3N9tN"
+        "TCta0oJimlOEnE8BxoQcYYXoDJyDW7AFx8DjuY0GHIFP8AZOQVWW7drIldynZtdIKXSSF1pkhj3vHF/xeem6znP79l4t8iYTeaKg"
+        "L+qiKpO6UarShqbuhAGUU+ii0RlPQC30Y1HeJ7mQabM3rn7M+1hNwN6Acz7HA/jCGYZ5SxOnm7AmBFJdXqVZJtVm7VZsnmj20zWr"
+        "n/F+iz+9szUfOF5wHCDu3RO45pq2hq0Zcs15LwsjHj9zvzz2Ds8H8rG75++9DyPdEIf/3CvJ3TJmz9jb/uP13Uv0DUbHO0Y="
+    )
+)
+_WORDS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "int8": "int8"}
+
+
+@dataclass(frozen=True)
+class Home:
+    """An interpreter module, and the name and version of what brings it."""
+
+    module: Any
+    name: str
+    version: str
+
+
+def find() -> Home:
+    """The first interpreter that runs a tiny model. Raises `BackendUnavailable` with each one's reason."""
+    reasons = []
+    for module_name, name, package in _HOMES:
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            reasons.append(f"{name}: {one_line(error, 100)}")
+            continue
+        try:
+            _double(module)
+        except Exception as error:  # SystemError, ImportError, AttributeError: whatever a foreign ABI brings about
+            reasons.append(f"{name} is installed and does not run: {one_line(error, 100)}")
+            continue
+        return Home(module, name, importlib.metadata.version(package))
+    raise BackendUnavailable(
+        "no TFLite interpreter works here: " + "; ".join(reasons),
+        hint="pip install 'sysnoise-conform[tflite]', or conform env create tflite",
+    )
+
+
+def _double(module: Any) -> None:
+    tiny = module.Interpreter(model_content=_TINY)
+    tiny.allocate_tensors()
+    tiny.set_tensor(tiny.get_input_details()[0]["index"], np.array([1, 2], np.float32))
+    tiny.invoke()
+    got = tiny.get_tensor(tiny.get_output_details()[0]["index"])
+    if got.tolist() != [2.0, 4.0]:
+        raise RuntimeError(f"it computes [1, 2] + [1, 2] = {got.tolist()}")
+
+
+def load(home: Home, path: Path, *, delegate: str, threads: int) -> Any:
+    """An interpreter with its memory planned; `delegate` is `xnnpack` (its own default) or `none`."""
+    resolvers = home.module.OpResolverType
+    resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if delegate == "none" else resolvers.AUTO
+    interpreter = home.module.Interpreter(
+        model_path=str(path), num_threads=threads or None, experimental_op_resolver_type=resolver
+    )
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def delegated(interpreter: Any) -> str:
+    """What took operators away from the builtin kernels, read from the execution plan."""
+    partitions = sum(each["op_name"] == "DELEGATE" for each in interpreter._get_ops_details())
+    return f"XNNPACK, {partitions} partition{'s' if partitions != 1 else ''}" if partitions else "none"
+
+
+def precision(interpreter: Any) -> str:
+    """The types that the operators' results have, by share."""
+    kinds = {each["index"]: np.dtype(each["dtype"]).name for each in interpreter.get_tensor_details()}
+    counts: Counter[str] = Counter()
+    for each in interpreter._get_ops_details():
+        if each["op_name"] != "DELEGATE":
+            words = (_WORDS.get(kinds.get(int(index), "")) for index in each["outputs"])
+            counts.update(word for word in words if word)
+    if len(counts) < 2:
+        return next(iter(counts), "integers")
+    return ", ".join(f"{word} {round(100 * n / sum(counts.values()))} %" for word, n in counts.most_common())
+
+
+def ports(interpreter: Any, side: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """The `inputs` or `outputs` with their tensor names, as (name, detail)."""
+    details = interpreter.get_input_details() if side == "inputs" else interpreter.get_output_details()
+    return [(each["name"], each) for each in details]

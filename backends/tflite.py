@@ -1,0 +1,205 @@
+"""TensorFlow Lite: ONNX converted by onnx2tf, or a deployed `.tflite` as it is, run by LiteRT's interpreter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
+from sysnoise_conform.backends import asked, litert
+from sysnoise_conform.backends.plain import Plain
+from sysnoise_conform.backends.tflite_convert import Converted, Output, installed, operator, to_tflite
+from sysnoise_conform.errors import Unsupported
+from sysnoise_conform.printable import one_line
+
+_CUSTOM_OP = re.compile(r"unresolved custom op: (?P<op>\w+)")
+_NODE = re.compile(r"Node number \d+ \((?P<op>\w+)\)")
+_GLUED = re.compile(r"\.?\n?(?<=\S)Node(?= number)")
+_HINT = re.compile(r"\s*See instructions: \S+")
+
+
+class TFLite:
+    """LiteRT (or tflite-runtime) with XNNPACK, as an Android or embedded deployment runs it."""
+
+    name: ClassVar[str] = "tflite"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        about="TensorFlow Lite through onnx2tf and LiteRT, with XNNPACK",
+        extra="tflite",
+        formats=("onnx", "tflite"),
+        options=(
+            Option("delegate", "xnnpack by default; none runs the builtin kernels", ("xnnpack", "none")),
+            Option("layout", "the layout of a deployed file's 4-D tensors, nchw by default", ("nchw", "nhwc")),
+        ),
+    )
+
+    def probe(self) -> Runtime:
+        """Which interpreter really runs a model here, and whether the converter is there."""
+        home = litert.find()
+        converter = "onnx2tf" if installed() else "missing, so only .tflite files run: conform env create tflite"
+        return Runtime(name=home.name, version=home.version, devices=("cpu",), details={"converter": converter})
+
+    def compile(self, build: Build) -> _FromOnnx | _Deployed:
+        """Convert an ONNX file and load it, or load a `.tflite` file."""
+        home = litert.find()
+        return _Deployed(home, build) if build.format == "tflite" else _FromOnnx(home, build)
+
+
+class _FromOnnx:
+    """A converted model: one file and interpreter for each set of input shapes, made when first needed."""
+
+    def __init__(self, home: litert.Home, build: Build) -> None:
+        self._home = home
+        self._build = build
+        self._loaded: dict[tuple[tuple[str, tuple[int, ...]], ...], tuple[Converted, Any]] = {}
+        converted, interpreter = self._for(build.shapes)
+        self.effective = _effective(build, interpreter, _recast(converted, interpreter))
+
+    def _for(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Converted, Any]:
+        key = tuple(sorted(shapes.items()))
+        if key not in self._loaded:
+            converted = to_tflite(self._build.model, shapes, self._build.workdir / f"shapes_{len(self._loaded)}")
+            self._loaded[key] = converted, _load(self._home, self._build, converted.path, converted.plain)
+        return self._loaded[key]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        """Run once, after converting for these shapes where they are new. Every array is a copy."""
+        converted, interpreter = self._for({name: np.shape(array) for name, array in feeds.items()})
+        try:
+            for name, detail in litert.ports(interpreter, "inputs"):
+                _feed(interpreter, detail, converted.inputs[name], feeds)
+            interpreter.invoke()
+            raw = {
+                name: interpreter.get_tensor(detail["index"]) for name, detail in litert.ports(interpreter, "outputs")
+            }
+        except (RuntimeError, ValueError) as error:
+            raise _unsupported(error, "run", converted.plain) from error
+        return {each.name: _declared(raw, key, each) for key, each in converted.outputs.items() if key in raw}
+
+    def close(self) -> None:
+        """Let go of the interpreters."""
+        self._loaded.clear()
+
+
+class _Deployed:
+    """A `.tflite` file that ships: its own tensor names (and its signature's), its own layout."""
+
+    def __init__(self, home: litert.Home, build: Build) -> None:
+        self._interpreter = _load(home, build, build.model, None)
+        self._nhwc = build.options.get("layout") == "nhwc"
+        self._aliases = _signature_names(self._interpreter)
+        self.effective = _effective(build, self._interpreter, {"layout": build.options.get("layout", "nchw")})
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        """Run once. Every array is a copy; outputs come under tensor and signature names."""
+        given = {name: array.transpose(0, 2, 3, 1) if self._nhwc and array.ndim == 4 else array
+                 for name, array in feeds.items()}  # fmt: skip
+        tensors: Tensors = {}
+        try:
+            self._fit(given)
+            for name, detail in litert.ports(self._interpreter, "inputs"):
+                _feed(self._interpreter, detail, self._fed_as(name, given), given)
+            self._interpreter.invoke()
+            for name, detail in litert.ports(self._interpreter, "outputs"):
+                array = self._interpreter.get_tensor(detail["index"])
+                if self._nhwc and array.ndim == 4:
+                    array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+                tensors[name] = array
+                if name in self._aliases:
+                    tensors[self._aliases[name]] = array.copy()
+        except (RuntimeError, ValueError) as error:
+            raise _unsupported(error, "run", None) from error
+        return tensors
+
+    def _fed_as(self, name: str, feeds: Mapping[str, np.ndarray]) -> str:
+        return name if name in feeds else self._aliases.get(name, name)
+
+    def _fit(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Resize inputs whose file leaves sizes open."""
+        resized = False
+        for name, detail in litert.ports(self._interpreter, "inputs"):
+            array = feeds.get(self._fed_as(name, feeds))
+            if array is not None and array.shape != tuple(detail["shape"]) and -1 in detail["shape_signature"]:
+                self._interpreter.resize_tensor_input(detail["index"], array.shape, strict=True)
+                resized = True
+        if resized:
+            self._interpreter.allocate_tensors()
+
+    def close(self) -> None:
+        """Let go of the interpreter."""
+        self._interpreter = None
+
+
+def _load(home: litert.Home, build: Build, path: Any, plain: Plain | None) -> Any:
+    try:
+        return litert.load(home, path, delegate=build.options.get("delegate", "xnnpack"), threads=asked.threads(build))
+    except (RuntimeError, ValueError) as error:
+        raise _unsupported(error, "compile", plain) from error
+
+
+def _signature_names(interpreter: Any) -> dict[str, str]:
+    """Tensor name -> name in the file's signature, where it has exactly one."""
+    signatures = interpreter.get_signature_list()
+    if len(signatures) != 1:
+        return {}
+    runner = interpreter.get_signature_runner(next(iter(signatures)))
+    details = {**runner.get_input_details(), **runner.get_output_details()}
+    return {detail["name"]: key for key, detail in details.items() if detail["name"] != key}
+
+
+def _feed(interpreter: Any, detail: Mapping[str, Any], name: str, feeds: Mapping[str, np.ndarray]) -> None:
+    if name not in feeds:
+        raise Unsupported(f"the input {one_line(name)!r} was not given", stage="run")
+    array = feeds[name]
+    shape, kind = tuple(int(each) for each in detail["shape"]), np.dtype(detail["dtype"])
+    if array.ndim == 0 and shape == (1,):  # TFLite files have no rank-0 inputs
+        array = array.reshape(1)
+    if array.shape != shape:
+        hint = "a deployed file that takes NHWC needs +layout=nhwc" if sorted(array.shape) == sorted(shape) else None
+        raise Unsupported(f"the file's input {one_line(name)!r} is {shape}, not {array.shape}", stage="run", hint=hint)
+    cast = array.astype(kind)
+    if not _lossless(array, cast):
+        raise Unsupported(
+            f"the file's input {one_line(name)!r} is {kind}, which can't hold {array.dtype} values", stage="run"
+        )
+    interpreter.set_tensor(detail["index"], np.ascontiguousarray(cast))
+
+
+def _lossless(array: np.ndarray, cast: np.ndarray) -> bool:
+    return cast.dtype == array.dtype or bool(
+        np.array_equal(cast.astype(array.dtype), array, equal_nan=array.dtype.kind in "fV")
+    )
+
+
+def _declared(raw: Mapping[str, np.ndarray], key: str, output: Output) -> np.ndarray:
+    """An output in the shape and dtype that ONNX declares for it."""
+    shape = output.shape if output.shape_from is None else tuple(int(each) for each in raw[output.shape_from])
+    array = raw[key]
+    if shape is not None and array.size == np.prod(shape):
+        array = array.reshape(shape)
+    return array if output.dtype is None else array.astype(output.dtype, copy=False)
+
+
+def _recast(converted: Converted, interpreter: Any) -> dict[str, str]:
+    """Which outputs the file holds in another type than ONNX declares; they are converted back."""
+    found = {}
+    for name, detail in litert.ports(interpreter, "outputs"):
+        declared = converted.outputs.get(name)
+        kind = np.dtype(detail["dtype"])
+        if declared is not None and declared.dtype not in (None, kind):
+            found[declared.name] = f"{kind} in the file, {declared.dtype} in the model"
+    return {"recast": "; ".join(f"{one_line(name, 80)}: {how}" for name, how in found.items())} if found else {}
+
+
+def _effective(build: Build, interpreter: Any, more: Mapping[str, str]) -> Effective:
+    options = {"delegate": litert.delegated(interpreter), "threads": asked.threads(build) or "runtime's choice", **more}
+    return Effective(device="cpu", precision=litert.precision(interpreter), options=options)
+
+
+def _unsupported(error: Exception, stage: str, plain: Plain | None) -> Unsupported:
+    text = _GLUED.sub(". Node", _HINT.sub("", str(error)))
+    found = _CUSTOM_OP.search(text) or _NODE.search(text)
+    named = operator(found.group("op"), plain) if found and plain else {"op": found.group("op") if found else None}
+    return Unsupported(one_line(plain.original(text) if plain else text), stage=stage, **named)
