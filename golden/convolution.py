@@ -72,6 +72,8 @@ def _transposed_padding(call: Call, sizes: tuple[int, ...], over: Window, extra:
     begin, end = [], []
     for size, stride, extent, more, wanted in zip(sizes, over.strides, over.extents, extra, shape, strict=True):
         total = stride * (size - 1) + more + extent - wanted
+        if total < 0 and call.get("output_shape") is None:
+            call.unsupported(f"auto_pad {over.auto_pad} where the full output is smaller than input times stride")
         if total < 0:
             # The wanted output is larger than the full one: it grows at its end, as an output padding.
             first, last = 0, total

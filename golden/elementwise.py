@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sysnoise_conform.golden.op import Call, op
-from sysnoise_conform.golden.types import FLOATS, INTEGER_RANGE, T
+from sysnoise_conform.golden.types import INTEGER_RANGE, T
 from sysnoise_conform.golden.unsigned import by_numpy, has_uint64, ordered, to_float
 
 
@@ -93,17 +93,22 @@ def _refuse_zero(call: Call, divisor: Tensor) -> None:
 
 @op("Mod")
 def mod(call: Call, a: Tensor, b: Tensor) -> Tensor:
-    """The remainder: with fmod=1 of the dividend's sign, else of the divisor's (integers only)."""
+    """The remainder: with fmod=1 of the dividend's sign, else of the divisor's."""
+    truncating = call.get("fmod", 0)
     if a.is_floating_point():
-        if not call.get("fmod", 0):
+        if truncating:
+            return torch.fmod(a, b)
+        if call.opset < 28:  # allowed from then on
             call.bad("floating-point inputs need fmod=1")
-        return torch.fmod(a, b)
+        rest = torch.fmod(a, b)
+        rest = torch.where((rest != 0) & ((rest < 0) != (b < 0)), rest + b, rest)
+        return torch.where(rest == 0, torch.copysign(rest, b), rest)
     _refuse_zero(call, b)
     if has_uint64(call):
         return by_numpy(np.remainder, a, b)
     minus_one = b == -1  # its remainder is 0, but the lowest integer traps on it
     safe = torch.where(minus_one, 1, b)
-    return torch.fmod(a, safe) if call.get("fmod", 0) else torch.remainder(a, safe)
+    return torch.fmod(a, safe) if truncating else torch.remainder(a, safe)
 
 
 @op("Pow")
@@ -198,20 +203,23 @@ _binary("BitwiseXor", torch.bitwise_xor)
 
 @op("BitShift")
 def bit_shift(call: Call, x: Tensor, amount: Tensor) -> Tensor:
-    """x shifted by `amount` bits; shifting out every bit gives 0."""
+    """x shifted by `amount` bits, to the right arithmetically for a signed type.
+
+    An amount that is negative or not below the type's width leaves what sign extension alone does.
+    """
     direction = call.get("direction")
     if direction not in ("LEFT", "RIGHT"):
         call.bad("`direction` must be LEFT or RIGHT")
-    width = INTEGER_RANGE[call.input_types[0]][1].bit_length()
+    low, high = INTEGER_RANGE[call.input_types[0]]
+    width = high.bit_length() + (1 if low else 0)
     out = (amount < 0) | (amount >= width)  # a uint64 amount that is held as negative is huge
     amount = torch.where(out, 0, amount)
     if direction == "LEFT":
-        shifted = torch.bitwise_left_shift(x, amount)
-    elif has_uint64(call):
-        shifted = by_numpy(np.right_shift, *torch.broadcast_tensors(x, amount))
-    else:
-        shifted = torch.bitwise_right_shift(x, amount)
-    return torch.where(out, 0, shifted)
+        return torch.where(out, 0, torch.bitwise_left_shift(x, amount))
+    if has_uint64(call):
+        return torch.where(out, 0, by_numpy(np.right_shift, *torch.broadcast_tensors(x, amount)))
+    emptied = torch.where(x < 0, -1, 0).to(x.dtype) if low else torch.zeros_like(x)
+    return torch.where(out, emptied, torch.bitwise_right_shift(x, amount))
 
 
 @op("Where", moves=True)
@@ -221,7 +229,3 @@ def where(call: Call, condition: Tensor, x: Any, y: Any) -> Any:
         return np.where(condition.numpy(), x, y)
     return torch.where(condition, x, y)
 
-
-def is_float(elem_type: int) -> bool:
-    """Whether an element type is a floating-point type."""
-    return elem_type in FLOATS

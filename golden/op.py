@@ -54,7 +54,9 @@ class Call:
 
     node: onnx.NodeProto
     opset: int  # the version of the node's domain that the model imports
-    attributes: dict[str, Any]  # decoded: int, float, str, list, TypeProto; a tensor as a `values.Value`
+    # Decoded: int, float, str, list, TypeProto; a tensor as a `values.Value`, a body as the
+    # ValueInfoProtos of its outputs. Defaults come from the schema.
+    attributes: dict[str, Any]
     working: torch.dtype  # float64 or float32: what FLOAT is computed in; float64 where an input is DOUBLE
     input_types: tuple[int, ...]  # declared element types; 0 for an omitted or non-tensor input
     outputs_wanted: tuple[bool, ...]  # False where the node leaves the output's name empty

@@ -179,11 +179,20 @@ def _compile_node(node: onnx.NodeProto, context: Context, local: set[str], visib
     for name, attribute in attributes.items():
         if attribute.type == onnx.AttributeProto.GRAPH:
             step.bodies[name] = compile_graph(attribute.g, inner, visible | local)
+            step.attributes[name] = _formal_outputs(attribute.g)
         else:
             step.attributes[name] = decode(attribute, context.base_dir)
     if node.op_type == "Constant" and not domain:
         step.constant = _held(constant_value(step.attributes), node.output[0], inner)
     return step
+
+
+def _formal_outputs(graph: onnx.GraphProto) -> tuple[onnx.ValueInfoProto, ...]:
+    copies = []
+    for each in graph.output:
+        copies.append(onnx.ValueInfoProto())
+        copies[-1].CopyFrom(each)
+    return tuple(copies)
 
 
 def _resolved(node: onnx.NodeProto, given: Mapping[str, onnx.AttributeProto]) -> dict[str, onnx.AttributeProto]:

@@ -27,7 +27,13 @@ def _pool_window(call: Call, x: Tensor) -> Window:
     kernel = call.get("kernel_shape")
     if not kernel:
         call.bad("kernel_shape is missing")
-    return window(call, tuple(x.shape[2:]), tuple(kernel))
+    over = window(call, tuple(x.shape[2:]), tuple(kernel))
+    if over.auto_pad.startswith("SAME"):
+        for size, stride, extent in zip(x.shape[2:], over.strides, over.extents, strict=True):
+            if (-(-size // stride) - 1) * stride + extent - size < -1:
+                call.unsupported(f"auto_pad {over.auto_pad} with a negative padding, which TensorFlow and the text place"
+                                 " differently")
+    return over
 
 
 def output_sizes(call: Call, over: Window, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -192,11 +198,7 @@ def global_lp_pool(call: Call, x: Tensor) -> Tensor:
 
 @op("MaxUnpool")
 def max_unpool(call: Call, x: Tensor, indices: Tensor, output_shape: Tensor | None = None) -> Tensor:
-    """`x` put back where MaxPool found it, zero elsewhere.
-
-    `indices` count within the tensor that the attributes describe; a larger `output_shape` only adds
-    zeros behind it.
-    """
+    """`x` put back where MaxPool found it, zero elsewhere; `indices` count within the whole output."""
     kernel = tuple(call.get("kernel_shape") or ())
     axes = x.dim() - 2
     if axes < 1 or len(kernel) != axes or indices.shape != x.shape:
@@ -205,15 +207,13 @@ def max_unpool(call: Call, x: Tensor, indices: Tensor, output_shape: Tensor | No
     begin, end = explicit_pads(call, axes)
     rows = zip(x.shape[2:], strides, kernel, begin, end, strict=True)
     inferred = (*x.shape[:2], *((size - 1) * s - b - e + k for size, s, k, b, e in rows))
+    if output_shape is not None and tuple(output_shape.tolist()) != inferred:
+        call.unsupported(
+            f"output_shape {output_shape.tolist()} instead of {list(inferred)}: ONNX's own test counts the indices within"
+            " the latter, runtimes and PyTorch within the former"
+        )
     if bool((indices < 0).any()) or bool((indices >= prod(inferred)).any()):
         call.bad(f"an index lies outside the tensor of shape {list(inferred)}")
     y = x.new_zeros(prod(inferred))
     y[indices.reshape(-1)] = x.reshape(-1)
-    y = y.reshape(inferred)
-    if output_shape is None:
-        return y
-    wanted = tuple(int(v) for v in output_shape.tolist())
-    if len(wanted) != x.dim() or any(more < size for more, size in zip(wanted, inferred, strict=False)):
-        call.unsupported(f"output_shape {list(wanted)} is smaller than the inferred {list(inferred)}")
-    margins = [m for size, more in zip(reversed(inferred), reversed(wanted), strict=True) for m in (0, more - size)]
-    return F.pad(y, margins)
+    return y.reshape(inferred)

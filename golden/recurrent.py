@@ -240,7 +240,9 @@ def lstm(
             take = f(layer.pre(i + peep[0] * cell))
             keep = 1 - take if coupled else f(layer.pre(forget + peep[2] * cell))
             cell = keep * cell + take * g(layer.pre(new))
-            return f(layer.pre(o + peep[1] * cell)) * out(layer.pre(cell)), cell
+            if layer.clip is not None and bool((cell.abs() > layer.clip).any()):
+                call.unsupported("a cell beyond `clip`, which the text clips before h and runtimes don't")
+            return f(layer.pre(o + peep[1] * cell)) * out(cell), cell
 
         return advance
 

@@ -1,0 +1,77 @@
+"""PyTorch's own rounding at a tensor: its float32 run against the float64 one, block by block."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sysnoise_conform.entry import EntryWriter
+from sysnoise_conform.golden.types import FLOATS, T
+from sysnoise_conform.golden.values import Value, to_numpy
+from sysnoise_conform.outcome import Floor
+
+BLOCK = 1 << 17  # elements: three float64 blocks of 1 MiB stay in the cache
+
+
+def floor_of(exact: EntryWriter, name: str, value: Value, sigma_sq: float | None = None) -> Floor:
+    """The floor of the tensor `name`, whose float64 form is in `exact` and float32 form is `value`.
+
+    Sums and maxima run over the elements that are finite in both, and `n` counts these. `mismatches`
+    counts elements of integers and bools that differ, and elements of floats that are finite in one run
+    only, or NaN or Inf of the other sign. A float32 run that has another shape (NonZero, NMS) mismatches
+    everywhere.
+    """
+    total = int(np.prod(exact.shape(name), dtype=np.int64))
+    if tuple(value.data.shape) != exact.shape(name):
+        return Floor(n=total, mismatches=total, sigma_sq=sigma_sq)
+    if value.elem_type not in FLOATS:
+        declared = to_numpy(value).reshape(-1)
+        differ = sum(
+            int(np.count_nonzero(exact.block(name, start, BLOCK) != declared[start : start + BLOCK]))
+            for start in range(0, total, BLOCK)
+        )
+        return Floor(n=total, mismatches=differ)
+    rounded = value.elem_type == T.FLOAT  # the others are exactly their declared type in both runs
+    flat = value.data.reshape(-1)
+    floor = Floor(sigma_sq=0.0)
+    for start in range(0, total, BLOCK):
+        truth = torch.from_numpy(exact.block(name, start, BLOCK))
+        floor = floor.merged(_block(truth, flat[start : start + BLOCK].to(torch.float64), rounded=rounded))
+    return Floor(
+        n=floor.n,
+        sum_sq=floor.sum_sq,
+        max_abs=floor.max_abs,
+        rounding_sum_sq=floor.rounding_sum_sq,
+        rounding_max=floor.rounding_max,
+        mismatches=floor.mismatches,
+        sigma_sq=sigma_sq,
+    )
+
+
+def _block(truth: Tensor, single: Tensor, *, rounded: bool) -> Floor:
+    finite = None
+    mismatches = 0
+    error = single - truth
+    squares = float(torch.dot(error, error))
+    if not squares < float("inf"):  # NaN too
+        finite = truth.isfinite() & single.isfinite()
+        same = (truth == single) | (truth.isnan() & single.isnan())
+        mismatches = int((~finite & ~same).sum())
+        truth, error = truth[finite], error[finite]
+        squares = float(torch.dot(error, error))
+    if not truth.numel():
+        return Floor(mismatches=mismatches, sigma_sq=0.0)
+    rounding_sum, rounding_max = 0.0, 0.0
+    if rounded:
+        rounding = truth.to(torch.float32).to(torch.float64) - truth
+        rounding_sum, rounding_max = float(torch.dot(rounding, rounding)), float(rounding.abs().max())
+    return Floor(
+        n=truth.numel(),
+        sum_sq=squares,
+        max_abs=float(error.abs().max()),
+        rounding_sum_sq=rounding_sum,
+        rounding_max=rounding_max,
+        mismatches=mismatches,
+        sigma_sq=0.0,
+    )

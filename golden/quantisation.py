@@ -1,0 +1,150 @@
+"""Quantised arithmetic: to and from integers and small floats, per tensor, axis or block."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sysnoise_conform.golden.casting import small_float
+from sysnoise_conform.golden.convolution import convolve
+from sysnoise_conform.golden.linear_algebra import integer_matmul, per_row
+from sysnoise_conform.golden.op import Call, Typed, op
+from sysnoise_conform.golden.shaping import axis_of
+from sysnoise_conform.golden.types import INTEGER_RANGE, SMALL_FLOATS, T, type_name
+from sysnoise_conform.golden.values import settle
+
+
+def along(call: Call, x: Tensor, parameter: Tensor) -> Tensor:
+    """A scale or zero point shaped to broadcast over `x`: per tensor, per axis or per block."""
+    if parameter.dim() == 0 or (parameter.dim() == 1 and parameter.numel() == 1):
+        return parameter.reshape(())
+    axis = call.get("axis", 1)
+    block = call.get("block_size", 0)
+    if parameter.dim() == 1 and not (block and x.dim() == 1):
+        axis = 0 if x.dim() == 1 else axis_of(call, axis, x.dim())
+        if parameter.shape[0] != x.shape[axis]:
+            call.bad(f"{parameter.shape[0]} scales for axis {axis} of length {x.shape[axis]}")
+        shape = [1] * x.dim()
+        shape[axis] = -1
+        return parameter.reshape(shape)
+    axis = axis_of(call, axis, x.dim())
+    if parameter.dim() != x.dim():
+        call.bad(f"a scale of shape {list(parameter.shape)} for a tensor of shape {list(x.shape)}")
+    if not block:
+        block = -(-x.shape[axis] // max(parameter.shape[axis], 1))
+    blocks = -(-x.shape[axis] // block)
+    expected = [blocks if each == axis else size for each, size in enumerate(x.shape)]
+    if list(parameter.shape) != expected:
+        call.bad(f"a scale of shape {list(parameter.shape)}, blocks of {block} need {expected}")
+    return parameter.repeat_interleave(block, axis).narrow(axis, 0, x.shape[axis])
+
+
+def in_precision(x: Tensor, elem_type: int) -> Tensor:
+    """An intermediate rounded to the precision that the operator's text gives it, in the dtype of `x`.
+
+    FLOAT leaves float64 its digits, as for tensors.
+    """
+    return x if elem_type in (T.FLOAT, T.DOUBLE, 0) else settle(x, elem_type, x.dtype).to(x.dtype)
+
+
+def saturated(call: Call, quotient: Tensor, zero: Tensor | None, elem_type: int) -> Typed:
+    """A quotient rounded to a quantised type, the zero point added, limited to the type's range."""
+    if elem_type in SMALL_FLOATS:
+        shifted = quotient if zero is None else quotient + zero.to(quotient.dtype)
+        return Typed(small_float(call, shifted, elem_type), elem_type)
+    if elem_type not in INTEGER_RANGE:
+        call.bad(f"it can't quantise to {type_name(elem_type)}")
+    low, high = INTEGER_RANGE[elem_type]
+    rounded = torch.round(quotient)
+    if zero is not None:
+        rounded = rounded + zero.to(rounded.dtype)
+    # NaN has no integer; the lowest value is what conversions on this hardware give.
+    limited = torch.clamp(torch.nan_to_num(rounded, nan=float(low)), low, high)
+    return Typed(limited.to(torch.int64), elem_type)
+
+
+@op("QuantizeLinear")
+def quantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Typed:
+    """round(x / scale) + zero point, saturated."""
+    target = call.get("output_dtype", 0) or (call.input_types[2] if zero is not None else T.UINT8)
+    if zero is not None and call.input_types[2] != target:
+        call.bad(f"`output_dtype` is {type_name(target)}, the zero point is {type_name(call.input_types[2])}")
+    if zero is not None and zero.numel() != scale.numel():
+        call.bad("its scale and its zero point differ in shape")
+    precision = call.get("precision", 0) or call.input_types[1]
+    wide = scale.dtype if scale.is_floating_point() else call.working
+    numerator = in_precision(x.to(wide), precision)
+    quotient = in_precision(numerator / along(call, x, scale), precision)
+    return saturated(call, quotient, None if zero is None else along(call, x, zero), target)
+
+
+@op("DequantizeLinear")
+def dequantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Typed:
+    """(x - zero point) * scale in the scale's type."""
+    if zero is not None and zero.numel() != scale.numel():
+        call.bad("its scale and its zero point differ in shape")
+    wide = x if x.is_floating_point() else x.to(torch.int64)
+    if zero is not None:
+        offset = along(call, x, zero)
+        wide = wide - (offset if wide.is_floating_point() else offset.to(torch.int64))
+    target = call.get("output_dtype", 0) or call.input_types[1]
+    return Typed(wide.to(scale.dtype) * along(call, x, scale), target)
+
+
+@op("DynamicQuantizeLinear")
+def dynamic_quantize_linear(call: Call, x: Tensor) -> tuple[Typed, Tensor, Typed]:
+    """uint8 with a scale and zero point that cover the data's range and zero."""
+    low = torch.clamp(x.amin(), max=0) if x.numel() else torch.zeros((), dtype=x.dtype)
+    high = torch.clamp(x.amax(), min=0) if x.numel() else torch.zeros((), dtype=x.dtype)
+    scale = (high - low) / 255
+    if bool(scale == 0):  # all zero: the quotients below would be NaN
+        zero = torch.zeros((), dtype=torch.int64)
+        return Typed(torch.zeros(x.shape, dtype=torch.int64), T.UINT8), scale, Typed(zero, T.UINT8)
+    zero = saturated(call, (0 - low) / scale, None, T.UINT8)
+    return saturated(call, x / scale, zero.data, T.UINT8), scale, zero
+
+
+@op("QLinearMatMul")
+def qlinear_matmul(
+    call: Call, a: Tensor, a_scale: Tensor, a_zero: Tensor, b: Tensor, b_scale: Tensor, b_zero: Tensor,
+    y_scale: Tensor, y_zero: Tensor,
+) -> Typed:  # fmt: skip
+    """The product of two quantised matrices, quantised again."""
+    left = a.to(torch.float64) - per_row(a_zero.to(torch.float64), a)
+    right = b.to(torch.float64) - b_zero.to(torch.float64)
+    product = integer_matmul(left, right).to(call.working)
+    factor = per_row(a_scale, a) * b_scale / y_scale
+    zero = y_zero if y_zero.numel() == 1 else per_row(y_zero, product)
+    return saturated(call, product * factor, zero.reshape(()) if zero.numel() == 1 else zero, call.input_types[7])
+
+
+def _per_channel(values: Tensor, rank: int) -> Tensor:
+    """A scalar, or one value per output channel, shaped to broadcast along the first axis."""
+    return values.reshape(()) if values.numel() == 1 else values.reshape(-1, *([1] * (rank - 1)))
+
+
+@op("QLinearConv")
+def qlinear_conv(
+    call: Call, x: Tensor, x_scale: Tensor, x_zero: Tensor, w: Tensor, w_scale: Tensor, w_zero: Tensor,
+    y_scale: Tensor, y_zero: Tensor, bias: Tensor | None = None,
+) -> Typed:  # fmt: skip
+    """The convolution of quantised tensors, quantised again; sums are exact (below 2**53)."""
+    wide = torch.float64
+    total = convolve(
+        call, x.to(wide) - x_zero.to(wide).reshape(()), w.to(wide) - _per_channel(w_zero.to(wide), w.dim()),
+        None if bias is None else bias.to(wide),
+    )  # fmt: skip
+    factor = x_scale.reshape(()) * w_scale / y_scale.reshape(())
+    quotient = total.to(call.working) * _per_channel(factor, total.dim() - 1)
+    return saturated(call, quotient, y_zero.reshape(()), call.input_types[7])
+
+
+@op("ConvInteger")
+def conv_integer(call: Call, x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None) -> Tensor:
+    """The int32 convolution of 8-bit tensors, zero points subtracted first."""
+    left, right = x.to(torch.float64), w.to(torch.float64)
+    if x_zero is not None:
+        left = left - x_zero.to(torch.float64).reshape(())
+    if w_zero is not None:
+        right = right - _per_channel(w_zero.to(torch.float64), w.dim())
+    return convolve(call, left, right).to(torch.int64)

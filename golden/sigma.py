@@ -1,0 +1,405 @@
+"""How far correct float32 arithmetic may be off at each operator, derived from its own operands.
+
+A result of one rounding to nearest is off by a relative error of variance u**2 / 6, where u = 2**-24 is half
+the distance from 1 to the next number (the error is uniform within half a unit in the last place, and a
+magnitude's place between two powers of two is log-uniform). So, with sums over all elements of the tensor:
+
+    sigma**2 = u**2 / 6 * (y**2 + representation + inner)
+
+    y**2            the rounding of the output itself
+    representation  the rounding of the inputs, as the operator passes it on: sum of (dy/dx * x)**2, for those
+                    inputs that carry more digits than float32 (results of float64 operators, not weights)
+    inner           the roundings inside the operator, below
+
+**Dot products** (Conv, ConvTranspose, Gemm, MatMul) of n terms, summed one after the other: the partial
+sum after a part t of the terms is a random bridge to y, of mean square t*(1-t)*q + t**2*y**2 with
+q = sum((x*w)**2), and each is rounded once. Over t in 0..1 that is
+
+    inner = n * (q / 6 + y**2 / 3)
+
+For terms of zero mean (y**2 ~ q) it is n*q/2, so sigma**2 = u**2/12 * n * conv(x**2, w**2): the accumulation
+term u**2 * n * conv(x**2, w**2) of the probabilistic error analysis (Higham and Mary, "A New Approach to
+Probabilistic Rounding Error Analysis", SIAM J. Sci. Comput. 41(5), 2019) with its constant. An
+implementation that sums in blocks is better by up to sqrt(n / block), never worse; Winograd and FFT are
+worse by a constant. Measured with torch 2.13 on AVX2: rms(error)/sigma 0.7 to 1.1 for convolutions and
+matrix-vector products up to n = 4608, 0.2 to 1.0 for matrix products, which sum in blocks.
+
+The sum of q over a convolution's outputs comes from second moments: mean of x**2 per image and channel,
+times the sum of w**2 over the taps, each tap weighted by the share of outputs at which it lies inside the
+input. That is exact when x**2 has the same mean at the border as inside.
+
+**Sums and means** (reductions, pooling) are summed in blocks by every vectorised kernel: n above is replaced
+by 2*sqrt(n), the depth of a sum in sqrt(n) blocks.
+
+Everything that only moves or selects data (Relu, MaxPool, Reshape, ...) has no sigma: it must be equal. So
+have operators without an error model here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor
+
+from sysnoise_conform.golden.types import FLOATS, T
+from sysnoise_conform.golden.values import Value
+
+UNIT_ROUNDOFF: dict[int, float] = {T.FLOAT: 2.0**-24, T.FLOAT16: 2.0**-11, T.BFLOAT16: 2.0**-8}
+_ACCUMULATOR = UNIT_ROUNDOFF[T.FLOAT]
+_SAMPLE = 4096  # elements looked at to tell whether a tensor has more digits than float32
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """One operator's inputs and output in float64, with what its formula may need of the node."""
+
+    inputs: tuple[Any, ...]
+    output: Tensor
+    attributes: Mapping[str, Any]
+    opset: int
+
+    @property
+    def x(self) -> Tensor:
+        """The first input."""
+        first: Tensor = self.inputs[0]
+        return first
+
+    def input(self, position: int) -> Tensor | None:
+        """An input tensor, or None where it is omitted."""
+        return self.inputs[position] if position < len(self.inputs) else None
+
+
+Formula = Callable[[Operands], float]  # -> representation + inner, summed over the elements
+
+
+class Sigmas:
+    """The derived sigma of each tensor of one model's main graph."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+        self._attributes = {
+            node.output[0]: {
+                each.name: onnx.helper.get_attribute_value(each)
+                for each in node.attribute
+                if each.type not in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.TENSOR)
+            }
+            for node in model.graph.node
+            if node.op_type in FORMULAS and node.output
+        }
+
+    def sum_of_squares(
+        self, node: onnx.NodeProto, inputs: Sequence[Any], name: str, value: Value
+    ) -> float | None:
+        """The sum over elements of sigma**2 for the tensor `name`; None where there is no error model.
+
+        `inputs` and `value` are those of a float64 run. Elements that are not finite count as zero.
+        """
+        formula = FORMULAS.get(node.op_type)
+        if formula is None or not node.output or name != node.output[0] or value.elem_type not in UNIT_ROUNDOFF:
+            return None
+        operands = tuple(_float64(each) for each in inputs)
+        output = value.data.to(torch.float64)
+        attributes = self._attributes.get(name, {})
+        unit = UNIT_ROUNDOFF[value.elem_type]
+        result = _sigma_sq(formula, Operands(operands, output, attributes, self._opset), unit)
+        if not math.isfinite(result):
+            cleaned = tuple(_finite(each) if isinstance(each, Tensor) else each for each in operands)
+            result = _sigma_sq(formula, Operands(cleaned, _finite(output), attributes, self._opset), unit)
+        return result if math.isfinite(result) else None
+
+
+def _sigma_sq(formula: Formula, operands: Operands, unit: float) -> float:
+    return (unit**2 * _square(operands.output) + _ACCUMULATOR**2 * formula(operands)) / 6
+
+
+def _float64(value: Any) -> Any:
+    if isinstance(value, Value) and value.elem_type in FLOATS:
+        return value.data.to(torch.float64)
+    return value.data if isinstance(value, Value) else None
+
+
+def _finite(tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    return torch.nan_to_num(tensor, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _square(tensor: Tensor) -> float:
+    """Sum of squares, without a temporary of the tensor's size where it is contiguous."""
+    flat = tensor.reshape(-1)
+    return float(torch.dot(flat, flat))
+
+
+def _inexact(tensor: Tensor | None) -> bool:
+    """Whether a tensor carries more digits than float32, by a sample of its elements."""
+    if tensor is None or not tensor.numel() or tensor.dtype is not torch.float64:
+        return False
+    flat = tensor.view(-1) if tensor.is_contiguous() else tensor.reshape(-1)
+    sample = flat[:: max(1, flat.numel() // _SAMPLE)]
+    return bool((sample.to(torch.float32).to(torch.float64) != sample).logical_and(sample.isfinite()).any())
+
+
+def _along(tensor: Tensor, dims: Sequence[int]) -> Tensor:
+    """Sum of squares over some dimensions."""
+    return tensor.square().sum(dim=tuple(dims)) if dims else tensor.square()
+
+
+def _dot_products(operands: Operands, terms: float, products: float) -> float:
+    """`terms` each, `products` = q summed over all outputs."""
+    rounded = sum(_inexact(each) for each in operands.inputs[:2])
+    return terms * (products / 6 + _square(operands.output) / 3) + rounded * products
+
+
+def _conv(operands: Operands) -> float:
+    x, w = operands.inputs[:2]
+    spatial = x.dim() - 2
+    groups = int(operands.attributes.get("group", 1))
+    stride = operands.attributes.get("strides") or [1] * spatial
+    dilation = operands.attributes.get("dilations") or [1] * spatial
+    pads = _pads(operands.attributes, x.shape[2:], operands.output.shape[2:], w.shape[2:], stride, dilation)
+    squares = w.square()
+    for axis in range(spatial):
+        outputs = torch.arange(operands.output.shape[2 + axis]) * stride[axis] - pads[axis]
+        places = outputs[:, None] + torch.arange(w.shape[2 + axis])[None] * dilation[axis]
+        inside = ((places >= 0) & (places < x.shape[2 + axis])).to(torch.float64).mean(0)
+        squares = (squares * inside.reshape(-1, *[1] * (spatial - 1 - axis))) if outputs.numel() else squares
+    per_channel = squares.flatten(2).sum(2).reshape(groups, -1, w.shape[1]).sum(1).reshape(-1)
+    means = x.square().flatten(2).mean(2)
+    places_out = math.prod(operands.output.shape[2:])
+    return _dot_products(operands, w[0].numel(), places_out * float((means * per_channel).sum()))
+
+
+def _pads(
+    attributes: Mapping[str, Any], size: Sequence[int], out: Sequence[int], kernel: Sequence[int],
+    stride: Sequence[int], dilation: Sequence[int],
+) -> list[int]:  # fmt: skip
+    """Padding before each spatial axis."""
+    mode = attributes.get("auto_pad", b"NOTSET")
+    if mode in (b"SAME_UPPER", b"SAME_LOWER"):
+        total = [
+            max((o - 1) * s + (k - 1) * d + 1 - i, 0)
+            for i, o, k, s, d in zip(size, out, kernel, stride, dilation, strict=True)
+        ]
+        return [(each + (mode == b"SAME_LOWER")) // 2 for each in total]
+    given = attributes.get("pads")
+    return list(given[: len(size)]) if given and mode == b"NOTSET" else [0] * len(size)
+
+
+def _conv_transpose(operands: Operands) -> float:
+    x, w = operands.inputs[:2]
+    places_out = math.prod(operands.output.shape[2:])
+    channels_out = operands.output.shape[1]
+    per_channel = w.square().flatten(1).sum(1)
+    # Each input element is multiplied by each tap of each output channel of its group, and each product
+    # lands on one output, but for those that the padding crops: few, and not subtracted.
+    products = float((x.square().flatten(2).sum(2) * per_channel).sum())
+    contributions = x[0].numel() * w[0].numel()
+    return _dot_products(operands, max(1.0, contributions / max(1, channels_out * places_out)), products)
+
+
+def _matmul(operands: Operands) -> float:
+    a, b = operands.inputs[:2]
+    a = a.unsqueeze(0) if a.dim() == 1 else a
+    b = b.unsqueeze(1) if b.dim() == 1 else b
+    return _dot_products(operands, a.shape[-1], float((_along(a, [-2]) * _along(b, [-1])).sum()))
+
+
+def _gemm(operands: Operands) -> float:
+    a, b = operands.inputs[:2]
+    a = a.T if operands.attributes.get("transA") else a
+    b = b.T if operands.attributes.get("transB") else b
+    alpha = float(operands.attributes.get("alpha", 1.0))
+    return _dot_products(operands, a.shape[1], alpha**2 * float((_along(a, [0]) * _along(b, [1])).sum()))
+
+
+def _summed(n: float, squares: float, sums: float) -> float:
+    """Sums of `n` terms in blocks; `squares` and `sums` = total of terms**2 and of results**2."""
+    return min(n, 2 * math.sqrt(n)) * (squares / 6 + sums / 3)
+
+
+def _reduce_sum(operands: Operands) -> float:
+    n = operands.x.numel() / max(1, operands.output.numel())
+    squares = _square(operands.x)
+    return _summed(n, squares, _square(operands.output)) + _inexact(operands.x) * squares
+
+
+def _reduce_mean(operands: Operands) -> float:
+    n = operands.x.numel() / max(1, operands.output.numel())
+    squares, result = _square(operands.x), _square(operands.output)
+    return (_summed(n, squares, n**2 * result) + _inexact(operands.x) * squares) / n**2 + result
+
+
+def _average_pool(operands: Operands) -> float:
+    n = int(math.prod(operands.attributes.get("kernel_shape") or [1]))
+    result = _square(operands.output)
+    squares = n * operands.output.numel() * _square(operands.x) / max(1, operands.x.numel())
+    return (_summed(n, squares, n**2 * result) + _inexact(operands.x) * squares) / n**2 + result
+
+
+def _root_of_squares(operands: Operands) -> float:
+    n = operands.x.numel() / max(1, operands.output.numel())
+    return _square(operands.output) * (1 + min(n, 2 * math.sqrt(n)) / 12)
+
+
+def _added(operands: Operands) -> float:
+    """Exact but for its one rounding; what it passes on of its inputs' roundings shows cancellation."""
+    total = 0.0
+    for each in operands.inputs:
+        if _inexact(each):
+            total += _square(each) * operands.output.numel() / max(1, each.numel())
+    return total + max(0, len(operands.inputs) - 2) * _square(operands.output) / 2
+
+
+def _multiplied(operands: Operands) -> float:
+    return sum(_inexact(each) for each in operands.inputs[:2]) * _square(operands.output)
+
+
+def _power(operands: Operands) -> float:
+    exponent = operands.input(1)
+    if exponent is None or not exponent.is_floating_point():
+        return 2 * _square(operands.output)
+    return 2 * _square(operands.output) + _inexact(operands.x) * _square(operands.output * exponent)
+
+
+def _curve(roundings: float, slope: Callable[[Tensor, Tensor], Tensor]) -> Formula:
+    """A function of one variable: roundings inside, relative to y, and x * dy/dx from x and y."""
+
+    def formula(operands: Operands) -> float:
+        result = roundings * _square(operands.output)
+        return result + _square(slope(operands.x, operands.output)) if _inexact(operands.x) else result
+
+    return formula
+
+
+def _one_plus(formula: Formula) -> Formula:
+    """x/2 * (1 + f(x)): the sum cancels for negative x, where the rounding of f near -1 stays."""
+    return lambda operands: formula(operands) + _square(operands.x.clamp(max=0)) / 2
+
+
+def _softmax_axis(operands: Operands) -> tuple[int, ...]:
+    """Before opset 13 everything from `axis` on is one vector."""
+    rank = operands.x.dim()
+    axis = int(operands.attributes.get("axis", -1 if operands.opset >= 13 else 1))
+    return (axis % max(1, rank),) if operands.opset >= 13 else tuple(range(axis % max(1, rank), rank))
+
+
+def _softmax(operands: Operands) -> float:
+    x, y = operands.x, operands.output
+    shifted = y * (x - x.amax(dim=_softmax_axis(operands), keepdim=True)) if x.numel() and x.dim() else y
+    # A masked element: exp(-Inf) is an exact zero.
+    shifted = torch.nan_to_num(shifted, nan=0.0, posinf=0.0, neginf=0.0)
+    return _square(shifted) + 3 * _square(y) + _inexact(x) * _square(torch.nan_to_num(y * x, nan=0.0, neginf=0.0))
+
+
+def _log_softmax(operands: Operands) -> float:
+    x, y = operands.x, operands.output
+    shifted = x - x.amax(dim=_softmax_axis(operands), keepdim=True) if x.numel() and x.dim() else y
+    return _square(shifted) + 2 * _square(y) + _inexact(x) * _square(x)
+
+
+def _per_channel(x: Tensor, parameter: Tensor | None) -> Tensor:
+    if parameter is None:
+        return torch.ones((), dtype=torch.float64)
+    return parameter.reshape(1, -1, *[1] * (x.dim() - 2))
+
+
+def _batch_norm(operands: Operands) -> float:
+    """x * a + b with a = scale / sqrt(var + epsilon) and b = B - mean * a, both rounded."""
+    x, scale, _, mean, variance = operands.inputs[:5]
+    epsilon = float(operands.attributes.get("epsilon", 1e-5))
+    factor = scale / (variance + epsilon).sqrt()
+    channels = [axis for axis in range(x.dim()) if axis != 1]
+    places = x.numel() / max(1, factor.numel())
+    scaled = factor.square() * _along(x, channels)
+    shift = (mean * factor).square() * places
+    return float(((2 + _inexact(x)) * scaled + 2 * shift).sum())
+
+
+def _normalised(
+    x: Tensor, y: Tensor, rows: Tensor, scale: Tensor, bias: Tensor | None, epsilon: float, *, centred: bool = True
+) -> float:
+    """(x - mean) / deviation * scale + bias; `rows` is x with each normalised vector flat in the last axis."""
+    if not rows.numel():
+        return 0.0
+    variance, mean = torch.var_mean(rows, dim=-1, correction=0)
+    variance = variance + epsilon
+    condition = (mean.square() / variance).mean() if centred else torch.zeros(())
+    gain = float(scale.square().mean())
+    scaled = _square(y if bias is None else y - bias)
+    passed_on = float(((variance + mean.square()) / variance).mean()) if _inexact(x) else 0.0
+    return 3 * scaled + x.numel() * gain * (2 * float(condition) + passed_on)
+
+
+def _layer_norm(operands: Operands) -> float:
+    x = operands.x
+    axis = int(operands.attributes.get("axis", -1)) % x.dim()
+    scale, bias = operands.input(1), operands.input(2)
+    epsilon = float(operands.attributes.get("epsilon", 1e-5))
+    weight = scale if scale is not None else torch.ones((), dtype=torch.float64)
+    return _normalised(x, operands.output, x.flatten(axis), weight, bias, epsilon)
+
+
+def _instance_norm(operands: Operands) -> float:
+    x, scale, bias = operands.inputs[:3]
+    epsilon = float(operands.attributes.get("epsilon", 1e-5))
+    return _normalised(x, operands.output, x.flatten(2), scale, _per_channel(x, bias), epsilon)
+
+
+def _group_norm(operands: Operands) -> float:
+    x, scale, bias = operands.inputs[:3]
+    groups = int(operands.attributes.get("num_groups", 1))
+    epsilon = float(operands.attributes.get("epsilon", 1e-5))
+    repeats = x.shape[1] // bias.numel()  # before opset 21 there is one scale for each group
+    rows = x.reshape(x.shape[0], groups, -1)
+    return _normalised(x, operands.output, rows, scale, _per_channel(x, bias.repeat_interleave(repeats)), epsilon)
+
+
+def _rms_norm(operands: Operands) -> float:
+    return (3 + _inexact(operands.x)) * _square(operands.output)
+
+
+_LOGISTIC = _curve(3, lambda x, y: x * y * (1 - y))
+
+FORMULAS: dict[str, Formula] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "AveragePool": _average_pool,
+    "GlobalAveragePool": _reduce_mean,
+    "ReduceMean": _reduce_mean,
+    "ReduceSum": _reduce_sum,
+    "ReduceL2": _root_of_squares,
+    "Add": _added,
+    "Sub": _added,
+    "Sum": _added,
+    "Mul": _multiplied,
+    "Div": _multiplied,
+    "Pow": _power,
+    "Reciprocal": _curve(0, lambda x, y: y),
+    "Sqrt": _curve(0, lambda x, y: y / 2),
+    "Exp": _curve(1, lambda x, y: x * y),
+    "Log": _curve(1, lambda x, y: torch.ones_like(y)),
+    "Erf": _curve(1, lambda x, y: x * (2 / math.sqrt(math.pi)) * torch.exp(-x.square())),
+    "Sigmoid": _LOGISTIC,
+    "Tanh": _curve(2, lambda x, y: x * (1 - y.square())),
+    "Softplus": _curve(3, lambda x, y: x * torch.sigmoid(x)),
+    "HardSigmoid": _curve(1, lambda x, y: y),
+    "HardSwish": _curve(2, lambda x, y: 2 * y),
+    "Swish": _curve(4, lambda x, y: 2 * y),
+    "Mish": _curve(6, lambda x, y: 2 * y),
+    "Gelu": _one_plus(_curve(3, lambda x, y: 2 * y)),
+    "Softmax": _softmax,
+    "LogSoftmax": _log_softmax,
+    "BatchNormalization": _batch_norm,
+    "LayerNormalization": _layer_norm,
+    "InstanceNormalization": _instance_norm,
+    "GroupNormalization": _group_norm,
+    "RMSNormalization": _rms_norm,
+    "SimplifiedLayerNormalization": _rms_norm,
+}
