@@ -1,0 +1,203 @@
+"""Whether one tensor departs from PyTorch's, given its numbers and its limits. The theory: docs/error-model.md."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+from sysnoise_conform.compare.ulp import unit_roundoff
+from sysnoise_conform.outcome import TensorDiff
+from sysnoise_conform.policy import Limits
+
+# A limit is for the true ratio; what is measured on n elements strays around it. The limit is widened
+# so that a tensor whose true ratio is AT the limit is let through with this probability.
+CONFIDENCE = 0.999
+
+# A DOUBLE tensor has no finer truth than itself: only what is this many of its roundings off is a
+# departure. Any lower precision is 2**28 off, and no order of summation comes near.
+DOUBLE_SLACK = 1024.0
+
+CODES = ("INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Departure:
+    """Why a tensor departs: in floor units (None where there is no such unit), and in words."""
+
+    diff: TensorDiff
+    number: float | None
+    words: str
+
+
+def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Departure | None:
+    """The departure of a tensor, or None when it conforms. A NaN anywhere in the numbers departs."""
+    if not diff.comparable:
+        return Departure(diff=diff, number=None, words=_other_kind(diff))
+    if diff.nan_mismatch:
+        return Departure(diff=diff, number=None, words=_nonfinite(diff))
+    if diff.exact or diff.n == 0:
+        return None
+    if unit_roundoff(diff.dtype) is None:
+        return _counted(diff, limits, max_code_share)
+    return _rounded(diff, limits)
+
+
+def floor_of(diff: TensorDiff) -> float:
+    """The rms that one floor unit stands for: what was measured, but no less than rounding theory allows.
+
+    On few elements PyTorch's float32 may hit the truth by luck. Rounding values of this size to the
+    declared type costs u / sqrt(6) of their rms, and no runtime can be held to less.
+    """
+    roundoff = unit_roundoff(diff.dtype)
+    if roundoff is None or not diff.finite:
+        return diff.floor_rms
+    slack = DOUBLE_SLACK if diff.dtype in ("DOUBLE", "COMPLEX128") else 1.0
+    return max(diff.floor_rms, slack * roundoff / math.sqrt(6) * math.sqrt(diff.sum_sq_golden / diff.finite))
+
+
+def floor_units(diff: TensorDiff) -> float | None:
+    """How far the tensor is off, in floor units; 0 when it is exact, None where it has no floor."""
+    if diff.exact:
+        return 0.0
+    if unit_roundoff(diff.dtype) is None:
+        return diff.mismatches / diff.floor.mismatches if diff.floor.mismatches else None
+    floor = floor_of(diff)
+    return diff.rmse / floor if diff.rmse is not None and floor > 0 else None
+
+
+def _rounded(diff: TensorDiff, limits: Limits) -> Departure | None:
+    rmse = diff.rmse
+    if rmse is None:
+        return None  # no finite element, and NaN and Inf where PyTorch has them
+    floor, wider = floor_of(diff), widening(diff.finite)
+    # Written so that a comparison with NaN departs.
+    typical = rmse <= limits.max_floor_ratio * wider * floor
+    peak_floor = max(floor, diff.floor.max_abs, diff.floor.rounding_max)
+    peak = diff.max_abs <= limits.max_peak_ratio * wider * peak_floor
+    if typical and peak:
+        return None
+    if diff.z is not None and _within_theory(diff, limits.max_z):
+        return None
+    if not typical:
+        number = rmse / floor if floor > 0 else None
+        limit = limits.max_floor_ratio * wider
+        words = f"is {departure_units(number)} off (limit {plain(limit)})"
+    else:
+        number = diff.max_abs / peak_floor if peak_floor > 0 else None
+        limit = limits.max_peak_ratio * wider
+        at = "" if diff.worst is None else f" at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
+        words = f"has an element that is {departure_units(number)} off (limit {plain(limit)}){at}"
+    if number is None:
+        words = f"differs by up to {plain(diff.max_abs)} where PyTorch has no rounding at all"
+    return Departure(diff=diff, number=number, words=words)
+
+
+def _within_theory(diff: TensorDiff, max_z: float) -> bool:
+    """The error is what the operator's own operands explain, typically and at its peak."""
+    z, sigma_sq, n = diff.z, diff.floor.sigma_sq, diff.floor.n
+    if z is None or sigma_sq is None or not n:
+        return False
+    # The largest of n normal deviates is sqrt(2 ln(2n)) sigma; 4 more for unequal sigmas within a tensor.
+    largest = math.sqrt(2 * math.log(2 * max(1, diff.finite))) + 4
+    return z <= max_z and diff.max_abs <= max_z * largest * math.sqrt(sigma_sq / n)
+
+
+def _counted(diff: TensorDiff, limits: Limits, max_code_share: float) -> Departure | None:
+    """Integers, bools, strings: by equality, but for PyTorch's own ties and a share of the elements."""
+    share = limits.max_mismatch_share
+    if diff.dtype in CODES and diff.max_abs <= 1:
+        share = max(share, max_code_share)
+    ties = diff.floor.mismatches
+    allowed = math.floor(limits.max_floor_ratio * ties + share * diff.n)
+    if diff.mismatches <= allowed:
+        return None
+    words = f"differs at {diff.mismatches:,} of {diff.n:,} elements (limit {allowed:,}"
+    words += f"; PyTorch's float32 differs from its float64 at {ties:,})" if ties else ")"
+    if diff.worst is not None:
+        words += f", by up to {plain(diff.max_abs)} at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
+    return Departure(diff=diff, number=diff.mismatches / ties if ties else None, words=words)
+
+
+def _other_kind(diff: TensorDiff) -> str:
+    parts = []
+    if diff.shape_got is not None:
+        parts.append(f"has shape {_place(diff.shape_got)}, PyTorch has {_place(diff.shape)}")
+    if diff.dtype_got is not None:
+        parts.append(f"has type {diff.dtype_got}, the model declares {diff.dtype}")
+    return " and ".join(parts)
+
+
+def _nonfinite(diff: TensorDiff) -> str:
+    where = ""
+    if diff.first_nonfinite:
+        sample, *index = diff.first_nonfinite
+        where = f", first at index {_place(tuple(index))} of sample {sample}"
+    count = f"at {diff.nan_mismatch:,} of {diff.n:,} elements{where}"
+    if diff.nan_golden > diff.nan_got:
+        return f"hides PyTorch's NaN or Inf {count}"
+    if diff.nan_got > diff.nan_golden:
+        return f"has NaN or Inf where PyTorch has a number {count}"
+    return f"has other NaN and Inf than PyTorch {count}"
+
+
+@lru_cache(maxsize=4096)
+def widening(n: int) -> float:
+    """By how much a ratio of two rms values, each over n elements, may exceed the true ratio by chance.
+
+    The square of the ratio follows F(n, n), and sqrt(n)/2 * (sqrt(F) - 1/sqrt(F)) follows Student's t
+    with n degrees of freedom (Cacoullos 1965, JASA 60:528), so its quantile needs no table of F.
+    637 for a scalar, 3.0 for 10 elements, 1.37 for 100, 1.10 for 1,000, 1.03 for 10,000.
+    """
+    if n < 1:
+        return 1.0
+    t = _student_quantile(n) / math.sqrt(n)
+    return t + math.sqrt(1 + t * t)
+
+
+def _student_quantile(n: int) -> float:
+    if n > 200:  # the first Cornish-Fisher term leaves less than 1e-4 here
+        z = NormalDist().inv_cdf(CONFIDENCE)
+        return z + (z**3 + z) / (4 * n)
+    low, high = 0.0, 1e4
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_cdf(middle, n) < CONFIDENCE else (low, middle)
+    return high
+
+
+def _student_cdf(t: float, n: int) -> float:
+    """P(T <= t) for t >= 0 by the finite series for integer n (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
+    angle = math.atan2(t, math.sqrt(n))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = n % 2 == 1
+    term = cosine if odd else 1.0
+    total = term if n > 1 else 0.0
+    for k in range(2 if odd else 1, n - 1, 2):
+        term *= cosine * cosine * k / (k + 1)
+        total += term
+    inside = 2 / math.pi * (angle + sine * total) if odd else sine * total
+    return 0.5 + inside / 2
+
+
+def departure_units(number: float | None) -> str:
+    """`11,300 floor units`."""
+    return "far" if number is None else f"{plain(number)} floor units"
+
+
+def plain(number: float) -> str:
+    """Three significant digits, without an exponent where a person would write none: 11,300; 9.87; 0.0123."""
+    if not math.isfinite(number):
+        return "infinitely many" if number > 0 else str(number)
+    if number == 0:
+        return "0"
+    digits = 2 - math.floor(math.log10(abs(number)))
+    rounded = round(number, digits)
+    if abs(rounded) >= 1e9 or abs(rounded) < 1e-4:
+        return f"{number:.2e}"
+    return f"{rounded:,.{max(0, digits)}f}".rstrip("0").rstrip(".") if digits > 0 else f"{rounded:,.0f}"
+
+
+def _place(index: tuple[int, ...]) -> str:
+    return "(" + ", ".join(map(str, index)) + ")"

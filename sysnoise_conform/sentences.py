@@ -1,0 +1,179 @@
+"""The judge's words: what a person at the end of a long day needs to know, and do, in one sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from sysnoise_conform.departure import Departure, departure_units, plain
+from sysnoise_conform.outcome import (
+    Crashed,
+    Measured,
+    NoOp,
+    NotApplicable,
+    Outcome,
+    Reading,
+    RuntimeFacts,
+    Skipped,
+    TensorDiff,
+    Unavailable,
+    Unsupported,
+)
+from sysnoise_conform.printable import one_line
+
+_PRECISIONS = {
+    "fp64": "float64", "fp32": "float32", "f32": "float32", "tf32": "TF32", "fp16": "float16", "f16": "float16",
+    "bf16": "bfloat16", "int8": "int8", "i8": "int8", "u8": "int8", "fp8": "float8",
+}  # fmt: skip
+_OWN = {
+    "DOUBLE": "float64", "FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16", "INT8": "int8",
+    "UINT8": "int8",
+}  # fmt: skip
+
+# Relative L2 errors that networks computed in a format were measured to have: docs/error-model.md, "Sizes".
+_SIZES = (("bfloat16", 2.0**-10, 2.0**-5), ("float16 or TF32", 2.0**-13, 2.0**-10))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A tensor's maker: the layer's number in graph order (from 1), out of how many."""
+
+    number: int
+    of: int
+    op_type: str
+    node: str
+
+
+def quoted(name: str) -> str:
+    """A model's name in quotes, safe to print and not longer than a line bears."""
+    return repr(one_line(name, 80))
+
+
+def layer(place: Place | None, tensor: str) -> str:
+    """`Conv 'node_conv2d' (layer 3 of 120)`."""
+    if place is None:
+        return f"tensor {quoted(tensor)}"
+    return f"{one_line(place.op_type, 40)} {quoted(place.node or tensor)} (layer {place.number} of {place.of})"
+
+
+def looks_like(readings: Sequence[Reading]) -> str:
+    """`this looks like bfloat16 arithmetic`; empty without a reading."""
+    if not readings:
+        return ""
+    first = readings[0]
+    value = one_line(first.value, 80)
+    match first.kind:
+        case "bfloat16" | "float16":
+            words = f"{first.kind} arithmetic"
+        case "scale":
+            words = f"a constant scale of {value}"
+        case "sign_flip":
+            words = "a flipped sign"
+        case "offset":
+            words = f"a constant offset of {value}"
+        case "shift":
+            words = f"a shift {value}"
+        case "channels_swapped":
+            words = f"swapped channels ({value})"
+        case "transposed":
+            words = f"a transposed layout ({value})"
+        case "constant":
+            words = f"a constant output ({value})"
+        case "nan_hidden":
+            return f"{value} of PyTorch's NaN or Inf come back as numbers"
+        case "clipped":
+            words = f"values that are clipped {value}"
+        case "border":
+            words = f"an error at the border only ({value})"
+        case "one_channel":
+            words = f"an error in one channel only ({value})"
+        case other:
+            words = f"{one_line(other, 40)} {value}".strip()
+    return f"this looks like {words}"
+
+
+def size_of(diff: TensorDiff) -> str:
+    """What an unexplained error's size is usual for; a weaker word than a reading."""
+    relative = diff.rel_l2
+    for name, low, high in _SIZES:
+        if relative is not None and low <= relative < high:
+            return f"its size, {relative:.1e} of the values, is usual for {name}"
+    return ""
+
+
+def departs(found: Departure, place: Place | None, *, output: bool) -> str:
+    """One finding as a sentence of its own."""
+    who = f"output {quoted(found.diff.name)}" if output else layer(place, found.diff.name)
+    said = f"{who} {found.words}"
+    why = looks_like(found.diff.readings) or size_of(found.diff)
+    return f"{said}; {why}" if why else said
+
+
+def first_departure(found: Departure, place: Place | None) -> str:
+    """`first departure: Conv 'node_conv2d' (layer 3 of 120), 8,700 floor units`."""
+    much = departure_units(found.number) if found.number is not None else found.words
+    return f"first departure: {layer(place, found.diff.name)}, {much}"
+
+
+def off_precision(runtime: RuntimeFacts, own: frozenset[str], variant: str) -> str:
+    """That the runtime computed in another precision than the model's own, and how to pin it; else empty."""
+    words = [_PRECISIONS[each] for each in re.findall(r"[a-z]+[0-9]+", runtime.effective_precision.lower())
+             if each in _PRECISIONS]  # fmt: skip
+    strange = [each for each in dict.fromkeys(words) if each not in own]
+    if not own or not strange:
+        return ""
+    name, used = one_line(runtime.name, 40), " and ".join(strange)
+    if runtime.asked_precision == "auto":
+        pinned = variant.replace(":auto", "", 1)
+        return f"{name} chose {used} by itself on this host: pin it with {one_line(pinned, 80)} (no :auto)"
+    if runtime.asked_precision is None:
+        return f"{name} reports that it ran in {used}, though the model's own types were asked for"
+    return ""
+
+
+def own_precisions(header: Mapping[str, Any]) -> frozenset[str]:
+    """The float formats that the model itself computes in."""
+    return frozenset(_OWN[each["dtype"]] for each in header.get("layers", ()) if each.get("dtype") in _OWN)
+
+
+def not_measured(variant: str, outcome: Outcome, log: str | None) -> str:
+    """Why there is nothing to judge."""
+    name = one_line(variant, 120)
+    match outcome:
+        case Measured():
+            return f"INCONCLUSIVE {name}"
+        case Unsupported(stage=stage, why=why, node=node, op=op):
+            where = f" {one_line(op, 60)}" if op else ""
+            where += f" at node {quoted(node)}" if node else ""
+            return f"INCONCLUSIVE {name}: the runtime refuses{where or ' the model'} at {stage}: {one_line(why)}"
+        case Crashed(stage=stage, cause=cause, why=why, signal=signal):
+            how = {"timeout": "ran out of time", "memory": "ran out of memory"}.get(cause, "crashed")
+            by = f" ({signal})" if signal else ""
+            see = f"; its last words: {log}" if log else ""
+            return f"INCONCLUSIVE {name}: {how}{by} at {stage}: {one_line(why)}{see}"
+        case Unavailable(why=why, cure=cure):
+            return f"INCONCLUSIVE {name}: not here: {one_line(why)}" + (f"; {one_line(cure)}" if cure else "")
+        case Skipped(why=why):
+            return f"INCONCLUSIVE {name}: skipped: {one_line(why)}"
+        case NotApplicable(why=why, node=node):
+            where = f" (node {quoted(node)})" if node else ""
+            return f"INCONCLUSIVE {name}: not applicable{where}: {one_line(why)}"
+        case NoOp(same_as=same_as):
+            return f"INCONCLUSIVE {name}: the same computation as {one_line(same_as, 120)}, nothing of its own was run"
+        case _:
+            assert_never(outcome)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 output`, `2 outputs`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def worst_output(diffs: Sequence[TensorDiff], ratios: Sequence[float | None], limit: float) -> str:
+    """`worst 2.1 floor units (limit 10)`, or that all are exact."""
+    if all(each.exact for each in diffs):
+        return "bit for bit"
+    known = [each for each in ratios if each is not None]
+    return f"worst {plain(max(known))} floor units (limit {plain(limit)})" if known else "equal within the limits"
