@@ -1,7 +1,7 @@
 """A private copy of an ONNX graph in the plainest form, for converters that stumble over names and open sizes.
 
-Inputs and outputs get plain identifiers, sizes become those of the feeds to come, and an output that is also an
-input or a constant becomes a tensor of its own. Values stay what they are.
+Inputs and outputs get plain identifiers, sizes become those of the feeds to come, an output that is also an input or
+a constant becomes a tensor of its own, and of outputs joined by Identity one stands for all. Values stay what they are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, TensorShapeProto, helper
 
+from sysnoise_conform.backend import Tensors
 from sysnoise_conform.errors import Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -24,6 +25,11 @@ class Plain:
     model: ModelProto
     inputs: Mapping[str, str]  # plain name -> ONNX name, in graph order
     outputs: Mapping[str, str]
+    copies: Mapping[str, str]  # ONNX name of an output -> that of the output whose value it repeats
+
+    def all_outputs(self, tensors: Tensors) -> Tensors:
+        """`tensors`, by ONNX name, with the outputs that repeat another one."""
+        return tensors | {name: tensors[same].copy() for name, same in self.copies.items() if same in tensors}
 
     def original(self, text: str) -> str:
         """A converter's message with the model's own names put back."""
@@ -51,6 +57,7 @@ def plain_copy(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Plain:
     prefix = "t"
     while any(name.startswith(prefix) for name in taken):
         prefix += "_t"
+    copies = _drop_copies(graph)
     inputs = {f"{prefix}_in_{index}": each.name for index, each in enumerate(graph.input)}
     outputs = {f"{prefix}_out_{index}": each.name for index, each in enumerate(graph.output)}
     _separate(graph, constants, list(outputs))
@@ -65,17 +72,37 @@ def plain_copy(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Plain:
         _infer_anew(model)
     if model.ByteSize() >= 2**31:
         raise Unsupported("the model is above 2 GiB, which the converter's file format can't hold", stage="convert")
-    return Plain(model=model, inputs=inputs, outputs=outputs)
+    return Plain(model=model, inputs=inputs, outputs=outputs, copies=copies)
+
+
+def _drop_copies(graph: GraphProto) -> dict[str, str]:
+    """Take outputs that repeat another output through Identity out of the graph's signature; who repeats whom."""
+    source = {}
+    for node in graph.node:
+        # Dropout without its third input, training_mode, is Identity at inference.
+        if node.op_type == "Identity" or (node.op_type == "Dropout" and len(node.input) < 3):
+            source[node.output[0]] = node.input[0]
+    kept: dict[str, str] = {}  # root -> the output that stands for it
+    copies: dict[str, str] = {}
+    for info in graph.output:
+        root = info.name
+        while root in source:
+            root = source[root]
+        if kept.setdefault(root, info.name) != info.name:
+            copies[info.name] = kept[root]
+    left = [each for each in graph.output if each.name not in copies]
+    del graph.output[:]
+    graph.output.extend(left)
+    return copies
 
 
 def _separate(graph: GraphProto, constants: set[str], plain: list[str]) -> None:
-    """Give each output that is also an input, a constant or an earlier output an Identity of its own."""
+    """Give each output that is also an input or a constant an Identity of its own."""
     taken = constants | {each.name for each in graph.input}
     for info, own in zip(graph.output, plain, strict=True):
         if info.name in taken:
             graph.node.append(helper.make_node("Identity", [info.name], [own], name=own))
             info.name = own
-        taken.add(info.name)
 
 
 def _rename(graph: GraphProto, names: Mapping[str, str]) -> None:

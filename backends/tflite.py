@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -71,12 +72,15 @@ class _FromOnnx:
             for name, detail in litert.ports(interpreter, "inputs"):
                 _feed(interpreter, detail, converted.inputs[name], feeds)
             interpreter.invoke()
-            raw = {
-                name: interpreter.get_tensor(detail["index"]) for name, detail in litert.ports(interpreter, "outputs")
-            }
         except (RuntimeError, ValueError) as error:
             raise _unsupported(error, "run", converted.plain) from error
-        return {each.name: _declared(raw, key, each) for key, each in converted.outputs.items() if key in raw}
+        raw = {}
+        for name, detail in litert.ports(interpreter, "outputs"):
+            with contextlib.suppress(ValueError):  # "Tensor data is null": the converter left the tensor unwritten
+                raw[name] = interpreter.get_tensor(detail["index"])
+        return converted.plain.all_outputs(
+            {each.name: _declared(raw, key, each) for key, each in converted.outputs.items() if key in raw}
+        )
 
     def close(self) -> None:
         """Let go of the interpreters."""
