@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sysnoise_conform.reports.markup import Markup, element, join
 
 WIDTH, HEIGHT = 1000.0, 260.0
-_SHELF = 24.0  # room below the axis for exact layers, above it for those that are not finite
+_SHELF = 32.0  # room below the axis for exact layers, above it for those that are not finite
 _LOWEST, _HIGHEST = -20, 12  # decades beyond these are drawn at the edge
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -59,9 +59,7 @@ class _Axes:
         return HEIGHT - (_SHELF if self.exact else 0.0)
 
 
-def chart(
-    traces: Sequence[Trace], floor: Values, *, about: str, title: Callable[[int], str], columns: int
-) -> Markup:
+def chart(traces: Sequence[Trace], floor: Values, *, about: str, title: Callable[[int], str], columns: int) -> Markup:
     """The drawing with its axes. `title(index)` tells of one layer; at most `columns` places can be pointed at."""
     axes = _fit([*traces, Trace(label="", values=floor)])
     shapes = join(
@@ -152,7 +150,9 @@ def _marks(axes: _Axes, trace: Trace) -> Markup:
         for at, value in values
         if value is not None and not math.isfinite(value) and at not in trace.departures
     ]
-    return Markup(f'<path class="halo" d="{_round(off)}"/><path class="mark" d="{_round(off)}"/>') if off else Markup("")
+    return (
+        Markup(f'<path class="halo" d="{_round(off)}"/><path class="mark" d="{_round(off)}"/>') if off else Markup("")
+    )
 
 
 def _pointers(axes: _Axes, traces: Sequence[Trace], title: Callable[[int], str], columns: int) -> Markup:
@@ -181,7 +181,9 @@ def _thinned(axes: _Axes, values: Values) -> list[tuple[float, float | None]]:
     thin: list[tuple[float, float | None]] = []
     for start in range(0, len(values), step):
         known = [each for each in values[start : start + step] if each is not None]
-        thin.append((axes.x(start), max(known, key=lambda each: each if math.isfinite(each) else math.inf, default=None)))
+        thin.append(
+            (axes.x(start), max(known, key=lambda each: each if math.isfinite(each) else math.inf, default=None))
+        )
     return thin
 
 

@@ -19,6 +19,7 @@ from sysnoise_conform.reports.wording import (
     NOTHING,
     duration,
     floor_units,
+    golden,
     runtime_of,
     shorten,
     status,
@@ -79,11 +80,11 @@ def _banner(judgement: Judgement) -> Markup:
 
 
 def _strip(header: Mapping[str, Any], footer: Mapping[str, Any]) -> Markup:
-    model, inputs, golden = (_part(header, each) for each in ("model", "inputs", "golden"))
+    model, inputs, answer = (_part(header, each) for each in ("model", "inputs", "golden"))
     cells = [
         ("model", f"opset {model.get('opset', NOTHING)}, {model.get('nodes', NOTHING)} nodes"),
         ("inputs", f"{inputs.get('samples', 0)} × {inputs.get('kind', 'unknown')}"),
-        ("golden", f"PyTorch {golden.get('torch', 'unknown')}, float64"),
+        ("golden", golden(answer)),
         ("started", str(header.get("started", NOTHING)).replace("T", " ")),
     ]
     seconds = footer.get("seconds")
@@ -98,7 +99,9 @@ def _overview(rows: Sequence[VariantRow], header: Mapping[str, Any]) -> Markup:
         return element("section", element("h2", "Variants"), element("p", "No variant ran: nothing was compared."))
     lined = [_overview_row(row, header, at) for at, row in enumerate(rows)]
     headings = ["variant", "verdict", "outcome", "precision used", "worst output, floor ×", "layers", "first departure"]
-    return element("section", element("header", element("h2", "Variants")), table(headings, lined, numeric=frozenset({4, 5})))
+    return element(
+        "section", element("header", element("h2", "Variants")), table(headings, lined, numeric=frozenset({4, 5}))
+    )
 
 
 def _overview_row(row: VariantRow, header: Mapping[str, Any], at: int) -> list[object]:
@@ -168,7 +171,7 @@ def _provenance(header: Mapping[str, Any]) -> Markup:
 
 
 def _origin(header: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    model, inputs, golden = (_part(header, each) for each in ("model", "inputs", "golden"))
+    model, inputs, answer = (_part(header, each) for each in ("model", "inputs", "golden"))
     where = _part(header, "environment")
     yield "model", element("code", model.get("path", NOTHING))
     yield "its sha256", element("code", model.get("sha256", NOTHING))
@@ -176,14 +179,25 @@ def _origin(header: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "inputs bound", ", ".join(str(each) for each in model["bound"])
     yield "inputs", f"{inputs.get('samples', 0)} × {inputs.get('kind', 'unknown')}, seed {inputs.get('seed', NOTHING)}"
     yield "their sha256", element("code", inputs.get("sha256", NOTHING))
+    deployed = _part(header, "deployed")
+    if deployed:
+        yield "deployed file", join(element("code", deployed.get("path", NOTHING)), f" ({deployed.get('format', '')})")
+        yield "its sha256 ", element("code", deployed.get("sha256", NOTHING))
+    if header.get("card"):
+        yield "model card", str(header["card"])
     if inputs.get("names"):
         yield "their names", ", ".join(shorten(each, 60) for each in inputs["names"][:30])
-    yield "golden", f"PyTorch {golden.get('torch', 'unknown')}, {'from the cache' if golden.get('cached') else 'computed now'}"
-    yield "golden’s source", element("code", golden.get("source") or NOTHING)
+    yield "golden", golden(answer)
+    notes = [*(inputs.get("notes") or ()), *(answer.get("notes") or ())]
+    if notes:
+        yield "notes", "; ".join(str(each) for each in notes)
     for label, name in (("conform", "conform"), ("Python", "python"), ("platform", "platform"), ("processor", "cpu")):
         yield label, where.get(name, NOTHING)
     yield "instruction sets", ", ".join(str(each) for each in where.get("cpu_flags", ())) or NOTHING
-    yield "threads", f"{where.get('threads', NOTHING)} (0: the runtime’s own choice), {where.get('cores', NOTHING)} cores"
+    yield (
+        "threads",
+        f"{where.get('threads', NOTHING)} (0: the runtime’s own choice), {where.get('cores', NOTHING)} cores",
+    )
     packages = where.get("packages")
     if isinstance(packages, Mapping):
         yield "packages", ", ".join(f"{name} {version}" for name, version in packages.items())
@@ -195,7 +209,10 @@ _TERMS: list[tuple[str, object]] = [
     ("floor ×", "rms(target − golden) ÷ noise floor. About 1 is what an honest float32 implementation has."),
     ("rel. L2", "‖target − golden‖ ÷ ‖golden‖; SQNR is the same in decibels."),
     ("z", "rms(target − golden) in units of the rounding that the operator’s own operands explain."),
-    ("observer effect", "Showing inner layers can change how a runtime fuses them; verdicts on outputs never use that run."),
+    (
+        "observer effect",
+        "Showing inner layers can change how a runtime fuses them; verdicts on outputs never use that run.",
+    ),
 ]
 
 

@@ -200,7 +200,9 @@ def _farthest(diff: TensorDiff) -> str:
 def _remarks(measured: Measured) -> Iterator[Markup]:
     said = [f"{shorten(each.name, 120)}: {trouble(each)}" for each in measured.outputs if trouble(each)]
     said += [f"{shorten(each.name, 120)}: {reading(found)}" for each in measured.outputs for found in each.readings]
-    said += [f"{shorten(name, 120)}: another result when the same inputs ran twice" for name in measured.nondeterministic]
+    said += [
+        f"{shorten(name, 120)}: another result when the same inputs ran twice" for name in measured.nondeterministic
+    ]
     said += list(measured.notes)
     if said:
         yield element("ul", *(element("li", each) for each in said))
@@ -225,8 +227,21 @@ def _layer_table(layers: Sequence[LayerRow]) -> Markup:
     rows: list[list[object]] = []
     for each in layers:
         assert each.diff is not None
-        where = join(element("code", shorten(each.tensor, 100)), Markup("<br>"), element("small", f"node {shorten(each.node, 100)}"))
-        rows.append([each.index, element("div", where), shorten(each.op_type, 40), floor_units(each.diff), *_metrics(each.diff), number(each.diff.z)])
+        where = join(
+            element("code", shorten(each.tensor, 100)),
+            Markup("<br>"),
+            element("small", f"node {shorten(each.node, 100)}"),
+        )
+        rows.append(
+            [
+                each.index,
+                element("div", where),
+                shorten(each.op_type, 40),
+                floor_units(each.diff),
+                *_metrics(each.diff),
+                number(each.diff.z),
+            ]
+        )
     headings = ["#", "tensor", "op", "floor ×", "rel. L2", "SQNR dB", "max abs", "z"]
     return table(headings, rows, numeric=frozenset({0, 3, 4, 5, 6, 7}))
 
@@ -251,8 +266,12 @@ def _hidden(layers: Sequence[LayerRow], budget: int) -> Iterator[Markup]:
 def _runtime(facts: RuntimeFacts) -> Iterator[tuple[str, object]]:
     yield "runtime", f"{facts.name} {facts.version}"
     yield "device", facts.device
-    yield "effective precision", join(
-        element("strong", facts.effective_precision or "unknown"), f" (asked: {facts.asked_precision or 'the model’s own'})"
+    yield (
+        "effective precision",
+        join(
+            element("strong", facts.effective_precision or "unknown"),
+            f" (asked: {facts.asked_precision or 'the model’s own'})",
+        ),
     )
     if facts.options:
         yield "options", element("code", ", ".join(f"{name}={value}" for name, value in facts.options.items()))
@@ -264,7 +283,10 @@ def _costs(row: VariantRow) -> Iterator[tuple[str, object]]:
     outcome = row.result.outcome
     if isinstance(outcome, Measured):
         taken = outcome.seconds
-        yield "time", f"{duration(taken.compile)} compiling, {duration(taken.run)} running, {duration(taken.total)} in all"
+        yield (
+            "time",
+            f"{duration(taken.compile)} compiling, {duration(taken.run)} running, {duration(taken.total)} in all",
+        )
         if outcome.peak_rss_mb is not None:
             yield "peak memory", f"{outcome.peak_rss_mb:.0f} MB"
     if row.result.log:

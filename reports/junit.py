@@ -8,9 +8,18 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sysnoise_conform.outcome import Measured, NoOp, NotApplicable, Skipped, TensorDiff
-from sysnoise_conform.printable import lines, one_line
+from sysnoise_conform.printable import one_line
 from sysnoise_conform.reports.rows import VariantRow, variant_rows
-from sysnoise_conform.reports.wording import decibels, duration, floor_units, number, reason, runtime_of, status, trouble
+from sysnoise_conform.reports.wording import (
+    decibels,
+    duration,
+    floor_units,
+    number,
+    reason,
+    runtime_of,
+    status,
+    trouble,
+)
 
 if TYPE_CHECKING:
     from sysnoise_conform.judge import Judgement
@@ -19,18 +28,41 @@ if TYPE_CHECKING:
 # What XML 1.0 (clause 2.2, Char) has no place for. `printable` has escaped most of it before.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAME_LIMIT = 200
+# INCONCLUSIVE and whatever comes later is an error: what was not judged is not green.
+_TAGS = {"FAIL": "failure", "STALE": "failure", "EXPECTED": "skipped"}
 
 
 def render(report: Report, judgement: Judgement) -> str:
     """The report as JUnit XML: `failure` for what departs, `error` for what could not be judged."""
     rows = variant_rows(report, judgement)
     root = ET.Element("testsuites", name="conform")
+    root.append(_whole(judgement))
     for row in rows:
         root.append(_suite(report.header, row))
     for count in ("tests", "failures", "errors", "skipped"):
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
     ET.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _whole(judgement: Judgement) -> ET.Element:
+    """The run as one test case, so that a run without variants is not green for want of a failure."""
+    suite = ET.Element("testsuite", name="conform")
+    case = ET.SubElement(suite, "testcase", classname="conform", name="verdict")
+    word, said = judgement.verdict.name, judgement.sentence
+    if word == "PASS":
+        _note(case, said)
+    else:
+        _say(case, _TAGS.get(word, "error"), word, said, said)
+    return _counted(suite, 0.0)
+
+
+def _counted(suite: ET.Element, seconds: float) -> ET.Element:
+    suite.set("tests", str(len(suite.findall("testcase"))))
+    for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(count, str(len(suite.findall(f"testcase/{tag}"))))
+    suite.set("time", f"{seconds:.3f}")
+    return suite
 
 
 def _suite(header: Mapping[str, Any], row: VariantRow) -> ET.Element:
@@ -44,11 +76,7 @@ def _suite(header: Mapping[str, Any], row: VariantRow) -> ET.Element:
     if isinstance(outcome, Measured):
         suite.extend(_output(row, each) for each in outcome.outputs)
         suite.extend(_missing(row, each) for each in outcome.missing_outputs)
-    suite.set("tests", str(len(suite) - 1))
-    for count, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        suite.set(count, str(len(suite.findall(f"testcase/{tag}"))))
-    suite.set("time", f"{seconds:.3f}")
-    return suite
+    return _counted(suite, seconds)
 
 
 def _verdict(row: VariantRow, seconds: float) -> ET.Element:
@@ -64,12 +92,8 @@ def _verdict(row: VariantRow, seconds: float) -> ET.Element:
         _say(case, "skipped", status(outcome), why or said, detail)
     elif word == "PASS":
         _note(case, said)
-    elif word in ("FAIL", "STALE"):
-        _say(case, "failure", word, said, detail)
-    elif word == "EXPECTED":
-        _say(case, "skipped", word, said, detail)
     else:
-        _say(case, "error", status(outcome) if why else word, said, detail)
+        _say(case, _TAGS.get(word, "error"), status(outcome) if why else word, said, detail)
     return case
 
 
@@ -138,4 +162,4 @@ def _attribute(text: object) -> str:
 
 
 def _text(text: str) -> str:
-    return _NOT_XML.sub("", lines(text))
+    return _NOT_XML.sub("", "\n".join(one_line(each, 2000) for each in text.split("\n")))

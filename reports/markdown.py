@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from sysnoise_conform.report import Report
 
 _MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "EXPECTED": "☑️", "STALE": "❌"}
-_PLAIN = re.compile(r"[A-Za-z0-9./_:+=, -]+")
-# Everything with a meaning in Markdown, HTML, or GitHub's mentions, references and bare links.
-_ACTIVE = re.compile(r"[\\`*_{}\[\]<>()#!|~@&:$^]|(?<=www)\.", re.IGNORECASE)
+# What a code span shows as it is: no backtick, no column mark, nothing that a sloppy renderer takes for HTML.
+_PLAIN = re.compile(r"[^`|<>&\\]+")
+# What has a meaning in Markdown, HTML, or as GitHub's mention, reference, formula or bare link.
+_ACTIVE = re.compile(
+    r"[\\`*\[\]<>|~&$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|[@#](?=\w)|:(?=//)|(?<=www)\.", re.IGNORECASE
+)
 
 
 def render(report: Report, judgement: Judgement) -> str:
@@ -87,9 +90,9 @@ def _detail(report: Report, row: VariantRow) -> str:
     return "\n".join(said)
 
 
-def code(name: object) -> str:
+def code(name: object, width: int = 80) -> str:
     """A name in a code span; one with characters that Markdown could act on as escaped HTML code."""
-    safe = shorten(name, 80)
+    safe = shorten(name, width)
     if _PLAIN.fullmatch(safe) and safe.strip() == safe:
         return f"`{safe}`"
     return f"<code>{_entities(safe)}</code>"

@@ -6,6 +6,7 @@ import html
 from typing import Any
 
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.reports.wording import NOTHING
 
 
 class Markup(str):
@@ -38,15 +39,22 @@ def element(name: str, *children: object, **attributes: Any) -> Markup:
     return Markup(f"<{name}{opening}>{join(*children)}</{name}>")
 
 
+def _kinds(kind: str | None, cell: object) -> str | None:
+    """A cell without a value says so, for narrow screens to leave it out."""
+    return " ".join(filter(None, [kind, "none" if cell == NOTHING else None])) or None
+
+
 def table(headings: list[str], rows: list[list[object]], *, numeric: frozenset[int] = frozenset()) -> Markup:
     """A table that turns into cards on a narrow screen; columns in `numeric` are set in tabular figures."""
     kinds = ["num" if at in numeric else None for at in range(len(headings))]
-    head = element("tr", *(element("th", each, class_=kind, scope="col") for each, kind in zip(headings, kinds, strict=True)))
+    head = element(
+        "tr", *(element("th", each, class_=kind, scope="col") for each, kind in zip(headings, kinds, strict=True))
+    )
     body = [
         element(
             "tr",
             *(
-                element("td", cell, class_=kind, data_label=heading)
+                element("td", cell, class_=_kinds(kind, cell), data_label=heading)
                 for cell, kind, heading in zip(row, kinds, headings, strict=True)
             ),
         )

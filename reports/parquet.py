@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sysnoise_conform.errors import StorageError
+from sysnoise_conform.folder import atomic_write
 from sysnoise_conform.outcome import Measured, TensorDiff
-from sysnoise_conform.printable import one_line
 from sysnoise_conform.reports.rows import layer_rows
 from sysnoise_conform.reports.summary import numbers
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _TEXT, _COUNT, _NUMBER, _FLAG, _INDEX = "text", "count", "number", "flag", "index"
 COLUMNS = {
     "variant": _TEXT,
-    "role": _TEXT,  # output: untouched graph against golden; layer: tapped graph against golden; observer: tapped against untouched
+    "role": _TEXT,  # output: untouched graph; layer: tapped graph; observer: tapped against untouched
     "index": _COUNT,  # in graph order; null for outputs
     "node": _TEXT,
     "op_type": _TEXT,
@@ -75,14 +75,10 @@ def frame(report: Report) -> pl.DataFrame:
 
 
 def write(report: Report, path: Path) -> None:
-    """Write the table to `path`, by way of a file beside it. Raises StorageError."""
-    partial = path.with_name(path.name + ".tmp")
-    try:
-        frame(report).write_parquet(partial, compression="zstd", statistics=True)
-        partial.replace(path)
-    except OSError as err:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"cannot write {one_line(path)}: {one_line(err)}", hint="free space, or choose another --out") from err
+    """Write the table to `path`, whole or not at all. Raises StorageError."""
+    stream = io.BytesIO()
+    frame(report).write_parquet(stream, compression="zstd", statistics=True)
+    atomic_write(path, stream.getvalue())
 
 
 def _rows(report: Report) -> Iterator[dict[str, Any]]:

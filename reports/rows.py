@@ -47,6 +47,7 @@ def variant_rows(report: Report, judgement: Judgement) -> tuple[VariantRow, ...]
 def layer_rows(header: Mapping[str, Any], measured: Measured) -> tuple[LayerRow, ...]:
     """Every layer of the model, whether the variant showed it or not."""
     seen = {each.name: each for each in measured.layers}
+    unsaid = "not recorded" if measured.layers or measured.unobservable else "layers were not asked for"
     hidden = {each.tensor: each.why for each in measured.unobservable}
     rows = []
     for layer in header.get("layers", ()):
@@ -61,7 +62,7 @@ def layer_rows(header: Mapping[str, Any], measured: Measured) -> tuple[LayerRow,
                 tensor=tensor,
                 dtype=str(layer.get("dtype", "")),
                 diff=diff,
-                why=None if diff is not None else hidden.get(tensor, "not recorded"),
+                why=None if diff is not None else hidden.get(tensor, unsaid),
             )
         )
     return tuple(rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sysnoise_conform.compare.ulp import p99
 from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure, TensorDiff
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
-from sysnoise_conform.reports.wording import observer_ratio, reason, runtime_of, status
+from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, reason, runtime_of, status
 
 if TYPE_CHECKING:
     from sysnoise_conform.judge import Finding, Judgement
@@ -29,7 +29,7 @@ def summary(report: Report, judgement: Judgement) -> dict[str, Any]:
         "exit_codes": list(judgement.exit_codes),
         "sentence": judgement.sentence,
         "model": _chosen(header.get("model"), "path", "sha256", "opset", "nodes"),
-        "golden": _chosen(header.get("golden"), "torch", "cached", "source"),
+        "golden": _golden(header.get("golden")),
         "inputs": _chosen(header.get("inputs"), "kind", "samples", "sha256"),
         "variants": [_variant(header, row) for row in variant_rows(report, judgement)],
     }
@@ -44,6 +44,11 @@ def render(report: Report, judgement: Judgement) -> str:
 def _chosen(part: Any, *keys: str) -> dict[str, Any]:
     known = part if isinstance(part, Mapping) else {}
     return {key: known.get(key) for key in keys}
+
+
+def _golden(part: Any) -> dict[str, Any]:
+    known = part if isinstance(part, Mapping) else {}
+    return {**_chosen(known, "torch", "cached", "source"), "cached": golden_from_store(known)}
 
 
 def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:

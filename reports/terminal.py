@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -22,6 +22,7 @@ from sysnoise_conform.reports.wording import (
     duration,
     figure,
     floor_units,
+    golden,
     number,
     observer,
     place,
@@ -76,16 +77,15 @@ def _verdict(word: str, sentence: str) -> Text:
     return line
 
 
-def _head(header: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    model, golden, inputs = (header.get(part) or {} for part in ("model", "golden", "inputs"))
+def _head(header: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    model, answer, inputs = (header.get(part) or {} for part in ("model", "golden", "inputs"))
     yield (
         "model",
         f"{one_line(model.get('path', NOTHING))} (sha256 {str(model.get('sha256') or '')[:12] or 'unknown'}, "
         f"opset {model.get('opset', NOTHING)}, {model.get('nodes', NOTHING)} nodes)",
     )
-    yield "inputs", f"{inputs.get('samples', 0)} {one_line(inputs.get('kind', 'unknown'))} samples"
-    cached = "from the cache" if golden.get("cached") else "computed now"
-    yield "golden", f"PyTorch {one_line(golden.get('torch', 'unknown'))}, float64, {cached}"
+    yield "inputs", f"{inputs.get('samples', 0)} samples: {one_line(inputs.get('kind', 'unknown'))}"
+    yield "golden", golden(answer)
 
 
 def _facts(pairs: Iterator[tuple[str, str | Text]]) -> Table:
@@ -98,7 +98,7 @@ def _facts(pairs: Iterator[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def _variant(header: dict[str, Any], row: VariantRow, name_width: int) -> RenderableType:
+def _variant(header: Mapping[str, Any], row: VariantRow, name_width: int) -> RenderableType:
     verdict = row.verdict.verdict.name
     title = Text(overflow="fold")
     title.append(one_line(row.result.variant, 200), style="bold")
@@ -145,7 +145,7 @@ def _mark(row: VariantRow, blamed: bool) -> Text:
     return Text({"PASS": "✓", "FAIL": "✗"}.get(word, "?"), style=_STYLES.get(word, ""))
 
 
-def _lines(header: dict[str, Any], row: VariantRow) -> Iterator[tuple[str, str | Text]]:
+def _lines(header: Mapping[str, Any], row: VariantRow) -> Iterator[tuple[str, str | Text]]:
     outcome = row.result.outcome
     why = reason(outcome)
     if why is not None:
@@ -164,7 +164,7 @@ def _lines(header: dict[str, Any], row: VariantRow) -> Iterator[tuple[str, str |
     yield "verdict", one_line(row.verdict.sentence, 1000)
 
 
-def _measured(header: dict[str, Any], measured: Measured) -> Iterator[tuple[str, str | Text]]:
+def _measured(header: Mapping[str, Any], measured: Measured) -> Iterator[tuple[str, str | Text]]:
     layers = layer_rows(header, measured)
     inner = int((header.get("model") or {}).get("inner_tensors") or 0)
     observable = sum(each.diff is not None for each in layers)

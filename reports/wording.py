@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import assert_never
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, assert_never
 
 from sysnoise_conform.outcome import (
     Crashed,
@@ -132,7 +132,11 @@ def trouble(diff: TensorDiff) -> str | None:
     if diff.dtype_got is not None:
         return f"type {one_line(diff.dtype_got, 40)} where the golden has {one_line(diff.dtype, 40)}"
     if diff.nan_mismatch:
-        where = f", first at sample {diff.first_nonfinite[0]}, index {place(diff.first_nonfinite[1:])}" if diff.first_nonfinite else ""
+        where = (
+            f", first at sample {diff.first_nonfinite[0]}, index {place(diff.first_nonfinite[1:])}"
+            if diff.first_nonfinite
+            else ""
+        )
         return f"NaN or Inf on one side only in {diff.nan_mismatch} of {diff.n} elements{where}"
     return None
 
@@ -211,6 +215,18 @@ def observer(effects: Sequence[TensorDiff]) -> str:
         changed = sum(not each.exact for each in effects)
         return f"tapping changes {changed} of {len(effects)} outputs"
     return f"tapping moves the outputs by up to {number(ratio)} × the noise floor"
+
+
+def golden_from_store(facts: Mapping[str, Any]) -> bool:
+    """Nothing was computed for this run: every sample's golden was there already."""
+    cached = facts.get("cached")
+    return bool(cached) and cached in (True, facts.get("of", cached))
+
+
+def golden(facts: Mapping[str, Any]) -> str:
+    """PyTorch's version, and whether the golden was computed for this run."""
+    where = "from the store" if golden_from_store(facts) else "computed now"
+    return f"PyTorch {one_line(facts.get('torch') or 'unknown', 60)}, float64, {where}"
 
 
 def figure(task: TaskFigure) -> str:

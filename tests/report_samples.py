@@ -27,6 +27,7 @@ from sysnoise_conform.outcome import (
     Unsupported,
     Worst,
 )
+from sysnoise_conform.report import Report
 
 OPS = ("Conv", "Relu", "Conv", "Add", "Relu", "Resize", "Concat", "Conv", "Sigmoid", "MaxPool")
 
@@ -67,37 +68,49 @@ class Judgement:
     variants: tuple[VariantVerdict, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    header: dict[str, Any]
-    results: tuple[Result, ...]
-    footer: dict[str, Any]
-
-
 def header(names: list[str], *, inner: int = 0, path: str = "models/det.onnx") -> dict[str, Any]:
     return {
         "schema": "conform.report/1",
         "command": "conform run --model models/det.onnx --backends ort,openvino:auto --inputs photos --card det.toml",
         "model": {
-            "path": path, "sha256": "5e8c" * 16, "opset": 12, "nodes": len(names), "bound": ["sr"],
-            "inner_tensors": inner, "graph": "as given",
+            "path": path,
+            "sha256": "5e8c" * 16,
+            "opset": 12,
+            "nodes": len(names),
+            "bound": ["sr"],
+            "inner_tensors": inner,
+            "graph": "as given",
         },
         "layers": [
             {
-                "index": at, "node": f"{OPS[at % len(OPS)]}_{at}", "op_type": OPS[at % len(OPS)], "domain": "",
-                "tensor": name, "dtype": "FLOAT",
+                "index": at,
+                "node": f"{OPS[at % len(OPS)]}_{at}",
+                "op_type": OPS[at % len(OPS)],
+                "domain": "",
+                "tensor": name,
+                "dtype": "FLOAT",
             }
             for at, name in enumerate(names)
         ],
         "outputs": ["sigmoid_0.tmp_0"],
-        "golden": {"torch": "2.13.0+cpu", "cached": True, "source": "a91f" * 16},
+        "golden": {"torch": "2.13.0+cpu", "cached": 8, "of": 8, "source": "store", "notes": []},
         "inputs": {
-            "kind": "images", "samples": 8, "sha256": "77aa" * 16, "seed": 0, "names": ["china.jpg", "flower.jpg"],
+            "kind": "images",
+            "samples": 8,
+            "sha256": "77aa" * 16,
+            "seed": 0,
+            "names": ["china.jpg", "flower.jpg"],
             "notes": [],
         },
         "environment": {
-            "conform": "0.1.0", "python": "3.11.7", "executable": "/usr/bin/python3", "platform": "Linux 6.1 x86_64",
-            "cpu": "AMD EPYC 9B14", "cpu_flags": ["avx2", "fma", "avx512f", "avx512_bf16"], "cores": 2, "threads": 2,
+            "conform": "0.1.0",
+            "python": "3.11.7",
+            "executable": "/usr/bin/python3",
+            "platform": "Linux 6.1 x86_64",
+            "cpu": "AMD EPYC 9B14",
+            "cpu_flags": ["avx2", "fma", "avx512f", "avx512_bf16"],
+            "cores": 2,
+            "threads": 2,
             "packages": {"numpy": "2.4.0", "onnx": "1.23.2", "torch": "2.13.0", "onnxruntime": "1.31.1"},
         },
         "variants": [],
@@ -106,7 +119,13 @@ def header(names: list[str], *, inner: int = 0, path: str = "models/det.onnx") -
 
 
 def diff(
-    name: str, *, rel: float = 1e-6, floor: float = 4e-7, n: int = 4096, rms: float = 1.0, dtype: str = "FLOAT",
+    name: str,
+    *,
+    rel: float = 1e-6,
+    floor: float = 4e-7,
+    n: int = 4096,
+    rms: float = 1.0,
+    dtype: str = "FLOAT",
     **changes: Any,
 ) -> TensorDiff:
     """A tensor whose relative L2 error is `rel` and whose floor, relative, is `floor`."""
@@ -128,26 +147,45 @@ def diff(
         "max_golden": 4.0 * rms,
         "mismatches": 0 if rel == 0 else n // 2,
         "ulp_histogram": {8: n - 40, 24: 40},
-        "floor": Floor(n=n, sum_sq=golden * floor * floor, max_abs=floor * rms * 5, rounding_sum_sq=golden * floor * floor / 9),
+        "floor": Floor(
+            n=n, sum_sq=golden * floor * floor, max_abs=floor * rms * 5, rounding_sum_sq=golden * floor * floor / 9
+        ),
     }
     return TensorDiff(**{**facts, **changes})
 
 
 def runtime(name: str = "ort", precision: str = "fp32", asked: str | None = None) -> RuntimeFacts:
     return RuntimeFacts(
-        name=name, version="1.31.1", device="cpu", effective_precision=precision,
-        options={"opt": "all", "threads": 2}, asked_precision=asked,
+        name=name,
+        version="1.31.1",
+        device="cpu",
+        effective_precision=precision,
+        options={"opt": "all", "threads": 2},
+        asked_precision=asked,
     )
 
 
 def names_of(count: int) -> list[str]:
-    return [*(f"/backbone/stage{at // 40}/block{at // 8 % 5}/{OPS[at % len(OPS)]}_{at}_output_0" for at in range(count - 1)),
-            "sigmoid_0.tmp_0"][:count]
+    return [
+        *(
+            f"/backbone/stage{at // 40}/block{at // 8 % 5}/{OPS[at % len(OPS)]}_{at}_output_0"
+            for at in range(count - 1)
+        ),
+        "sigmoid_0.tmp_0",
+    ][:count]
 
 
 def measured(
-    names: list[str], *, level: float = 1.4, seed: int = 0, depart: int | None = None, jump: float = 3000.0,
-    hidden: float = 0.03, facts: RuntimeFacts | None = None, rels: list[float] | None = None, **changes: Any,
+    names: list[str],
+    *,
+    level: float = 1.4,
+    seed: int = 0,
+    depart: int | None = None,
+    jump: float = 3000.0,
+    hidden: float = 0.03,
+    facts: RuntimeFacts | None = None,
+    rels: list[float] | None = None,
+    **changes: Any,
 ) -> Measured:
     """Error that grows along the graph, `level` floors high, and `jump` times higher from layer `depart` on."""
     draw = random.Random(seed)
@@ -179,17 +217,26 @@ def verdict(variant: str, outcome: Outcome, *, fail: bool = False) -> VariantVer
     if not isinstance(outcome, Measured):
         code = 6 if isinstance(outcome, Unavailable) else 3 if isinstance(outcome, Crashed) else 5
         return VariantVerdict(
-            variant=variant, verdict=Verdict.INCONCLUSIVE, exit_code=code, sentence=f"INCONCLUSIVE: {variant} was not measured"
+            variant=variant,
+            verdict=Verdict.INCONCLUSIVE,
+            exit_code=code,
+            sentence=f"INCONCLUSIVE: {variant} was not measured",
         )
     if not fail:
         return VariantVerdict(
-            variant=variant, verdict=Verdict.PASS, exit_code=0, sentence=f"PASS: {variant} computes what PyTorch computes",
+            variant=variant,
+            verdict=Verdict.PASS,
+            exit_code=0,
+            sentence=f"PASS: {variant} computes what PyTorch computes",
             worst=outcome.layers[-1].name if outcome.layers else None,
         )
     bad = next((each for each in outcome.layers if (each.floor_ratio or 0) > 50), None) or outcome.outputs[0]
     found = tuple(
         Finding(
-            tensor=each.name, op_type="Conv", node="Conv_7", number=each.floor_ratio,
+            tensor=each.name,
+            op_type="Conv",
+            node="Conv_7",
+            number=each.floor_ratio,
             reading="this looks like bfloat16 arithmetic",
             sentence=f"{each.name} (Conv, node Conv_7) is off by {each.floor_ratio or 0:.3g} × the noise floor: "
             "this looks like bfloat16 arithmetic",
@@ -197,8 +244,12 @@ def verdict(variant: str, outcome: Outcome, *, fail: bool = False) -> VariantVer
         for each in (bad, outcome.outputs[0])
     )
     return VariantVerdict(
-        variant=variant, verdict=Verdict.FAIL, exit_code=1,
-        sentence=f"FAIL: {variant} departs first at {bad.name}", findings=found, first_departure=bad.name,
+        variant=variant,
+        verdict=Verdict.FAIL,
+        exit_code=1,
+        sentence=f"FAIL: {variant} departs first at {bad.name}",
+        findings=found,
+        first_departure=bad.name,
         worst=outcome.outputs[0].name,
     )
 
@@ -208,7 +259,10 @@ def judged(report: Report, failing: tuple[str, ...] = ()) -> Judgement:
     codes = tuple(sorted({each.exit_code for each in verdicts})) or (5,)
     word = Verdict.FAIL if failing else Verdict.PASS if codes == (0,) else Verdict.INCONCLUSIVE
     return Judgement(
-        verdict=word, exit_code=codes[-1], exit_codes=codes, variants=verdicts,
+        verdict=word,
+        exit_code=codes[-1],
+        exit_codes=codes,
+        variants=verdicts,
         sentence=f"{word.name}: det.onnx on {len(verdicts)} targets with 8 real images",
     )
 
@@ -227,13 +281,21 @@ def every_outcome(layers: int = 120) -> tuple[Report, Judgement]:
     """One variant per kind of outcome; `openvino:auto` fails from layer 34 on."""
     names = names_of(layers)
     auto = measured(
-        names, seed=2, depart=layers * 2 // 7, facts=runtime("openvino", "bf16", "auto"),
+        names,
+        seed=2,
+        depart=layers * 2 // 7,
+        facts=runtime("openvino", "bf16", "auto"),
         tasks=(TaskFigure(name="box_flips", value=3, of=41, about="boxes that one side has and the other has not"),),
         notes=("the tapped graph was refused as a whole; its layers were measured in 2 parts",),
     )
     last = auto.outputs[0]
     auto = measured(
-        names, seed=2, depart=layers * 2 // 7, facts=auto.runtime, tasks=auto.tasks, notes=auto.notes,
+        names,
+        seed=2,
+        depart=layers * 2 // 7,
+        facts=auto.runtime,
+        tasks=auto.tasks,
+        notes=auto.notes,
         outputs=(diff(last.name, rel=last.rel_l2 or 0, readings=(Reading(kind="bfloat16", residual=0.04),)),),
     )
     results = [
@@ -241,7 +303,9 @@ def every_outcome(layers: int = 120) -> tuple[Report, Judgement]:
         Result(variant="openvino:auto", outcome=auto, log="logs/01-openvino.txt"),
         *(Result(variant=f"backend{at}", outcome=outcome) for at, outcome in enumerate(OUTCOMES.values())),
     ]
-    report = Report(header=header(names, inner=12), results=tuple(results), footer={"results": len(results), "seconds": 12.5})
+    report = Report(
+        header=header(names, inner=12), results=tuple(results), footer={"results": len(results), "seconds": 12.5}
+    )
     return report, judged(report, ("openvino:auto",))
 
 
@@ -265,15 +329,20 @@ def hostile() -> tuple[Report, Judgement]:
     names = list(HOSTILE.values())
     nasty = " ".join(HOSTILE.values())
     outcome = measured(
-        names, depart=1, hidden=0.0,
+        names,
+        depart=1,
+        hidden=0.0,
         facts=RuntimeFacts(name=nasty, version=nasty, device=nasty, effective_precision=nasty, options={nasty: nasty}),
         outputs=tuple(diff(each, readings=(Reading(kind=nasty, residual=0.5, value=nasty),)) for each in names),
-        unobservable=(Unobservable(tensor=nasty, why=nasty),), missing_outputs=(nasty,), nondeterministic=(nasty,),
-        tasks=(TaskFigure(name=nasty, value=1, about=nasty),), notes=(nasty,),
+        unobservable=(Unobservable(tensor=nasty, why=nasty),),
+        missing_outputs=(nasty,),
+        nondeterministic=(nasty,),
+        tasks=(TaskFigure(name=nasty, value=1, about=nasty),),
+        notes=(nasty,),
         observer_effect=(diff(nasty),),
     )
     head = header(names, path=nasty)
-    head["command"] = nasty
+    head["command"] = nasty.replace(HOSTILE["long"], "")
     head["environment"]["cpu"] = nasty
     for layer in head["layers"]:
         layer["node"] = layer["op_type"] = nasty
@@ -303,8 +372,17 @@ def nothing() -> tuple[Report, Judgement]:
 def broken_numbers() -> TensorDiff:
     """NaN where the golden has numbers, and nothing finite to compare."""
     return TensorDiff(
-        name="sigmoid_0.tmp_0", dtype="FLOAT", shape=(1, 4), samples=1, n=4, finite=0, nan_got=4, nan_mismatch=4,
-        first_nonfinite=(0, 0, 2), max_abs=math.nan, floor=Floor(n=4, sum_sq=1e-12, max_abs=1e-6),
+        name="sigmoid_0.tmp_0",
+        dtype="FLOAT",
+        shape=(1, 4),
+        samples=1,
+        n=4,
+        finite=0,
+        nan_got=4,
+        nan_mismatch=4,
+        first_nonfinite=(0, 0, 2),
+        max_abs=math.nan,
+        floor=Floor(n=4, sum_sq=1e-12, max_abs=1e-6),
     )
 
 
@@ -313,8 +391,10 @@ def odd() -> dict[str, tuple[Report, Judgement]]:
     one, few, many = names_of(1), names_of(6), names_of(300)
     twenty = Report(
         header=header(many),
-        results=tuple(Result(variant=f"ort+opt={at}", outcome=measured(many, seed=at, depart=150 if at % 3 == 0 else None))
-                      for at in range(20)),
+        results=tuple(
+            Result(variant=f"ort+opt={at}", outcome=measured(many, seed=at, depart=150 if at % 3 == 0 else None))
+            for at in range(20)
+        ),
         footer={},
     )
     return {
@@ -322,9 +402,23 @@ def odd() -> dict[str, tuple[Report, Judgement]]:
         "no layers": single(measured([], observer_effect=()), []),
         "all exact": single(measured(few, hidden=0, rels=[0.0] * 6), few),
         "one layer": single(measured(one), one),
-        "NaN": single(measured(few, hidden=0, outputs=(broken_numbers(),), layers=(*measured(few, hidden=0).layers[:-1], broken_numbers())), few, fail=True),
-        "another shape": single(measured(few, hidden=0, outputs=(diff("sigmoid_0.tmp_0", shape_got=(1, 8), finite=0),)), few, fail=True),
+        "NaN": single(
+            measured(
+                few,
+                hidden=0,
+                outputs=(broken_numbers(),),
+                layers=(*measured(few, hidden=0).layers[:-1], broken_numbers()),
+            ),
+            few,
+            fail=True,
+        ),
+        "another shape": single(
+            measured(few, hidden=0, outputs=(diff("sigmoid_0.tmp_0", shape_got=(1, 8), finite=0),)), few, fail=True
+        ),
         "infinite": single(measured(few, hidden=0, rels=[1e-7, 1e-30, 1e30, math.inf, 0.0, 1e-7]), few),
-        "nothing observable": single(measured(few, layers=(), unobservable=tuple(Unobservable(tensor=each, why="a black box") for each in few)), few),
+        "nothing observable": single(
+            measured(few, layers=(), unobservable=tuple(Unobservable(tensor=each, why="a black box") for each in few)),
+            few,
+        ),
         "twenty variants": (twenty, judged(twenty, tuple(f"ort+opt={at}" for at in range(0, 20, 3)))),
     }
