@@ -12,7 +12,7 @@ from torch import Tensor
 from sysnoise_conform.golden.op import Call, Typed, op
 from sysnoise_conform.golden.types import COMPLEX, FLOATS, HELD, INTEGER_RANGE, SMALL_FLOATS, T, type_name
 from sysnoise_conform.golden.unsigned import from_float, to_float
-from sysnoise_conform.golden.values import Value, from_numpy, round_small, to_numpy
+from sysnoise_conform.golden.values import Value, from_numpy, power_of_two, round_small, to_numpy
 
 
 @op("Cast")
@@ -69,7 +69,7 @@ def _power_of_two(call: Call, x: Tensor, *, saturate: bool) -> Tensor:
         case other:
             call.bad(f"`round_mode` is {other!r}")
     low, high = x < 2.0**-127, (power > 127) | torch.isposinf(x)
-    value = torch.ldexp(torch.ones((), dtype=torch.float64), power.clamp(-127, 127))
+    value = power_of_two(power.clamp(-127, 127))
     if saturate:
         value = torch.where(low, 2.0**-127, torch.where(high, 2.0**127, value))
     else:

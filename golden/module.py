@@ -59,8 +59,10 @@ def _find(factory: str, search: Path | None) -> Any:
     for name in attribute.split("."):
         if not hasattr(found, name):
             public = [each for each in vars(found) if not each.startswith("_") and callable(getattr(found, each))]
-            hint = f"it has {one_line(', '.join(public[:8]), 160)}" if public else None
-            raise UsageError(f"{one_line(package, 80)} has no {one_line(name, 80)!r}", hint=hint)
+            raise UsageError(
+                f"{one_line(package, 80)} has no {one_line(name, 80)!r}",
+                hint=f"it has {one_line(', '.join(public[:8]), 160)}" if public else None,
+            )
         found = getattr(found, name)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def pad(call: Call, x: Data, pads: Tensor, value: Data | None = None, axes: Tens
     along = ints(axes)
     filler: Any = "" if call.input_types[0] == T.STRING else 0
     if value is not None:
-        if np.size(value) != 1:
+        if math.prod(shape_of(value)) != 1:
             call.bad("`constant_value` must be a scalar")
         filler = value.reshape(-1)[0]
     rank = len(shape_of(x))

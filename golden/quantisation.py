@@ -47,6 +47,11 @@ def in_precision(x: Tensor, elem_type: int) -> Tensor:
     return x if elem_type in (T.FLOAT, T.DOUBLE, 0) else settle(x, elem_type, x.dtype).to(x.dtype)
 
 
+def grid(scale: Tensor, elem_type: int) -> Tensor:
+    """A scale as its declared type holds it: it fixes the grid that values are rounded to, in both modes."""
+    return scale.to(torch.float32).to(scale.dtype) if elem_type == T.FLOAT else scale
+
+
 def saturated(call: Call, quotient: Tensor, zero: Tensor | None, elem_type: int) -> Typed:
     """A quotient rounded to a quantised type, the zero point added, limited to the type's range."""
     if elem_type in SMALL_FLOATS:
@@ -74,7 +79,7 @@ def quantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = 
     precision = call.get("precision", 0) or call.input_types[1]
     wide = scale.dtype if scale.is_floating_point() else call.working
     numerator = in_precision(x.to(wide), precision)
-    quotient = in_precision(numerator / along(call, x, scale), precision)
+    quotient = in_precision(numerator / along(call, x, grid(scale, call.input_types[1])), precision)
     return saturated(call, quotient, None if zero is None else along(call, x, zero), target)
 
 
@@ -88,7 +93,7 @@ def dequantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None 
         offset = along(call, x, zero)
         wide = wide - (offset if wide.is_floating_point() else offset.to(torch.int64))
     target = call.get("output_dtype", 0) or call.input_types[1]
-    return Typed(wide.to(scale.dtype) * along(call, x, scale), target)
+    return Typed(wide.to(scale.dtype) * along(call, x, grid(scale, call.input_types[1])), target)
 
 
 @op("DynamicQuantizeLinear")
@@ -96,7 +101,7 @@ def dynamic_quantize_linear(call: Call, x: Tensor) -> tuple[Typed, Tensor, Typed
     """uint8 with a scale and zero point that cover the data's range and zero."""
     low = torch.clamp(x.amin(), max=0) if x.numel() else torch.zeros((), dtype=x.dtype)
     high = torch.clamp(x.amax(), min=0) if x.numel() else torch.zeros((), dtype=x.dtype)
-    scale = (high - low) / 255
+    scale = grid((high - low) / 255, T.FLOAT)
     if bool(scale == 0):  # all zero: the quotients below would be NaN
         zero = torch.zeros((), dtype=torch.int64)
         return Typed(torch.zeros(x.shape, dtype=torch.int64), T.UINT8), scale, Typed(zero, T.UINT8)

@@ -179,6 +179,11 @@ def _round_to_odd(tensor: torch.Tensor) -> torch.Tensor:
     return (bits | inexact.to(torch.int32)).view(torch.float32)
 
 
+def power_of_two(exponent: torch.Tensor) -> torch.Tensor:
+    """2**exponent as float64, exactly, for integer exponents of normal numbers (-1022 to 1023)."""
+    return ((exponent.to(torch.int64) + 1023) << 52).view(torch.float64)
+
+
 def round_small(tensor: torch.Tensor, kind: SmallFloat, *, saturate: bool = False) -> torch.Tensor:
     """`tensor` rounded to nearest even to a small float's values, in its own dtype.
 
@@ -187,7 +192,7 @@ def round_small(tensor: torch.Tensor, kind: SmallFloat, *, saturate: bool = Fals
     """
     _, exponent = torch.frexp(tensor)
     quantum_exponent = (exponent - 1).clamp(min=kind.min_exponent) - (kind.precision - 1)
-    quantum = torch.ldexp(torch.ones((), dtype=torch.float64), quantum_exponent)
+    quantum = power_of_two(quantum_exponent)
     wide = torch.round(tensor.to(torch.float64) / quantum) * quantum
     over = wide.abs() > kind.largest
     if saturate or not (kind.nan or kind.infinity):
@@ -195,7 +200,8 @@ def round_small(tensor: torch.Tensor, kind: SmallFloat, *, saturate: bool = Fals
     else:
         beyond = torch.copysign(torch.full_like(wide, torch.inf), wide) if kind.infinity else torch.nan
         wide = torch.where(over | torch.isinf(tensor), beyond, wide)
-    wide = torch.where(torch.isnan(tensor), torch.nan if kind.nan else kind.largest, wide)
+    # Without a pattern for it NaN becomes zero, as in ONNX's node tests.
+    wide = torch.where(torch.isnan(tensor), torch.nan if kind.nan else 0.0, wide)
     if not kind.signed_zero:
         wide = torch.where(wide == 0, 0.0, wide)
     return wide.to(tensor.dtype)
