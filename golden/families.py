@@ -15,6 +15,9 @@ import sysnoise_conform.golden.images
 import sysnoise_conform.golden.indexing
 import sysnoise_conform.golden.linear_algebra
 import sysnoise_conform.golden.losses
+import sysnoise_conform.golden.microsoft
+import sysnoise_conform.golden.microsoft_attention
+import sysnoise_conform.golden.microsoft_quantised
 import sysnoise_conform.golden.normalisation
 import sysnoise_conform.golden.padding
 import sysnoise_conform.golden.pooling
