@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 
-from sysnoise_conform.compare.tensors import GoldenTensorLike, measure, merge
+from sysnoise_conform.compare.tensors import GoldenTensorLike
 from sysnoise_conform.compare.ulp import FORMATS
-from sysnoise_conform.outcome import Reading, TensorDiff
+from sysnoise_conform.outcome import Reading
 from sysnoise_conform.report import elem_type_name
 
 Array = np.ndarray[Any, Any]
@@ -32,8 +31,8 @@ EXPLAINS = 0.5  # a hypothesis that leaves more of the error's rms than this is 
 TIE = 0.05  # residuals closer than this are equally good
 FEWEST = 16  # elements: below, a fitted constant explains noise too well (R^2 > 3/4 by chance)
 MOST = 1 << 18  # elements looked at: leading items, then leading channels, of a larger tensor
-READ_FROM = 4.0  # floor units: a difference of the size of PyTorch's own is not worth the time
 FORMAT_REACH = 8.0  # unit roundoffs: 8 * 2**-8 = 3 %; bfloat16 networks measured 0.3 to 2.5 %
+MOST_SHIFTED = 1 << 15  # elements: there are 24 shifts to try, and a few planes tell one
 MOST_PERMUTED = 4  # channels: grey, RGB, RGBA
 
 _KNOWN_ORDERS: dict[tuple[int, ...], str] = {
@@ -73,31 +72,16 @@ def read(golden: GoldenTensorLike, got: Array) -> tuple[Reading, ...]:
     return tuple(found)
 
 
-def observe(golden: GoldenTensorLike, got: Array, *, sample: int, known: TensorDiff | None = None) -> TensorDiff:
-    """One more sample of a tensor, merged with what is `known`; the first sample that is far off is read."""
-    diff = measure(golden, got, sample=sample)
-    if not (known and known.readings) and _far_off(diff):
-        diff = replace(diff, readings=read(golden, got))
-    return diff if known is None else merge(known, diff)
-
-
-def _far_off(diff: TensorDiff) -> bool:
-    if diff.shape_got is not None or diff.nan_mismatch:
-        return True
-    ratio = diff.floor_ratio
-    return diff.mismatches > 0 and (ratio is None or not ratio < READ_FROM)
-
-
 def _rms(x: Array) -> float:
     flat = x.reshape(-1)
     return math.sqrt(float(np.dot(flat, flat)) / flat.size) if flat.size else 0.0
 
 
-def _part(x: Array) -> Array:
-    """At most MOST elements, keeping whole planes: fewer items of the batch first, then fewer channels."""
+def _part(x: Array, most: int = MOST) -> Array:
+    """At most `most` elements, keeping whole planes: fewer items of the batch first, then fewer channels."""
     axis = 0
-    while x.size > MOST and axis < x.ndim:
-        keep = max(1, MOST * x.shape[axis] // x.size)
+    while x.size > most and axis < x.ndim:
+        keep = max(1, most * x.shape[axis] // x.size)
         x = x[(slice(None),) * axis + (slice(0, keep),)]
         axis += 1
     return np.ascontiguousarray(x)
@@ -205,11 +189,12 @@ def _order_words(order: tuple[int, ...]) -> str:
 
 def _shift(g: Array, a: Array, error: Array, total: float) -> Iterator[Reading]:
     """By one or half a pixel along H, W or both, for planes in the last two dimensions or NHWC."""
-    layouts = [(g, a, error)]
+    layouts = [[g, a, error]]
     if g.ndim == 4:
-        layouts.append(tuple(np.moveaxis(x, 3, 1) for x in (g, a, error)))  # type: ignore[arg-type]
+        layouts.append([np.moveaxis(x, 3, 1) for x in (g, a, error)])
     best = None
-    for x, y, e in layouts if g.ndim >= 3 else ():
+    for layout in layouts if g.ndim >= 3 else ():
+        x, y, e = (_part(each, MOST_SHIFTED) for each in layout)
         if min(x.shape[-2:]) < 8:
             continue
         size = _rms(np.ascontiguousarray(e[..., 1:-1, 1:-1]))

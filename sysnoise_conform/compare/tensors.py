@@ -141,8 +141,8 @@ def _other_type(name: str, elem_type: int, found: np.dtype[Any]) -> str | None:
     if name == "STRING":
         return None if found.kind in "OSU" else str(found)
     declared = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
-    if found == declared or found == _SMALL_INTEGERS.get(name):
-        return None
+    if found == declared or (name in _SMALL_INTEGERS and found == _SMALL_INTEGERS[name]):
+        return None  # never `found == table.get(name)`: numpy takes None for float64
     try:
         return elem_type_name(onnx.helper.np_dtype_to_tensor_dtype(found))
     except (KeyError, ValueError):
