@@ -40,11 +40,11 @@ def along(call: Call, x: Tensor, parameter: Tensor) -> Tensor:
 
 
 def in_precision(x: Tensor, elem_type: int) -> Tensor:
-    """An intermediate rounded to the precision that the operator's text gives it, in the dtype of `x`.
+    """A quotient rounded to the precision that the operator's text gives it, in the dtype of `x`.
 
-    FLOAT leaves float64 its digits, as for tensors.
+    FLOAT too, in float64 mode: the integer that follows depends on it where the quotient is a tie.
     """
-    return x if elem_type in (T.FLOAT, T.DOUBLE, 0) else settle(x, elem_type, x.dtype).to(x.dtype)
+    return x if elem_type == T.DOUBLE else settle(x, elem_type, torch.float32).to(x.dtype)
 
 
 def grid(scale: Tensor, elem_type: int) -> Tensor:
@@ -78,7 +78,7 @@ def quantize_linear(call: Call, x: Tensor, scale: Tensor, zero: Tensor | None = 
         call.bad("its scale and its zero point differ in shape")
     precision = call.get("precision", 0) or call.input_types[1]
     wide = scale.dtype if scale.is_floating_point() else call.working
-    numerator = in_precision(x.to(wide), precision)
+    numerator = x.to(wide) if precision == T.FLOAT else in_precision(x.to(wide), precision)
     quotient = in_precision(numerator / along(call, x, grid(scale, call.input_types[1])), precision)
     return saturated(call, quotient, None if zero is None else along(call, x, zero), target)
 
@@ -105,8 +105,8 @@ def dynamic_quantize_linear(call: Call, x: Tensor) -> tuple[Typed, Tensor, Typed
     if bool(scale == 0):  # all zero: the quotients below would be NaN
         zero = torch.zeros((), dtype=torch.int64)
         return Typed(torch.zeros(x.shape, dtype=torch.int64), T.UINT8), scale, Typed(zero, T.UINT8)
-    zero = saturated(call, (0 - low) / scale, None, T.UINT8)
-    return saturated(call, x / scale, zero.data, T.UINT8), scale, zero
+    zero = saturated(call, in_precision((0 - low) / scale, T.FLOAT), None, T.UINT8)
+    return saturated(call, in_precision(x / scale, T.FLOAT), zero.data, T.UINT8), scale, zero
 
 
 @op("QLinearMatMul")
@@ -120,7 +120,7 @@ def qlinear_matmul(
     product = integer_matmul(left, right).to(call.working)
     factor = per_row(a_scale, a) * b_scale / y_scale
     zero = y_zero if y_zero.numel() == 1 else per_row(y_zero, product)
-    return saturated(call, product * factor, zero.reshape(()) if zero.numel() == 1 else zero, call.input_types[7])
+    return saturated(call, in_precision(product * factor, call.input_types[6]), zero.reshape(()) if zero.numel() == 1 else zero, call.input_types[7])
 
 
 def _per_channel(values: Tensor, rank: int) -> Tensor:
@@ -141,7 +141,7 @@ def qlinear_conv(
     )  # fmt: skip
     factor = x_scale.reshape(()) * w_scale / y_scale.reshape(())
     quotient = total.to(call.working) * _per_channel(factor, total.dim() - 1)
-    return saturated(call, quotient, y_zero.reshape(()), call.input_types[7])
+    return saturated(call, in_precision(quotient, T.FLOAT), y_zero.reshape(()), call.input_types[7])
 
 
 @op("ConvInteger")
