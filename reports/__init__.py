@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.report import Report
 from sysnoise_conform.variant import nearest
-
-if TYPE_CHECKING:
-    from sysnoise_conform.judge import Judgement
-    from sysnoise_conform.report import Report
+from sysnoise_conform.verdict import Judgement
 
 FORMATS = {
     "terminal": "sysnoise_conform.reports.terminal:render",

@@ -29,6 +29,7 @@ class Trace:
     values: Values
     colour: int = 0
     departures: frozenset[int] = frozenset()
+    first: int | None = None  # the departure that a reader should look at before all others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,21 +138,24 @@ def _line(axes: _Axes, trace: Trace) -> Markup:
 
 
 def _departures(axes: _Axes, trace: Trace) -> Markup:
-    path = "".join(f"M{_short(axes.x(at))} 0V{HEIGHT:g}" for at in sorted(trace.departures))
-    return Markup(f'<path class="departs" d="{path}"/>') if path else Markup("")
+    """A line through the first departure; those after it mostly carry its error on."""
+    if trace.first is None:
+        return Markup("")
+    return Markup(f'<path class="departs" d="M{_short(axes.x(trace.first))} 0V{HEIGHT:g}"/>')
 
 
 def _marks(axes: _Axes, trace: Trace) -> Markup:
-    """Departures and layers with NaN or Inf: what a reader looks for first."""
-    values = list(enumerate(trace.values))
-    off = [(axes.x(at), axes.y(value)) for at, value in values if value is not None and at in trace.departures]
-    off += [
-        (axes.x(at), axes.y(value))
-        for at, value in values
-        if value is not None and not math.isfinite(value) and at not in trace.departures
-    ]
-    return (
-        Markup(f'<path class="halo" d="{_round(off)}"/><path class="mark" d="{_round(off)}"/>') if off else Markup("")
+    """Departures and layers with NaN or Inf: what a reader looks for."""
+    places = {
+        at: (axes.x(at), axes.y(value))
+        for at, value in enumerate(trace.values)
+        if value is not None and (at in trace.departures or at == trace.first or not math.isfinite(value))
+    }
+    first = _round([places[trace.first]] if trace.first in places else [])
+    rest = _round(place for at, place in places.items() if at != trace.first)
+    return Markup(
+        (f'<path class="also" d="{rest}"/>' if rest else "")
+        + (f'<path class="halo" d="{first}"/><path class="mark" d="{first}"/>' if first else "")
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sysnoise_conform.outcome import Measured
+from sysnoise_conform import departure
+from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import lines
+from sysnoise_conform.report import Report
 from sysnoise_conform.reports import html_variant
 from sysnoise_conform.reports.chart import Trace, chart
 from sysnoise_conform.reports.html_variant import chip, facts_list, key, relative_error, relative_floor
@@ -23,11 +26,9 @@ from sysnoise_conform.reports.wording import (
     runtime_of,
     shorten,
     status,
+    trouble,
 )
-
-if TYPE_CHECKING:
-    from sysnoise_conform.judge import Judgement
-    from sysnoise_conform.report import Report
+from sysnoise_conform.verdict import Judgement
 
 # Layers that can be pointed at or are named, over all variants: it bounds the size of the page.
 NAMED = 4000
@@ -109,9 +110,9 @@ def _overview_row(row: VariantRow, header: Mapping[str, Any], at: int) -> list[o
     worst, layers = NOTHING, NOTHING
     if isinstance(outcome, Measured):
         if outcome.outputs:
-            worst = floor_units(max(outcome.outputs, key=lambda each: -1.0 if each.exact else each.floor_ratio or 0.0))
+            worst = floor_units(max(outcome.outputs, key=_badness))
         layers = f"{len(outcome.layers)} of {len(header.get('layers', ()))}"
-    departure = row.verdict.first_departure
+    first = row.verdict.first_departure
     return [
         element("a", shorten(row.result.variant, 60), href=f"#v{at}"),
         chip(row.verdict.verdict.name),
@@ -119,8 +120,14 @@ def _overview_row(row: VariantRow, header: Mapping[str, Any], at: int) -> list[o
         shorten(facts.effective_precision, 60) if facts else NOTHING,
         worst,
         layers,
-        element("code", shorten(departure, 48)) if departure else NOTHING,
+        element("code", shorten(first, 48)) if first else NOTHING,
     ]
+
+
+def _badness(diff: TensorDiff) -> float:
+    if trouble(diff):
+        return math.inf
+    return departure.floor_units(diff) or 0.0
 
 
 def _together(rows: Sequence[VariantRow], header: Mapping[str, Any]) -> Markup:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sysnoise_conform.departure import floor_of
+from sysnoise_conform.departure import floor_units as floor_ratio
 from sysnoise_conform.outcome import Measured, RuntimeFacts, TensorDiff
 from sysnoise_conform.reports.chart import Trace, chart
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
@@ -28,13 +30,11 @@ from sysnoise_conform.reports.wording import (
     status,
     trouble,
 )
-
-if TYPE_CHECKING:
-    from sysnoise_conform.judge import Finding
+from sysnoise_conform.verdict import Finding
 
 WORST = 5
 WORST_OF_A_FAILURE = 15
-FINDINGS = 20
+FINDINGS = 40
 
 
 def section(header: Mapping[str, Any], row: VariantRow, anchor: str, budget: int) -> Markup:
@@ -58,7 +58,7 @@ def section(header: Mapping[str, Any], row: VariantRow, anchor: str, budget: int
     if pairs:
         parts.append(element("h3", "How it ran"))
         parts.append(facts_list(pairs))
-    return element("section", *parts, id=anchor)
+    return element("section", *parts, id=anchor, class_=row.verdict.verdict.name)
 
 
 def chip(word: str) -> Markup:
@@ -72,10 +72,10 @@ def facts_list(pairs: Sequence[tuple[str, object]]) -> Markup:
 
 
 def relative_floor(diff: TensorDiff) -> float | None:
-    """The noise floor on the chart's axis: floor_rms / rms(golden)."""
+    """The noise floor on the chart's axis: one floor unit / rms(golden)."""
     if not diff.finite or diff.sum_sq_golden <= 0:
         return None
-    return diff.floor_rms / math.sqrt(diff.sum_sq_golden / diff.finite)
+    return floor_of(diff) / math.sqrt(diff.sum_sq_golden / diff.finite)
 
 
 def relative_error(diff: TensorDiff) -> float | None:
@@ -86,11 +86,16 @@ def relative_error(diff: TensorDiff) -> float | None:
 
 
 def _findings(findings: Sequence[Finding]) -> Iterator[Markup]:
-    for at, found in enumerate(findings[:FINDINGS]):
-        label = "First departure: " if at == 0 else ""
-        yield element("p", element("strong", label), text(found.sentence, 1000), class_="finding")
-    if len(findings) > FINDINGS:
-        yield element("p", f"and {len(findings) - FINDINGS} more", class_="soft")
+    """The first departure in sight, the others folded: most of them only pass its error on."""
+    if not findings:
+        return
+    first, *others = findings
+    yield element("p", element("strong", "First departure: "), text(first.sentence, 1000), class_="finding")
+    if others:
+        shown = [element("li", text(each.sentence, 600)) for each in others[:FINDINGS]]
+        if len(others) > FINDINGS:
+            shown.append(element("li", f"and {len(others) - FINDINGS} more"))
+        yield element("details", element("summary", f"{len(others)} more that depart"), element("ul", *shown))
 
 
 def _measured(header: Mapping[str, Any], row: VariantRow, measured: Measured, budget: int) -> Iterator[Markup]:
@@ -118,12 +123,14 @@ def _measured(header: Mapping[str, Any], row: VariantRow, measured: Measured, bu
 
 
 def _along_the_graph(row: VariantRow, layers: Sequence[LayerRow], budget: int) -> Markup:
-    blamed = {each.tensor for each in row.verdict.findings} | {row.verdict.first_departure}
+    blamed = {each.tensor for each in row.verdict.findings}
     departures = frozenset(at for at, each in enumerate(layers) if each.tensor in blamed)
+    first = next((at for at, each in enumerate(layers) if each.tensor == row.verdict.first_departure), None)
     trace = Trace(
         label=row.result.variant,
         values=[None if each.diff is None else relative_error(each.diff) for each in layers],
         departures=departures,
+        first=first,
     )
     drawing = chart(
         [trace],
@@ -133,7 +140,7 @@ def _along_the_graph(row: VariantRow, layers: Sequence[LayerRow], budget: int) -
         columns=budget,
     )
     keys = [key("line c0", "relative L2 error, tapped graph"), key("floor", "noise floor: PyTorch float32 itself")]
-    if departures:
+    if departures or first is not None:
         keys.append(key("mark", "departure"))
     return element(
         "figure", element("figcaption", "Error along the graph"), drawing, element("ul", *keys, class_="legend")
@@ -157,7 +164,8 @@ def _title(layer: LayerRow) -> str:
 def _numbers(diff: TensorDiff) -> str:
     if diff.exact:
         return "exact"
-    times = "" if diff.floor_ratio is None else f", {number(diff.floor_ratio)} × the noise floor"
+    units = floor_ratio(diff)
+    times = "" if units is None else f", {number(units)} × the noise floor"
     return f"rel. L2 {number(diff.rel_l2)}{times}"
 
 
@@ -217,7 +225,8 @@ def _worst(layers: Sequence[LayerRow], count: int) -> list[LayerRow]:
             return -1.0
         if trouble(diff):
             return math.inf
-        return diff.floor_ratio if diff.floor_ratio is not None else float(diff.mismatches > 0)
+        units = floor_ratio(diff)
+        return float(diff.mismatches > 0) if units is None else units
 
     ranked = sorted((each for each in layers if badness(each) >= 0), key=badness, reverse=True)
     return ranked[:count]

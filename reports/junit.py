@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sysnoise_conform.outcome import Measured, NoOp, NotApplicable, Skipped, TensorDiff
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.report import Report
 from sysnoise_conform.reports.rows import VariantRow, variant_rows
 from sysnoise_conform.reports.wording import (
     decibels,
@@ -20,10 +21,7 @@ from sysnoise_conform.reports.wording import (
     status,
     trouble,
 )
-
-if TYPE_CHECKING:
-    from sysnoise_conform.judge import Judgement
-    from sysnoise_conform.report import Report
+from sysnoise_conform.verdict import Judgement
 
 # What XML 1.0 (clause 2.2, Char) has no place for. `printable` has escaped most of it before.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -91,7 +89,7 @@ def _verdict(row: VariantRow, seconds: float) -> ET.Element:
     if isinstance(outcome, Skipped | NoOp | NotApplicable):
         _say(case, "skipped", status(outcome), why or said, detail)
     elif word == "PASS":
-        _note(case, said)
+        _note(case, detail)
     else:
         _say(case, _TAGS.get(word, "error"), status(outcome) if why else word, said, detail)
     return case

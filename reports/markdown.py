@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.report import Report
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import (
     NOTHING,
@@ -20,10 +20,7 @@ from sysnoise_conform.reports.wording import (
     shorten,
     status,
 )
-
-if TYPE_CHECKING:
-    from sysnoise_conform.judge import Judgement
-    from sysnoise_conform.report import Report
+from sysnoise_conform.verdict import Judgement
 
 _MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "EXPECTED": "☑️", "STALE": "❌"}
 # What a code span shows as it is: no backtick, no column mark, nothing that a sloppy renderer takes for HTML.

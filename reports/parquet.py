@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sysnoise_conform.folder import atomic_write
 from sysnoise_conform.outcome import Measured, TensorDiff
+from sysnoise_conform.report import Report
 from sysnoise_conform.reports.rows import layer_rows
 from sysnoise_conform.reports.summary import numbers
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from sysnoise_conform.report import Report
 
 _TEXT, _COUNT, _NUMBER, _FLAG, _INDEX = "text", "count", "number", "flag", "index"
 COLUMNS = {
@@ -44,6 +44,7 @@ COLUMNS = {
     "sqnr_db": _NUMBER,
     "cosine": _NUMBER,
     "floor_ratio": _NUMBER,
+    "floor_units": _NUMBER,
     "max_floor_ratio": _NUMBER,
     "z": _NUMBER,
     "p99_ulp": _NUMBER,
@@ -67,7 +68,7 @@ def frame(report: Report) -> pl.DataFrame:
         _FLAG: pl.Boolean(),
         _INDEX: pl.List(pl.Int64()),
     }
-    rows = list(_rows(report))
+    rows = [{name: _storable(value) for name, value in row.items()} for row in _rows(report)]
     return pl.DataFrame(
         {name: [row.get(name) for row in rows] for name in COLUMNS},
         schema={name: types[kind] for name, kind in COLUMNS.items()},
@@ -79,6 +80,13 @@ def write(report: Report, path: Path) -> None:
     stream = io.BytesIO()
     frame(report).write_parquet(stream, compression="zstd", statistics=True)
     atomic_write(path, stream.getvalue())
+
+
+def _storable(value: Any) -> Any:
+    """Text as UTF-8, which has no lone surrogates; a number that is not finite as null."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rows(report: Report) -> Iterator[dict[str, Any]]:

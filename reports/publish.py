@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sysnoise_conform.folder import LAYERS, SUMMARY, atomic_write
+from sysnoise_conform.report import Report
 from sysnoise_conform.reports import parquet, render
-
-if TYPE_CHECKING:
-    from sysnoise_conform.judge import Judgement
-    from sysnoise_conform.report import Report
+from sysnoise_conform.verdict import Judgement
 
 # In this order: the summary is what a gate waits for.
 FILES = {"report.html": "html", "report.md": "markdown", "junit.xml": "junit", SUMMARY: "summary"}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sysnoise_conform.outcome import Measured, Result, TensorDiff
-
-if TYPE_CHECKING:
-    from sysnoise_conform.judge import Judgement, VariantVerdict
-    from sysnoise_conform.report import Report
+from sysnoise_conform.report import Report
+from sysnoise_conform.verdict import Judgement, VariantVerdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sysnoise_conform.compare.ulp import p99
+from sysnoise_conform.departure import floor_units
 from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure, TensorDiff
+from sysnoise_conform.report import Report
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, reason, runtime_of, status
-
-if TYPE_CHECKING:
-    from sysnoise_conform.judge import Finding, Judgement
-    from sysnoise_conform.report import Report
+from sysnoise_conform.verdict import Finding, Judgement
 
 SCHEMA = "conform.summary/1"
 
@@ -112,6 +111,7 @@ def numbers(diff: TensorDiff) -> dict[str, float | None]:
         "sqnr_db": diff.sqnr_db,
         "cosine": diff.cosine,
         "floor_ratio": diff.floor_ratio,
+        "floor_units": floor_units(diff),
         "max_floor_ratio": diff.max_floor_ratio,
         "z": diff.z,
         "p99_ulp": p99(diff),
@@ -152,7 +152,7 @@ def _finding(found: Finding) -> dict[str, Any]:
         "tensor": found.tensor,
         "node": found.node,
         "op_type": found.op_type,
-        "floor_ratio": _finite(found.number),
+        "floor_units": _finite(found.number),
         "reading": found.reading,
         "sentence": found.sentence,
     }

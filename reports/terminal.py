@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.report import Report
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import (
     NOTHING,
@@ -34,10 +35,7 @@ from sysnoise_conform.reports.wording import (
     status,
     trouble,
 )
-
-if TYPE_CHECKING:
-    from sysnoise_conform.judge import Judgement
-    from sysnoise_conform.report import Report
+from sysnoise_conform.verdict import Judgement
 
 _STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow", "EXPECTED": "bold cyan"}
 
@@ -55,9 +53,10 @@ def show(report: Report, judgement: Judgement, console: Console | None = None) -
     console.print(_facts(_head(report.header)), soft_wrap=False)
     for row in variant_rows(report, judgement):
         console.print()
-        console.print(_variant(report.header, row, max(16, min(60, console.width - 54))))
+        console.print(_variant(report.header, row, judgement.sentence, max(16, min(60, console.width - 54))))
     console.print()
-    console.print(_verdict(judgement.verdict.name, judgement.sentence))
+    # In a pipe the sentence stays on one line: `conform run ... | tail -1` is the verdict.
+    console.print(_verdict(judgement.verdict.name, judgement.sentence), soft_wrap=not console.is_terminal)
 
 
 def _stdout() -> Console:
@@ -98,7 +97,7 @@ def _facts(pairs: Iterator[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def _variant(header: Mapping[str, Any], row: VariantRow, name_width: int) -> RenderableType:
+def _variant(header: Mapping[str, Any], row: VariantRow, whole: str, name_width: int) -> RenderableType:
     verdict = row.verdict.verdict.name
     title = Text(overflow="fold")
     title.append(one_line(row.result.variant, 200), style="bold")
@@ -109,7 +108,7 @@ def _variant(header: Mapping[str, Any], row: VariantRow, name_width: int) -> Ren
     parts: list[RenderableType] = [title]
     if isinstance(outcome, Measured) and outcome.outputs:
         parts.append(Padding(_outputs(row, outcome, name_width), (0, 0, 0, 2)))
-    parts.append(Padding(_facts(_lines(header, row)), (0, 0, 0, 2)))
+    parts.append(Padding(_facts(_lines(header, row, whole)), (0, 0, 0, 2)))
     return Group(*parts)
 
 
@@ -145,7 +144,7 @@ def _mark(row: VariantRow, blamed: bool) -> Text:
     return Text({"PASS": "✓", "FAIL": "✗"}.get(word, "?"), style=_STYLES.get(word, ""))
 
 
-def _lines(header: Mapping[str, Any], row: VariantRow) -> Iterator[tuple[str, str | Text]]:
+def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[tuple[str, str | Text]]:
     outcome = row.result.outcome
     why = reason(outcome)
     if why is not None:
@@ -161,7 +160,8 @@ def _lines(header: Mapping[str, Any], row: VariantRow) -> Iterator[tuple[str, st
         yield "", f"and {len(row.verdict.findings) - 1} more; report.html lists them"
     if row.result.log:
         yield "log", one_line(row.result.log)
-    yield "verdict", one_line(row.verdict.sentence, 1000)
+    if row.verdict.sentence != whole:  # with one variant, the last line says it
+        yield "verdict", one_line(row.verdict.sentence, 1000)
 
 
 def _measured(header: Mapping[str, Any], measured: Measured) -> Iterator[tuple[str, str | Text]]:

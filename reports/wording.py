@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
+from sysnoise_conform import departure
 from sysnoise_conform.outcome import (
     Crashed,
     Measured,
@@ -23,6 +24,7 @@ from sysnoise_conform.outcome import (
     Unsupported,
 )
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.sentences import looks_like
 
 NOTHING = "–"
 
@@ -115,9 +117,10 @@ def floor_units(diff: TensorDiff) -> str:
         return NOTHING
     if diff.exact:
         return "exact"
-    if diff.floor_ratio is None:
+    units = departure.floor_units(diff)
+    if units is None:
         return f"{diff.mismatches} differ" if diff.mismatches else NOTHING
-    return number(diff.floor_ratio)
+    return number(units)
 
 
 def place(index: Sequence[int]) -> str:
@@ -141,26 +144,10 @@ def trouble(diff: TensorDiff) -> str | None:
     return None
 
 
-_READINGS = {
-    "bfloat16": "this looks like bfloat16 arithmetic",
-    "float16": "this looks like float16 arithmetic",
-    "scale": "a constant scale",
-    "offset": "a constant offset",
-    "shift": "shifted",
-    "channels_swapped": "channels swapped",
-    "transposed": "a transposed layout",
-    "constant": "the same value everywhere",
-    "nan_hidden": "NaN turned into a number",
-    "clipped": "clipped",
-}
-
-
 def reading(found: Reading) -> str:
-    """A reading in words, with its value and the share of the error that it leaves unexplained."""
-    words = _READINGS.get(found.kind, one_line(found.kind, 60).replace("_", " "))
-    value = f" ({one_line(found.value, 80)})" if found.value else ""
-    left = f", leaving {found.residual:.0%} of the error" if math.isfinite(found.residual) else ""
-    return f"{words}{value}{left}"
+    """A reading in words, with the share of the error that it leaves unexplained."""
+    left = f", which leaves {found.residual:.0%} of the error" if math.isfinite(found.residual) else ""
+    return f"{looks_like((found,))}{left}"
 
 
 def runtime(facts: RuntimeFacts) -> str:
@@ -196,7 +183,7 @@ def _percent(part: int, whole: int) -> str:
 
 def observer_ratio(effects: Iterable[TensorDiff]) -> float | None:
     """The largest difference that tapping made at an output, in floor units; None where it has no such number."""
-    ratios = [0.0 if each.exact else each.floor_ratio for each in effects]
+    ratios = [departure.floor_units(each) for each in effects]
     known = [each for each in ratios if each is not None and math.isfinite(each)]
     return max(known) if known else None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import math
 import random
-from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
+from sysnoise_conform.judge import judge
 from sysnoise_conform.outcome import (
     Crashed,
     Floor,
@@ -27,48 +27,16 @@ from sysnoise_conform.outcome import (
     Unsupported,
     Worst,
 )
+from sysnoise_conform.policy import Policy
 from sysnoise_conform.report import Report
+from sysnoise_conform.verdict import Judgement
 
 OPS = ("Conv", "Relu", "Conv", "Add", "Relu", "Resize", "Concat", "Conv", "Sigmoid", "MaxPool")
 
 
-class Verdict(enum.Enum):
-    PASS = "PASS"
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    tensor: str
-    op_type: str
-    node: str
-    number: float | None
-    reading: str
-    sentence: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class VariantVerdict:
-    variant: str
-    verdict: Verdict
-    exit_code: int
-    sentence: str
-    findings: tuple[Finding, ...] = ()
-    first_departure: str | None = None
-    worst: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    verdict: Verdict
-    exit_code: int
-    exit_codes: tuple[int, ...]
-    sentence: str
-    variants: tuple[VariantVerdict, ...]
-
-
-def header(names: list[str], *, inner: int = 0, path: str = "models/det.onnx") -> dict[str, Any]:
+def header(
+    names: list[str], *, inner: int = 0, path: str = "models/det.onnx", outputs: list[str] | None = None
+) -> dict[str, Any]:
     return {
         "schema": "conform.report/1",
         "command": "conform run --model models/det.onnx --backends ort,openvino:auto --inputs photos --card det.toml",
@@ -92,7 +60,7 @@ def header(names: list[str], *, inner: int = 0, path: str = "models/det.onnx") -
             }
             for at, name in enumerate(names)
         ],
-        "outputs": ["sigmoid_0.tmp_0"],
+        "outputs": outputs or ["sigmoid_0.tmp_0"],
         "golden": {"torch": "2.13.0+cpu", "cached": 8, "of": 8, "source": "store", "notes": []},
         "inputs": {
             "kind": "images",
@@ -213,58 +181,8 @@ def measured(
     return Measured(**{**known, **changes})
 
 
-def verdict(variant: str, outcome: Outcome, *, fail: bool = False) -> VariantVerdict:
-    if not isinstance(outcome, Measured):
-        code = 6 if isinstance(outcome, Unavailable) else 3 if isinstance(outcome, Crashed) else 5
-        return VariantVerdict(
-            variant=variant,
-            verdict=Verdict.INCONCLUSIVE,
-            exit_code=code,
-            sentence=f"INCONCLUSIVE: {variant} was not measured",
-        )
-    if not fail:
-        return VariantVerdict(
-            variant=variant,
-            verdict=Verdict.PASS,
-            exit_code=0,
-            sentence=f"PASS: {variant} computes what PyTorch computes",
-            worst=outcome.layers[-1].name if outcome.layers else None,
-        )
-    bad = next((each for each in outcome.layers if (each.floor_ratio or 0) > 50), None) or outcome.outputs[0]
-    found = tuple(
-        Finding(
-            tensor=each.name,
-            op_type="Conv",
-            node="Conv_7",
-            number=each.floor_ratio,
-            reading="this looks like bfloat16 arithmetic",
-            sentence=f"{each.name} (Conv, node Conv_7) is off by {each.floor_ratio or 0:.3g} × the noise floor: "
-            "this looks like bfloat16 arithmetic",
-        )
-        for each in (bad, outcome.outputs[0])
-    )
-    return VariantVerdict(
-        variant=variant,
-        verdict=Verdict.FAIL,
-        exit_code=1,
-        sentence=f"FAIL: {variant} departs first at {bad.name}",
-        findings=found,
-        first_departure=bad.name,
-        worst=outcome.outputs[0].name,
-    )
-
-
-def judged(report: Report, failing: tuple[str, ...] = ()) -> Judgement:
-    verdicts = tuple(verdict(each.variant, each.outcome, fail=each.variant in failing) for each in report.results)
-    codes = tuple(sorted({each.exit_code for each in verdicts})) or (5,)
-    word = Verdict.FAIL if failing else Verdict.PASS if codes == (0,) else Verdict.INCONCLUSIVE
-    return Judgement(
-        verdict=word,
-        exit_code=codes[-1],
-        exit_codes=codes,
-        variants=verdicts,
-        sentence=f"{word.name}: det.onnx on {len(verdicts)} targets with 8 real images",
-    )
+def judged(report: Report) -> Judgement:
+    return judge(report, Policy(), today=date(2026, 11, 21))
 
 
 OUTCOMES: dict[str, Outcome] = {
@@ -306,7 +224,7 @@ def every_outcome(layers: int = 120) -> tuple[Report, Judgement]:
     report = Report(
         header=header(names, inner=12), results=tuple(results), footer={"results": len(results), "seconds": 12.5}
     )
-    return report, judged(report, ("openvino:auto",))
+    return report, judged(report)
 
 
 HOSTILE = {
@@ -341,7 +259,7 @@ def hostile() -> tuple[Report, Judgement]:
         notes=(nasty,),
         observer_effect=(diff(nasty),),
     )
-    head = header(names, path=nasty)
+    head = header(names, path=nasty, outputs=names)
     head["command"] = nasty.replace(HOSTILE["long"], "")
     head["environment"]["cpu"] = nasty
     for layer in head["layers"]:
@@ -356,12 +274,12 @@ def hostile() -> tuple[Report, Judgement]:
         Result(variant="f", outcome=Unavailable(why=nasty, cure=nasty)),
     ]
     report = Report(header=head, results=tuple(results), footer={})
-    return report, judged(report, ("ort",))
+    return report, judged(report)
 
 
-def single(outcome: Outcome, names: list[str], *, fail: bool = False) -> tuple[Report, Judgement]:
+def single(outcome: Outcome, names: list[str]) -> tuple[Report, Judgement]:
     report = Report(header=header(names), results=(Result(variant="ort", outcome=outcome),), footer={})
-    return report, judged(report, ("ort",) if fail else ())
+    return report, judged(report)
 
 
 def nothing() -> tuple[Report, Judgement]:
@@ -410,15 +328,14 @@ def odd() -> dict[str, tuple[Report, Judgement]]:
                 layers=(*measured(few, hidden=0).layers[:-1], broken_numbers()),
             ),
             few,
-            fail=True,
         ),
         "another shape": single(
-            measured(few, hidden=0, outputs=(diff("sigmoid_0.tmp_0", shape_got=(1, 8), finite=0),)), few, fail=True
+            measured(few, hidden=0, outputs=(diff("sigmoid_0.tmp_0", shape_got=(1, 8), finite=0),)), few
         ),
         "infinite": single(measured(few, hidden=0, rels=[1e-7, 1e-30, 1e30, math.inf, 0.0, 1e-7]), few),
         "nothing observable": single(
             measured(few, layers=(), unobservable=tuple(Unobservable(tensor=each, why="a black box") for each in few)),
             few,
         ),
-        "twenty variants": (twenty, judged(twenty, tuple(f"ort+opt={at}" for at in range(0, 20, 3)))),
+        "twenty variants": (twenty, judged(twenty)),
     }
