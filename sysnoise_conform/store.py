@@ -18,16 +18,22 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sysnoise_conform import fingerprint
 from sysnoise_conform.entry import FORMAT_VERSION, DamagedEntry, GoldenSample, GoldenTensor, storage_error
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.printable import one_line
+
+if TYPE_CHECKING:
+    from sysnoise_conform.graph.intake import Model
 
 __all__ = ["GoldenSample", "GoldenTensor", "Store", "Usage", "cache_folder", "parse_size"]
 
@@ -72,10 +78,11 @@ class Store:
     _mine: set[str] = field(default_factory=set)  # keys that this run uses
     _reserved: dict[Path, int] = field(default_factory=dict)  # unfinished file -> descriptor that holds its lock
     _said_full: bool = False
+    _graph: tuple[object, str] | None = None  # the model last asked for and its graph's hash
 
     @classmethod
-    def open(cls, root: Path | None = None, *, limit_bytes: int | None = None, cached: bool = True) -> Store:
-        """The store below `root` (default: `cache_folder`); `cached=False` for one that ends with the run.
+    def open(cls, root: Path | None = None, *, limit_bytes: int | None = None, enabled: bool = True) -> Store:
+        """The store below `root` (default: `cache_folder`); `enabled=False` for one that ends with the run.
 
         A cache that can't be written is read, and new goldens go to a temporary folder: a note says so.
         Raises `UsageError` for a CONFORM_CACHE_MAX that is no size, `StorageError` on a full disk.
@@ -83,7 +90,7 @@ class Store:
         limit = limit_bytes
         if limit is None:
             limit = parse_size(os.environ.get("CONFORM_CACHE_MAX", "").strip() or str(DEFAULT_LIMIT))
-        if not cached:
+        if not enabled:
             return cls(folder=_temporary_folder(), limit=limit, temporary=True)
         try:
             folder = (root if root is not None else cache_folder()) / "golden" / str(FORMAT_VERSION)
@@ -147,6 +154,23 @@ class Store:
             "threads": threads,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def key_of(self, model: Model, feeds: Mapping[str, np.ndarray[Any, Any]], *, threads: int) -> str:
+        """The key of a model's golden on one sample's feeds. The graph is hashed as intake left it."""
+        if self._graph is None or self._graph[0] is not model:
+            digest = hashlib.sha256(model.proto.SerializeToString(deterministic=True)).hexdigest()
+            self._graph = (model, digest)
+        return self.key(
+            model_sha256=model.sha256,
+            bound=self._graph[1],
+            feeds_sha256=fingerprint.feeds_sha256(feeds),
+            threads=threads,
+        )
+
+    @property
+    def torch_version(self) -> str:
+        """The version of PyTorch that makes the goldens of this run."""
+        return fingerprint.installed_version("torch")
 
     def find(self, key: str) -> GoldenSample | None:
         """The stored golden, every bit verified; None where there is none. A damaged one is removed and noted."""

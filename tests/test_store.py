@@ -122,7 +122,7 @@ def test_a_read_only_cache_is_still_read(tmp_path: Path) -> None:
 
 def test_no_cache_means_a_folder_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONFORM_CACHE", str(tmp_path / "cache"))
-    with Store.open(cached=False) as store:
+    with Store.open(enabled=False) as store:
         put(store, KEY)
         assert store.find(KEY) is not None
         folder = store.folder
