@@ -1,4 +1,4 @@
-"""Inputs bound to constants, and constants written as text."""
+"""Inputs of a graph turned into constants."""
 
 from __future__ import annotations
 
@@ -13,25 +13,6 @@ from sysnoise_conform.errors import BadInput
 from sysnoise_conform.graph.types import declared, element_type
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
-
-
-def parse_constant(name: str, text: str) -> np.ndarray:
-    """`16000`, `0.5`, `true`, `[1, 2, 3]` as an array of int64, float64 or bool. Raises BadInput."""
-    words = [each.strip().lower() for each in text.strip().removeprefix("[").removesuffix("]").split(",")]
-    if all(each in ("true", "false") for each in words):
-        values = np.array([each == "true" for each in words])
-    else:
-        try:
-            values = np.array([int(each) for each in words], np.int64)
-        except (ValueError, OverflowError):
-            try:
-                values = np.array([float(each) for each in words], np.float64)
-            except ValueError as err:
-                raise BadInput(
-                    f"--input {one_line(name)}={one_line(text)}: not a number",
-                    hint="write --input sr=16000, or [1,2,3] for several",
-                ) from err
-    return values if text.strip().startswith("[") or len(words) > 1 else values.reshape(())
 
 
 def bind_inputs(graph: GraphProto, values: Mapping[str, np.ndarray]) -> tuple[str, ...]:

@@ -36,11 +36,12 @@ class DataFile:
 
 
 def external_files(
-    tensors: Iterable[tuple[TensorProto, str]], folder: Path, *, allow_linked: bool
+    tensors: Iterable[tuple[TensorProto, str]], folders: tuple[Path, ...], *, allow_linked: bool
 ) -> tuple[DataFile, ...]:
     """The files that the model's tensors point into, each checked and hashed, in order of their names.
 
-    `folder` is the model's own. A file must lie in it after every link is followed, be regular, and have
+    `folders` are the model's own: where the file is, and where the link to it is that the user named (a cache
+    of links has the data beside the link). A file must lie in its folder after every link is followed, be regular, and have
     one name only: a second name (a hard link) may be that of a file elsewhere. `allow_linked` lifts the
     rules on links, for caches that are made of them. Raises BadModel.
     """
@@ -52,7 +53,10 @@ def external_files(
             wanted.setdefault(location, []).append((offset, length, needed, where))
     if len(wanted) > MAX_FILES:
         raise BadModel(f"the model names {len(wanted):,} external data files; the limit is {MAX_FILES:,}")
-    return tuple(_opened(location, wanted[location], folder, allow_linked) for location in sorted(wanted))
+    return tuple(
+        _opened(location, uses, next((each for each in folders if os.path.lexists(each / location)), folders[0]), allow_linked)
+        for location, uses in sorted(wanted.items())
+    )
 
 
 def _entry(tensor: TensorProto, where: str) -> tuple[str, int, int | None]:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,7 @@ class Model:
 
     path: Path
     sha256: str
-    data_files: tuple[Path, ...]
+    data_files: tuple[DataFile, ...]
     proto: onnx.ModelProto
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -75,8 +75,8 @@ class Model:
     node_count: int
     bound: tuple[str, ...]
     inner_tensors: int
-    data: tuple[DataFile, ...] = field(default=(), repr=False)
-    file_sha256: str = ""
+    bound_sha256: str  # of the names and values of the bound inputs; "" without any
+    file_sha256: str
 
     def write(self, folder: Path, name: str = "model.onnx") -> Path:
         """A private copy of the graph that a backend gets: the file's own bytes, or the bound graph.
@@ -84,7 +84,7 @@ class Model:
         Raises BadModel when the file has changed since it was opened, StorageError when it can't be written.
         """
         if self.bound:
-            return write_proto(self.proto, folder, name, self.data)
+            return write_proto(self.proto, folder, name, self.data_files)
         target = folder / name
         with open_regular(self.path, what="the model", error=BadModel, limit=MAX_BYTES) as source:
             digest = hashlib.sha256()
@@ -97,7 +97,7 @@ class Model:
                 raise _cant_write(target, err) from err
         if digest.hexdigest() != self.file_sha256:
             raise BadModel(f"the model {one_line(self.path, 200)!r} changed while it was in use", hint="run again")
-        _place(self.data, folder)
+        _place(self.data_files, folder)
         return target
 
 
@@ -122,8 +122,7 @@ def open_model(
     check_expansion(model, functions)
     for tensor, where in tensors(model):
         check_tensor(tensor, where)
-    # The folder is the one that the user named: in a cache of links the data lies beside the link.
-    data = external_files(tensors(model), Path(os.path.abspath(path)).parent, allow_linked=allow_linked_data)
+    data = external_files(tensors(model), (file.parent, Path(os.path.abspath(path)).parent), allow_linked=allow_linked_data)
     opset, node_count = versions.get("", 0), len(model.graph.node)
     if functions:
         inline_functions(model, functions)
@@ -131,6 +130,7 @@ def open_model(
     _check_ports(model.graph)
     sort(model.graph)
     bound = bind_inputs(model.graph, bind or {})
+    bound_sha256 = _values_sha256(model.graph, bound)
     _fix_defaults(model.graph)
     inline_constant_ifs(model.graph)
     sort(model.graph)
@@ -139,7 +139,7 @@ def open_model(
     return Model(
         path=file,
         sha256=_combined(file_sha256, data),
-        data_files=tuple(each.path for each in data),
+        data_files=data,
         proto=model,
         inputs=inputs,
         outputs=tuple(_port(each, types) for each in model.graph.output),
@@ -148,7 +148,7 @@ def open_model(
         node_count=node_count,
         bound=bound,
         inner_tensors=_inner_tensors(model.graph),
-        data=data,
+        bound_sha256=bound_sha256,
         file_sha256=file_sha256,
     )
 
@@ -195,6 +195,11 @@ def _combined(file_sha256: str, data: tuple[DataFile, ...]) -> str:
         return file_sha256
     lines = [file_sha256, *(f"{each.sha256} {each.location}" for each in data)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _values_sha256(graph: onnx.GraphProto, names: Collection[str]) -> str:
+    values = sorted(each.SerializeToString(deterministic=True) for each in graph.initializer if each.name in set(names))
+    return hashlib.sha256(b"".join(values)).hexdigest() if values else ""
 
 
 def _plain_domains(model: onnx.ModelProto) -> None:

@@ -23,6 +23,18 @@ def bind_shapes(model: Model, given: Shapes) -> dict[str, tuple[int, ...]]:
     Raises BadInput for a name that is no input, a shape that contradicts the declared one, and for what is
     still unknown: one line that lists all of it, ready to paste.
     """
+    symbols = check_shapes(model, given)
+    missing = missing_dims(model.inputs, given)
+    if missing:
+        raise BadInput(
+            "the model's inputs have dimensions that it does not fix",
+            hint="choose them, for example " + " ".join(missing),
+        )
+    return {each.name: _concrete(each, given, symbols) for each in model.inputs}
+
+
+def check_shapes(model: Model, given: Shapes) -> dict[str, int]:
+    """Check `--shape`s against the inputs that they name; the sizes that they give to symbols. Raises BadInput."""
     ports = {each.name: each for each in model.inputs}
     symbols: dict[str, int] = {}
     for name, shape in given.items():
@@ -36,13 +48,7 @@ def bind_shapes(model: Model, given: Shapes) -> dict[str, tuple[int, ...]]:
                     f" {symbols[wanted]} elsewhere",
                     hint="inputs share this dimension",
                 )
-    missing = missing_dims(model.inputs, given)
-    if missing:
-        raise BadInput(
-            "the model's inputs have dimensions that it does not fix",
-            hint="choose them, for example " + " ".join(missing),
-        )
-    return {each.name: _concrete(each, given, symbols) for each in model.inputs}
+    return symbols
 
 
 def missing_dims(ports: Iterable[Port], given: Shapes) -> list[str]:
@@ -67,7 +73,7 @@ def _example(shape: tuple[int | str | None, ...], index: int) -> int:
     size = shape[index]
     if isinstance(size, int):
         return size
-    if index == 0:
+    if index == 0 or (index == 1 and len(shape) == 3 and isinstance(shape[0], int)):  # a recurrent state's batch
         return 1
     if len(shape) == 4:
         return 3 if index == 1 else 224
@@ -99,13 +105,18 @@ def check_feed(model: Model, feed: Mapping[str, np.ndarray], what: str) -> None:
     for name, port in ports.items():
         if name not in feed:
             raise BadInput(f"{what} lacks input {one_line(name)!r} ({describe(port)})")
-        wanted = numpy_type(port)
-        if feed[name].dtype != wanted:
-            raise BadInput(
-                f"{what} gives input {one_line(name)!r} as {feed[name].dtype}; the model takes {wanted}",
-                hint=f"convert it with .astype('{wanted}')",
-            )
-        check_shape(port, feed[name].shape, what)
+        check_type(port, feed[name].dtype, feed[name].shape, what)
+
+
+def check_type(port: Port, dtype: np.dtype, shape: tuple[int, ...], what: str) -> None:
+    """Raise BadInput unless an array's dtype and shape are what the input takes."""
+    wanted = numpy_type(port)
+    if dtype != wanted:
+        raise BadInput(
+            f"{what} gives input {one_line(port.name)!r} as {one_line(dtype, 60)}; the model takes {wanted}",
+            hint=f"convert it with .astype('{wanted}')",
+        )
+    check_shape(port, shape, what)
 
 
 def check_declared_output(model: Model, name: str, shape: tuple[int, ...]) -> None:

@@ -1,0 +1,259 @@
+"""What a model says of itself, as TOML: where its weights come from, its task, how its input is prepared.
+
+    name = "det"
+    task = "text-detect"                  # classify, detect, segment, embed, text-detect
+    [image]
+    shorter = 736                         # or size = [height, width]
+    resize = "multiple_of"                # see ImageInput
+    filter = "pillow-bilinear"
+    colour = "BGR"
+    scale = 0.00392156862745098           # then (x * scale - mean) / std, channel by channel
+    mean = [0.5, 0.5, 0.5]
+    std = [0.5, 0.5, 0.5]
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sysnoise_conform.errors import UsageError
+from sysnoise_conform.files import read_regular
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.variant import nearest
+
+TASKS = ("classify", "detect", "segment", "embed", "text-detect")
+LAYOUTS = ("NCHW", "NHWC")
+COLOURS = ("RGB", "BGR", "GRAY")
+RESIZES = ("squash", "shorter+crop", "letterbox", "max_side", "multiple_of", "height+pad", "height+grow")
+FILTERS = (
+    "pillow-nearest", "pillow-bilinear", "pillow-bicubic", "pillow-lanczos", "pillow-box",
+    "opencv-nearest", "opencv-bilinear", "opencv-bicubic", "opencv-area",
+)  # fmt: skip
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """Where the weights come from: a pinned package of the index, the file in it, and its SHA-256."""
+
+    package: str = ""  # name==version
+    member: str = ""  # path inside the package
+    sha256: str = ""
+    licence: str = ""
+    factory: str = ""  # package.module:function that makes the nn.Module, where the ONNX file is exported here
+    also: tuple[str, ...] = ()  # further packages that the factory imports
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageInput:
+    """How an image becomes the input tensor: decode, resize, colour order, `(x * scale - mean) / std`, layout.
+
+    `resize` is one of
+    `squash`        to `size`, the ratio is lost;
+    `shorter+crop`  the shorter side to `shorter`, then the middle of `size`;
+    `letterbox`     into `size` keeping the ratio, bars of `pad` on both sides;
+    `max_side`      the longer side to at most `size`, each side rounded to a multiple of `multiple`;
+    `multiple_of`   the shorter side to at least `shorter`, each side rounded to a multiple of `multiple`;
+    `height+pad`    to the height of `size` keeping the ratio, at most its width, `pad` on the right;
+    `height+grow`   the same, but wider than `size` where the picture is.
+    """
+
+    name: str = ""  # the input's name; "" where the model has only one
+    layout: str = "NCHW"
+    colour: str = "RGB"
+    size: tuple[int, int] | None = None  # height, width; None where the model's own is fixed
+    resize: str = "squash"
+    shorter: int | None = None
+    multiple: int = 32
+    filter: str = "pillow-bilinear"
+    exif: bool = True  # turn the picture as its EXIF orientation says
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    pad: float = 0.0  # pixel value of letterbox bars and of the right edge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """A model card."""
+
+    name: str
+    task: str | None = None
+    decoder: str | None = None  # how raw outputs become boxes: "fastestdet"
+    output: str = ""  # the output that the task reads; "" where there is only one
+    threshold: float | None = None  # of a score or probability map
+    image: ImageInput | None = None
+    weights: Weights = field(default_factory=Weights)
+    bind: Mapping[str, Any] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    path: Path | None = None
+
+
+def find_card(model: Path) -> Card | None:
+    """The card beside a model, `det.toml` beside `det.onnx`, or None. Raises UsageError for a broken one."""
+    path = model.with_suffix(".toml")
+    return load_card(path) if path.is_file() else None
+
+
+def load_card(path: Path) -> Card:
+    """Read a card. Raises UsageError naming the key that is wrong."""
+    content = read_regular(path, what="the card", error=UsageError, limit=MAX_BYTES)
+    try:
+        table = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise UsageError(f"the card {one_line(path, 200)!r} is not TOML: {one_line(err, 120)}") from err
+    return _Reader(table, f"the card {one_line(path, 200)!r}").card(path)
+
+
+class _Reader:
+    """Takes keys out of one table, so that what is left over is a mistake."""
+
+    def __init__(self, table: Mapping[str, Any], where: str) -> None:
+        self._table = dict(table)
+        self._where = where
+        self._known: list[str] = []
+
+    def card(self, path: Path) -> Card:
+        card = Card(
+            name=self.text("name") or path.stem,
+            task=self.choice("task", TASKS),
+            decoder=self.choice("decoder", ("fastestdet",)),
+            output=self.text("output"),
+            threshold=self.number("threshold", None),
+            image=self.sub("image").image() if "image" in self._table else None,
+            weights=self.sub("weights").weights(),
+            bind=self.table("bind"),
+            shapes={name: self._shape(name, sizes) for name, sizes in self.table("shapes").items()},
+            path=path,
+        )
+        self.done()
+        return card
+
+    def image(self) -> ImageInput:
+        default = ImageInput()
+        image = ImageInput(
+            name=self.text("name"),
+            layout=self.choice("layout", LAYOUTS) or default.layout,
+            colour=self.choice("colour", COLOURS) or default.colour,
+            size=self._size("size"),
+            resize=self.choice("resize", RESIZES) or default.resize,
+            shorter=self.whole("shorter", None),
+            multiple=self.whole("multiple", default.multiple) or default.multiple,
+            filter=self.choice("filter", FILTERS) or default.filter,
+            exif=self.flag("exif", default=default.exif),
+            scale=self.number("scale", default.scale) or 0.0,
+            mean=self.numbers("mean", default.mean),
+            std=self.numbers("std", default.std),
+            pad=self.number("pad", default.pad) or 0.0,
+        )
+        channels = 1 if image.colour == "GRAY" else 3
+        for key, values in (("mean", image.mean), ("std", image.std)):
+            if len(values) not in (1, channels):
+                self.wrong(key, f"{channels} numbers or one")
+        if not image.scale:
+            self.wrong("scale", "a number other than 0")
+        if 0.0 in image.std:
+            self.wrong("std", "numbers other than 0")
+        self.done()
+        return image
+
+    def weights(self) -> Weights:
+        weights = Weights(
+            package=self.text("package"), member=self.text("member"), sha256=self.text("sha256"),
+            licence=self.text("licence"), factory=self.text("factory"), also=self.texts("also"),
+        )
+        self.done()
+        return weights
+
+    def done(self) -> None:
+        left = set(self._table) - set(self._known)
+        if left:
+            key = sorted(left)[0]
+            raise UsageError(f"{self._where} has an unknown key {one_line(key)!r}", hint=nearest(key, self._known))
+
+    def wrong(self, key: str, wanted: str) -> None:
+        raise UsageError(f"{self._where}: {key} = {one_line(self._table.get(key), 60)} is wrong", hint=f"write {wanted}")
+
+    def _take(self, key: str) -> Any:
+        self._known.append(key)
+        return self._table.get(key)
+
+    def sub(self, key: str) -> _Reader:
+        return _Reader(self.table(key), f"{self._where}, [{key}]")
+
+    def table(self, key: str) -> Mapping[str, Any]:
+        value = self._take(key)
+        if value is not None and not isinstance(value, dict):
+            self.wrong(key, "a table")
+        return value or {}
+
+    def text(self, key: str) -> str:
+        value = self._take(key)
+        if value is not None and not isinstance(value, str):
+            self.wrong(key, "text in quotes")
+        return value or ""
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._take(key) or []
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            self.wrong(key, "a list of texts")
+        return tuple(value)
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str | None:
+        value = self._take(key)
+        if value is not None and value not in choices:
+            raise UsageError(
+                f"{self._where}: {key} = {one_line(value, 60)!r} is not known", hint=nearest(str(value), choices)
+            )
+        return value
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        value = self._take(key)
+        if value is not None and not isinstance(value, bool):
+            self.wrong(key, "true or false")
+        return default if value is None else bool(value)
+
+    def number(self, key: str, default: float | None) -> float | None:
+        value = self._take(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            self.wrong(key, "a finite number")
+        return float(value)
+
+    def whole(self, key: str, default: int | None) -> int | None:
+        value = self._take(key)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65535:
+            self.wrong(key, "a whole number from 1 to 65535")
+        return int(value)
+
+    def numbers(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        value = self._take(key)
+        if value is None:
+            return default
+        values = value if isinstance(value, list) else [value]
+        good = (int, float)
+        if not values or not all(isinstance(v, good) and not isinstance(v, bool) and math.isfinite(v) for v in values):
+            self.wrong(key, "a list of finite numbers")
+        return tuple(float(each) for each in values)
+
+    def _size(self, key: str) -> tuple[int, int] | None:
+        value = self._take(key)
+        if value is None:
+            return None
+        pair = [value, value] if isinstance(value, int) else value
+        if not isinstance(pair, list) or len(pair) != 2 or not all(type(v) is int and 1 <= v <= 65535 for v in pair):
+            self.wrong(key, "[height, width], or one number for a square")
+        return pair[0], pair[1]
+
+    def _shape(self, name: str, sizes: object) -> tuple[int, ...]:
+        if not isinstance(sizes, list) or not all(type(each) is int and each >= 0 for each in sizes):
+            raise UsageError(f"{self._where}: the shape of {one_line(name)!r} must be a list of whole numbers")
+        return tuple(sizes)
