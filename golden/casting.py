@@ -81,7 +81,7 @@ def _to_integer(x: Tensor, target: int) -> Tensor:
     """Truncated toward zero; what is out of range is undefined in ONNX and here as in torch."""
     if target == T.UINT64:
         return from_float(x)
-    low, high = INTEGER_RANGE[target]
+    _, high = INTEGER_RANGE[target]
     if HELD[target].is_signed and high == torch.iinfo(HELD[target]).max:
         return x.to(HELD[target])
     return x.to(torch.int64)

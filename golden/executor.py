@@ -18,7 +18,7 @@ from sysnoise_conform.errors import BadInput, BadModel, UnsupportedOperator
 from sysnoise_conform.golden import families as _families  # noqa: F401  registers every operator
 from sysnoise_conform.golden.op import Call, Typed
 from sysnoise_conform.golden.plan import Plan, Step, compile_model
-from sysnoise_conform.golden.types import COMPLEX, FLOATS, T, type_name
+from sysnoise_conform.golden.types import FLOATS, T, type_name
 from sysnoise_conform.golden.values import Value, as_working, from_numpy, settle, to_numpy
 from sysnoise_conform.printable import one_line
 
@@ -113,22 +113,28 @@ class Executor:
             if array.dtype.kind not in "OSU":
                 raise BadInput(f"the input {one_line(name, 80)!r} is {array.dtype}, the model declares STRING")
         elif array.dtype != tensor_dtype_to_np_dtype(elem_type):
-            raise BadInput(f"the input {one_line(name, 80)!r} is {array.dtype}, the model declares {type_name(elem_type)}",
-                           hint=f"convert it to {tensor_dtype_to_np_dtype(elem_type)}")
+            raise BadInput(
+                f"the input {one_line(name, 80)!r} is {array.dtype}, the model declares {type_name(elem_type)}",
+                hint=f"convert it to {tensor_dtype_to_np_dtype(elem_type)}",
+            )
         if kind.HasField("shape"):
             dims = [each.dim_value if each.HasField("dim_value") else None for each in kind.shape.dim]
             if len(dims) != array.ndim or any(
                 want is not None and want != got for want, got in zip(dims, array.shape, strict=True)
             ):
                 text = ", ".join("?" if each is None else str(each) for each in dims)
-                raise BadInput(f"the input {one_line(name, 80)!r} has the shape {array.shape}, the model declares ({text})")
+                raise BadInput(
+                    f"the input {one_line(name, 80)!r} has the shape {array.shape}, the model declares ({text})"
+                )
         value = from_numpy(array, elem_type)
         if elem_type == T.FLOAT and name not in self._slice:
             return Value(value.data.to(self.mode.dtype), elem_type)
         return value
 
 
-def _run_plan(plan: Plan, bindings: Bindings, *, listen: Listener | None = None, keep: frozenset[str] = frozenset()) -> None:
+def _run_plan(
+    plan: Plan, bindings: Bindings, *, listen: Listener | None = None, keep: frozenset[str] = frozenset()
+) -> None:
     """Compute everything into `bindings`, freeing what nobody reads any more."""
     for step in plan.steps:
         inputs = [bindings[name] if name else None for name in step.inputs]
@@ -170,7 +176,8 @@ def _run_step(step: Step, inputs: list[Anything], bindings: Bindings) -> Sequenc
             results = step.registration.run(call, *inputs)
             return results if isinstance(results, tuple) else (results,)
         moves = step.registration.moves
-        results = step.registration.run(call, *(_opened(each, call.held_float if moves else call.working, moves) for each in inputs))
+        working = call.held_float if moves else call.working
+        results = step.registration.run(call, *(_opened(each, working, moves) for each in inputs))
         if not isinstance(results, tuple):
             results = (results,)
         return [

@@ -10,6 +10,7 @@ import sysnoise_conform.golden.convolution
 import sysnoise_conform.golden.cropping
 import sysnoise_conform.golden.detection
 import sysnoise_conform.golden.elementwise
+import sysnoise_conform.golden.filling
 import sysnoise_conform.golden.generators
 import sysnoise_conform.golden.images
 import sysnoise_conform.golden.indexing

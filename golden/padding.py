@@ -32,7 +32,8 @@ def pad(call: Call, x: Data, pads: Tensor, value: Data | None = None, axes: Tens
             call.bad("`constant_value` must be a scalar")
         filler = value.reshape(-1)[0]
     rank = len(shape_of(x))
-    return _padded(call, x, ints(pads) or [], filler, list(range(rank)) if along is None else axes_of(call, along, rank))
+    padded = list(range(rank)) if along is None else axes_of(call, along, rank)
+    return _padded(call, x, ints(pads) or [], filler, padded)
 
 
 def _padded(call: Call, x: Data, pads: list[int], value: Any, axes: list[int]) -> Data:

@@ -120,7 +120,8 @@ def qlinear_matmul(
     product = integer_matmul(left, right).to(call.working)
     factor = per_row(a_scale, a) * b_scale / y_scale
     zero = y_zero if y_zero.numel() == 1 else per_row(y_zero, product)
-    return saturated(call, in_precision(product * factor, call.input_types[6]), zero.reshape(()) if zero.numel() == 1 else zero, call.input_types[7])
+    quotient = in_precision(product * factor, call.input_types[6])
+    return saturated(call, quotient, zero.reshape(()) if zero.numel() == 1 else zero, call.input_types[7])
 
 
 def _per_channel(values: Tensor, rank: int) -> Tensor:
@@ -145,7 +146,9 @@ def qlinear_conv(
 
 
 @op("ConvInteger")
-def conv_integer(call: Call, x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None) -> Tensor:
+def conv_integer(
+    call: Call, x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None
+) -> Tensor:
     """The int32 convolution of 8-bit tensors, zero points subtracted first."""
     left, right = x.to(torch.float64), w.to(torch.float64)
     if x_zero is not None:

@@ -146,7 +146,7 @@ def within_float32_range(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.numel() == 0:
         return tensor
     low, high = torch.aminmax(tensor)
-    if -FLOAT32_OVERFLOW < low.item() and high.item() < FLOAT32_OVERFLOW:
+    if low.item() > -FLOAT32_OVERFLOW and high.item() < FLOAT32_OVERFLOW:
         return tensor
     infinite = torch.where(tensor > 0, torch.inf, -torch.inf).to(tensor.dtype)
     return torch.where(tensor.abs() >= FLOAT32_OVERFLOW, infinite, tensor)

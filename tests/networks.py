@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import onnx
@@ -41,7 +42,7 @@ class ResNet18(nn.Module):
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(_Block(before, width, 1 if width == 64 else 2), _Block(width, width, 1))
-                for before, width in zip(widths, widths[1:], strict=False)
+                for before, width in itertools.pairwise(widths)
             )
         )
         self.head = nn.Linear(512, classes)
