@@ -25,15 +25,12 @@ _GRAIN = 1 << 16  # sizes are rounded up to this many bytes
 _MAX_RANK = 32  # numpy 1.26's
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
-_NATIVE = frozenset(
-    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-    + ("float16", "float32", "float64", "complex64", "complex128")
-)
+_NATIVE = frozenset({"bool", "float16", "float32", "float64", "complex64", "complex128"}) | {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
 # ONNX's element types that numpy itself lacks, by the names that ml_dtypes gives them.
-_ML_DTYPES = frozenset(
-    ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
-    + ("float4_e2m1fn", "int4", "uint4", "int2", "uint2")
-)
+_FLOAT8 = frozenset({"float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"})
+_ML_DTYPES = _FLOAT8 | {"bfloat16", "float4_e2m1fn", "int4", "uint4", "int2", "uint2"}
 _STRING = "string"
 
 
@@ -43,17 +40,18 @@ class ArenaError(ValueError):
 
 def dtype_named(name: str) -> np.dtype[Any]:
     """The numpy dtype of that name, those of ml_dtypes among them. Raises ArenaError."""
+    kind: Any = None
     if name in _NATIVE:
-        native: np.dtype[Any] = np.dtype(name)
-        return native
-    if name in _ML_DTYPES:
+        kind = name
+    elif name in _ML_DTYPES:
         try:
             import ml_dtypes
         except ImportError as err:
             raise ArenaError(f"dtype {name} needs the package ml_dtypes in this environment") from err
         kind = getattr(ml_dtypes, name, None)
-        if kind is not None:
-            return np.dtype(kind)
+    if kind is not None:
+        found: np.dtype[Any] = np.dtype(kind)
+        return found
     raise ArenaError(f"dtype {one_line(name, 40)!r} can't travel between processes")
 
 

@@ -18,18 +18,17 @@ class Roots:
     """A finder on `sys.meta_path` for our own packages, from the folders that the parent named."""
 
     def __init__(self, roots: dict[str, str]) -> None:
+        from importlib.util import spec_from_file_location  # here: an import within find_spec would come back to it
+
         self._roots = roots
+        self._spec = spec_from_file_location
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> Any:
         """The package `fullname` if it is one of ours, else None: its modules are found by its folder."""
-        from importlib.util import spec_from_file_location
-
         folder = self._roots.get(fullname)
         if folder is None:
             return None
-        return spec_from_file_location(
-            fullname, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
-        )
+        return self._spec(fullname, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder])
 
 
 def _leave_own_folder() -> None:

@@ -56,7 +56,8 @@ class _Fake(Backend):
     capabilities: ClassVar[Capabilities] = Capabilities(about="a fake for tests", extra="dev", options=(_AT,))
 
     def probe(self) -> Runtime:
-        return Runtime(name=self.name, version=onnx.__version__, devices=("cpu",))
+        told = {"folder": os.getcwd(), "python": sys.version, "threads": os.environ.get("OMP_NUM_THREADS", "")}
+        return Runtime(name=self.name, version=onnx.__version__, devices=("cpu",), details=told)
 
     def compile(self, build: Build) -> Session:
         return _Session(self, build)
