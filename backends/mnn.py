@@ -1,0 +1,152 @@
+"""MNN, Alibaba's runtime for phones: ONNX converted by its own converter, computed in full float32."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from sysnoise_conform.backend import Build, Capabilities, Effective, Runtime, Tensors
+from sysnoise_conform.backends import asked
+from sysnoise_conform.backends.converter import convert
+from sysnoise_conform.backends.plain import Plain, plain_copy
+from sysnoise_conform.errors import BackendUnavailable, Unsupported
+from sysnoise_conform.printable import one_line
+
+# The extension behind `mnnconvert`, called by itself: the package's own script installs a logging client with
+# pip, into whatever environment pip belongs to, and reports each conversion to its maker.
+_CONVERTER = "import _tools, sys; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
+_REFUSED = re.compile(r"Op Not Support: *(?P<ops>.*)")
+_ONNX_OP = re.compile(r"ONNX::(?P<op>\w+)")
+_CHECKED = re.compile(r"^\[[\d:]+\] :\d+: ")
+_CHATTER = ("Start to ", "ONNX Model ", "inputTensors", "outputTensors", "The device supports", "Converted Failed")
+
+
+class MNN:
+    """MNN on the CPU, with precision high; `:auto` is its precision normal."""
+
+    name: ClassVar[str] = "mnn"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        about="MNN through its own converter, precision high", extra="mnn", auto=True
+    )
+
+    def probe(self) -> Runtime:
+        """MNN's version."""
+        return Runtime(name="MNN", version=_import().version(), devices=("cpu",))
+
+    def compile(self, build: Build) -> _Session:
+        """Convert once, with open sizes left open, and load."""
+        _import()
+        plain = plain_copy(build.model, {})
+        source = build.workdir / "model.onnx"
+        onnx.save(plain.model, str(source))
+        target = build.workdir / "model.mnn"
+        command = [sys.executable, "-c", _CONVERTER, "-f", "ONNX", "--modelFile", str(source)]
+        convert(
+            "mnnconvert",
+            [*command, "--MNNModel", str(target), "--bizCode", "conform"],
+            folder=build.workdir,
+            expect=target,
+            explain=lambda text: _explain(text, plain),
+        )
+        return _Session(plain, target, build)
+
+
+class _Session:
+    """One module with all outputs of the graph."""
+
+    def __init__(self, plain: Plain, path: Any, build: Build) -> None:
+        import MNN.expr as expr
+        import MNN.nn as nn
+
+        self._expr = expr
+        self._plain = plain
+        self._dtypes = {each.name: _dtype(each) for each in plain.model.graph.output}
+        auto = build.precision == "auto"
+        threads = asked.threads(build) or 1
+        self._module = nn.load_module_from_file(
+            str(path),
+            list(plain.inputs),
+            list(plain.outputs),
+            backend=expr.Backend.CPU,
+            precision_mode=expr.PrecisionMode.Normal if auto else expr.PrecisionMode.High,
+            thread_num=threads,
+        )
+        self._kinds = {
+            str(expr.dtype.float): np.float32,
+            str(expr.dtype.int): np.int32,
+            str(expr.dtype.uint8): np.uint8,
+            str(expr.dtype.int8): np.int8,
+        }
+        self.effective = Effective(
+            device="cpu",
+            precision="fp32",  # MNN reports none; on x86 both modes compute so
+            options={"precision_mode": "normal" if auto else "high", "threads": threads},
+        )
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        """Run once; every array is a copy. MNN has neither int64 nor bool: what it narrows is widened again."""
+        ports = self._module.get_info()["inputs"]
+        given = []
+        for name, port in zip(self._plain.inputs.values(), ports, strict=True):
+            if name not in feeds:
+                raise Unsupported(f"the input {one_line(name)!r} was not given", stage="run")
+            given.append(self._variable(name, feeds[name], port))
+        results = self._module.onForward(given)
+        if len(results) != len(self._plain.outputs):
+            raise Unsupported("MNN gave up while it ran the model; what it printed is in the log", stage="run")
+        tensors: Tensors = {}
+        for (plain, name), result in zip(self._plain.outputs.items(), results, strict=True):
+            dense = self._expr.convert(result, self._expr.NCHW)
+            array = np.array(dense.read()).reshape(result.shape)
+            tensors[name] = array.astype(self._dtypes[plain] or array.dtype, copy=False)
+        return self._plain.all_outputs(tensors)
+
+    def _variable(self, name: str, array: np.ndarray, port: Any) -> Any:
+        kind = self._kinds[str(port.dtype)]
+        cast = np.ascontiguousarray(array, dtype=kind).reshape(array.shape)
+        if array.dtype.kind in "iu" and not np.array_equal(cast, array):
+            raise Unsupported(
+                f"MNN's input {one_line(name)!r} is {kind.__name__}, too narrow for its values", stage="run"
+            )
+        return self._expr.const(cast, list(array.shape), self._expr.NCHW, port.dtype)
+
+    def close(self) -> None:
+        """Let go of the module."""
+        self._module = None
+
+
+def _import() -> Any:
+    try:
+        import MNN
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"MNN can't be imported: {one_line(error)}", hint="pip install 'sysnoise-conform[mnn]'"
+        ) from error
+    return MNN
+
+
+def _dtype(info: onnx.ValueInfoProto) -> Any:
+    kind = info.type.tensor_type.elem_type
+    return np.dtype(helper.tensor_dtype_to_np_dtype(kind)) if kind else None
+
+
+def _explain(text: str, plain: Plain) -> Unsupported:
+    refused = _REFUSED.search(text)
+    if refused:
+        ops = _ONNX_OP.findall(refused["ops"])
+        return Unsupported(
+            f"MNN has no operator {', '.join(ops)}" if ops else one_line(refused.group()),
+            stage="convert",
+            op=ops[0] if ops else None,
+            node=plain.node(ops[0]) if ops else None,
+        )
+    lines = [_CHECKED.sub("", line.strip()) for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_CHATTER)]
+    words = plain.original(" ".join(telling)) or "it said nothing"
+    return Unsupported(f"mnnconvert can't convert the model: {one_line(words)}", stage="convert")
