@@ -112,8 +112,8 @@ def _scale(axes: _Axes) -> Markup:
 
 def _order(axes: _Axes) -> Markup:
     last = max(axes.count - 1, 0)
-    places = sorted({round(last * share / 4) for share in range(5)}) if last >= 4 else list(range(axes.count))
-    spans = (element("span", place, style=f"left:{axes.x(place) / WIDTH * 100:.2f}%") for place in places)
+    places = sorted({round(last * share / 4) for share in range(5)}) if last >= 8 else list(range(axes.count))
+    spans = (element("span", place + 1, style=f"left:{axes.x(place) / WIDTH * 100:.2f}%") for place in places)
     return element("div", *spans, class_="order")
 
 

@@ -152,7 +152,9 @@ def _together(rows: Sequence[VariantRow], header: Mapping[str, Any]) -> Markup:
         traces,
         floor,
         about=f"relative error of {len(drawn)} variants along the graph, on a log axis, with the noise floor",
-        title=lambda at: f"{known[at].index}  {shorten(known[at].op_type, 40)}  {shorten(known[at].tensor, 90)}",
+        title=lambda at: (
+            f"layer {known[at].index + 1}  {shorten(known[at].op_type, 40)}  {shorten(known[at].tensor, 90)}"
+        ),
         columns=300,
     )
     keys = [

@@ -46,10 +46,8 @@ def section(header: Mapping[str, Any], row: VariantRow, anchor: str, budget: int
         chip(row.verdict.verdict.name),
         element("span", status(outcome).replace("_", " "), class_="soft"),
     )
-    why = reason(outcome)
-    parts = [heading, element("p", text(row.verdict.sentence, 1000))]
-    if why is not None:
-        parts.append(element("p", element("strong", "Reason: "), text(why, 1000)))
+    said = reason(outcome) or row.verdict.sentence
+    parts = [heading, element("p", text(said, 1000))]
     parts.extend(_findings(row.verdict.findings))
     if isinstance(outcome, Measured):
         parts.extend(_measured(header, row, outcome, budget))
@@ -155,7 +153,7 @@ def key(kind: str, label: str) -> Markup:
 
 
 def _title(layer: LayerRow) -> str:
-    head = f"{layer.index}  {shorten(layer.op_type, 40)}  {shorten(layer.tensor, 90)}"
+    head = f"layer {layer.index + 1}  {shorten(layer.op_type, 40)}  {shorten(layer.tensor, 90)}"
     if layer.diff is None:
         return f"{head}\nnot observable: {shorten(layer.why, 90)}"
     return f"{head}\n{trouble(layer.diff) or _numbers(layer.diff)}"
@@ -243,7 +241,7 @@ def _layer_table(layers: Sequence[LayerRow]) -> Markup:
         )
         rows.append(
             [
-                each.index,
+                each.index + 1,
                 element("div", where),
                 shorten(each.op_type, 40),
                 floor_units(each.diff),

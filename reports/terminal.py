@@ -160,7 +160,8 @@ def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[t
         yield "", f"and {len(row.verdict.findings) - 1} more; report.html lists them"
     if row.result.log:
         yield "log", one_line(row.result.log)
-    if row.verdict.sentence != whole:  # with one variant, the last line says it
+    # Of one variant the last line says it; of one that was not measured the reason.
+    if why is None and row.verdict.sentence != whole:
         yield "verdict", one_line(row.verdict.sentence, 1000)
 
 
