@@ -82,16 +82,20 @@ def _rounded(diff: TensorDiff, limits: Limits) -> Departure | None:
         return None
     if not typical:
         number = rmse / floor if floor > 0 else None
-        limit = limits.max_floor_ratio * wider
-        words = f"is {departure_units(number)} off (limit {plain(limit)})"
+        words = f"is {departure_units(number)} off ({_limit(limits.max_floor_ratio, diff.finite)})"
     else:
         number = diff.max_abs / peak_floor if peak_floor > 0 else None
-        limit = limits.max_peak_ratio * wider
         at = "" if diff.worst is None else f" at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
-        words = f"has an element that is {departure_units(number)} off (limit {plain(limit)}){at}"
+        words = f"has an element that is {departure_units(number)} off"
+        words += f" ({_limit(limits.max_peak_ratio, diff.finite)}){at}"
     if number is None:
         words = f"differs by up to {plain(diff.max_abs)} where PyTorch has no rounding at all"
     return Departure(diff=diff, number=number, words=words)
+
+
+def _limit(limit: float, n: int) -> str:
+    wider = widening(n)
+    return f"limit {plain(limit)}" if wider < 1.05 else f"limit {plain(limit * wider)} at {n:,} elements"
 
 
 def _within_theory(diff: TensorDiff, max_z: float) -> bool:
