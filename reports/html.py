@@ -15,7 +15,7 @@ from sysnoise_conform.printable import lines
 from sysnoise_conform.report import Report
 from sysnoise_conform.reports import html_variant
 from sysnoise_conform.reports.chart import Trace, chart
-from sysnoise_conform.reports.html_variant import chip, facts_list, key, relative_error, relative_floor
+from sysnoise_conform.reports.html_variant import chip, facts_list, key, layer_name, relative_error, relative_floor
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import (
@@ -152,9 +152,7 @@ def _together(rows: Sequence[VariantRow], header: Mapping[str, Any]) -> Markup:
         traces,
         floor,
         about=f"relative error of {len(drawn)} variants along the graph, on a log axis, with the noise floor",
-        title=lambda at: (
-            f"layer {known[at].index + 1}  {shorten(known[at].op_type, 40)}  {shorten(known[at].tensor, 90)}"
-        ),
+        title=lambda at: layer_name(known[at]),
         columns=300,
     )
     keys = [

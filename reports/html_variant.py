@@ -152,8 +152,13 @@ def key(kind: str, label: str) -> Markup:
     return element("li", sample, label)
 
 
+def layer_name(layer: LayerRow) -> str:
+    """A layer by its number in graph order, its operator and its tensor."""
+    return f"layer {layer.index + 1}  {shorten(layer.op_type, 40)}  {shorten(layer.tensor, 90)}"
+
+
 def _title(layer: LayerRow) -> str:
-    head = f"layer {layer.index + 1}  {shorten(layer.op_type, 40)}  {shorten(layer.tensor, 90)}"
+    head = layer_name(layer)
     if layer.diff is None:
         return f"{head}\nnot observable: {shorten(layer.why, 90)}"
     return f"{head}\n{trouble(layer.diff) or _numbers(layer.diff)}"
@@ -168,7 +173,7 @@ def _numbers(diff: TensorDiff) -> str:
 
 
 def _outputs(measured: Measured) -> Markup:
-    rows = [
+    rows: list[list[object]] = [
         [
             element("code", shorten(each.name, 120)),
             f"{each.dtype} {list(each.shape)}",
