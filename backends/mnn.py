@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,8 +13,8 @@ import onnx
 from onnx import helper
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Runtime, Tensors
-from sysnoise_conform.backends import asked
 from sysnoise_conform.backends.converter import convert
+from sysnoise_conform.backends.overheard import overheard
 from sysnoise_conform.backends.plain import Plain, plain_copy
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
@@ -23,6 +24,8 @@ from sysnoise_conform.printable import one_line
 _CONVERTER = "import _tools, sys; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 _REFUSED = re.compile(r"Op Not Support: *(?P<ops>.*)")
 _ONNX_OP = re.compile(r"ONNX::(?P<op>\w+)")
+_LOST = re.compile(r"Can't find output (?P<name>\w+) from the model")
+_CODE = re.compile(r"code=\d+ in onForward, \d+")
 _CHECKED = re.compile(r"^\[[\d:]+\] :\d+: ")
 _CHATTER = ("Start to ", "ONNX Model ", "inputTensors", "outputTensors", "The device supports", "Converted Failed")
 
@@ -58,36 +61,47 @@ class MNN:
 
 
 class _Session:
-    """One module with all outputs of the graph."""
+    """One module with all outputs of the graph that MNN kept."""
 
-    def __init__(self, plain: Plain, path: Any, build: Build) -> None:
+    def __init__(self, plain: Plain, path: Path, build: Build) -> None:
         import MNN.expr as expr
-        import MNN.nn as nn
 
         self._expr = expr
         self._plain = plain
         self._dtypes = {each.name: _dtype(each) for each in plain.model.graph.output}
+        self._outputs = dict(plain.outputs)
         auto = build.precision == "auto"
-        threads = asked.threads(build) or 1
-        self._module = nn.load_module_from_file(
-            str(path),
-            list(plain.inputs),
-            list(plain.outputs),
-            backend=expr.Backend.CPU,
-            precision_mode=expr.PrecisionMode.Normal if auto else expr.PrecisionMode.High,
-            thread_num=threads,
-        )
+        threads = build.threads or 1  # MNN's default
+        mode = expr.PrecisionMode.Normal if auto else expr.PrecisionMode.High
+        self._module = self._load(path, backend=expr.Backend.CPU, precision_mode=mode, thread_num=threads)
         self._kinds = {
             str(expr.dtype.float): np.float32,
             str(expr.dtype.int): np.int32,
             str(expr.dtype.uint8): np.uint8,
-            str(expr.dtype.int8): np.int8,
         }
         self.effective = Effective(
             device="cpu",
             precision="fp32",  # MNN reports none; on x86 both modes compute so
             options={"precision_mode": "normal" if auto else "high", "threads": threads},
         )
+
+    def _load(self, path: Path, **modes: Any) -> Any:
+        """The module; an inner tensor that its optimiser removed is left out of the outputs."""
+        import MNN.nn as nn
+
+        while self._outputs:
+            with overheard() as said:
+                try:
+                    return nn.load_module_from_file(str(path), list(self._plain.inputs), list(self._outputs), **modes)
+                except SystemError:  # its way to say no: an error return without an exception
+                    pass
+            lost = _LOST.search(said.text)
+            if lost is None or self._outputs.pop(lost["name"], None) is None:
+                raise Unsupported(f"MNN can't load what it converted: {self._reason(said.text)}", stage="compile")
+        raise Unsupported("MNN's optimiser removed every output of the model", stage="compile")
+
+    def _reason(self, text: str) -> str:
+        return one_line(self._plain.original(_CODE.sub("", text)).strip() or "it said nothing")
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
         """Run once; every array is a copy. MNN has neither int64 nor bool: what it narrows is widened again."""
@@ -97,18 +111,21 @@ class _Session:
             if name not in feeds:
                 raise Unsupported(f"the input {one_line(name)!r} was not given", stage="run")
             given.append(self._variable(name, feeds[name], port))
-        results = self._module.onForward(given)
-        if len(results) != len(self._plain.outputs):
-            raise Unsupported("MNN gave up while it ran the model; what it printed is in the log", stage="run")
+        with overheard() as said:
+            results = self._module.onForward(given)
+        if len(results) != len(self._outputs):
+            raise Unsupported(f"MNN gave up: {self._reason(said.text)}", stage="run")
         tensors: Tensors = {}
-        for (plain, name), result in zip(self._plain.outputs.items(), results, strict=True):
+        for (plain, name), result in zip(self._outputs.items(), results, strict=True):
             dense = self._expr.convert(result, self._expr.NCHW)
             array = np.array(dense.read()).reshape(result.shape)
             tensors[name] = array.astype(self._dtypes[plain] or array.dtype, copy=False)
         return self._plain.all_outputs(tensors)
 
     def _variable(self, name: str, array: np.ndarray, port: Any) -> Any:
-        kind = self._kinds[str(port.dtype)]
+        kind = self._kinds.get(str(port.dtype))
+        if kind is None:
+            raise Unsupported(f"MNN takes no input of the type that {one_line(name)!r} has", stage="run")
         cast = np.ascontiguousarray(array, dtype=kind).reshape(array.shape)
         if array.dtype.kind in "iu" and not np.array_equal(cast, array):
             raise Unsupported(

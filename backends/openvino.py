@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
-from sysnoise_conform.backends import asked
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -143,7 +142,7 @@ def _compile_pinned(core: Any, model: Any, device: str, build: Build) -> tuple[A
         own = _own_type(model)
         wanted = [own] if own == "f32" else [own, "f32"]
     config: dict[str, Any] = {}
-    threads = asked.threads(build)
+    threads = build.threads
     if threads and device == "CPU":
         config["INFERENCE_NUM_THREADS"] = threads
     if wanted and explicit is None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
-from sysnoise_conform.backends import asked, declared
+from sysnoise_conform.backends import declared
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -81,7 +81,7 @@ class OnnxRuntime:
         level = build.options.get("opt", "all")
         options = ort.SessionOptions()
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
-        options.intra_op_num_threads = asked.threads(build)
+        options.intra_op_num_threads = build.threads
         model = declared.read(build.model)
         optimised = build.workdir / "optimised.onnx" if _narrow(device, model) else None
         if optimised is not None:
@@ -102,7 +102,7 @@ class OnnxRuntime:
             precision = _computed(optimised, precision)
         elif device in ("cuda", "tensorrt") and build.precision == "auto" and precision == "fp32":
             precision = "fp32 with TF32 allowed"
-        threads = asked.threads(build) or "runtime's choice"
+        threads = build.threads or "runtime's choice"
         effective = Effective(
             device=device,
             precision=precision,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
-from sysnoise_conform.backends import asked, litert
+from sysnoise_conform.backends import litert
 from sysnoise_conform.backends.plain import Plain
 from sysnoise_conform.backends.tflite_convert import Converted, Output, installed, operator, to_tflite
 from sysnoise_conform.errors import Unsupported
@@ -30,10 +30,7 @@ class TFLite:
         about="TensorFlow Lite through onnx2tf and LiteRT, with XNNPACK",
         extra="tflite",
         formats=("onnx", "tflite"),
-        options=(
-            Option("delegate", "xnnpack by default; none runs the builtin kernels", ("xnnpack", "none")),
-            Option("layout", "the layout of a deployed file's 4-D tensors, nchw by default", ("nchw", "nhwc")),
-        ),
+        options=(Option("delegate", "xnnpack by default; none runs the builtin kernels", ("xnnpack", "none")),),
     )
 
     def probe(self) -> Runtime:
@@ -92,24 +89,19 @@ class _Deployed:
 
     def __init__(self, home: litert.Home, build: Build) -> None:
         self._interpreter = _load(home, build, build.model, None)
-        self._nhwc = build.options.get("layout") == "nhwc"
         self._aliases = _signature_names(self._interpreter)
-        self.effective = _effective(build, self._interpreter, {"layout": build.options.get("layout", "nchw")})
+        self.effective = _effective(build, self._interpreter, {})
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
         """Run once. Every array is a copy; outputs come under tensor and signature names."""
-        given = {name: array.transpose(0, 2, 3, 1) if self._nhwc and array.ndim == 4 else array
-                 for name, array in feeds.items()}  # fmt: skip
         tensors: Tensors = {}
         try:
-            self._fit(given)
+            self._fit(feeds)
             for name, detail in litert.ports(self._interpreter, "inputs"):
-                _feed(self._interpreter, detail, self._fed_as(name, given), given)
+                _feed(self._interpreter, detail, self._fed_as(name, feeds), feeds)
             self._interpreter.invoke()
             for name, detail in litert.ports(self._interpreter, "outputs"):
                 array = self._interpreter.get_tensor(detail["index"])
-                if self._nhwc and array.ndim == 4:
-                    array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
                 tensors[name] = array
                 if name in self._aliases:
                     tensors[self._aliases[name]] = array.copy()
@@ -138,7 +130,7 @@ class _Deployed:
 
 def _load(home: litert.Home, build: Build, path: Any, plain: Plain | None) -> Any:
     try:
-        return litert.load(home, path, delegate=build.options.get("delegate", "xnnpack"), threads=asked.threads(build))
+        return litert.load(home, path, delegate=build.options.get("delegate", "xnnpack"), threads=build.threads)
     except (RuntimeError, ValueError) as error:
         raise _unsupported(error, "compile", plain) from error
 
@@ -161,7 +153,11 @@ def _feed(interpreter: Any, detail: Mapping[str, Any], name: str, feeds: Mapping
     if array.ndim == 0 and shape == (1,):  # TFLite files have no rank-0 inputs
         array = array.reshape(1)
     if array.shape != shape:
-        hint = "a deployed file that takes NHWC needs +layout=nhwc" if sorted(array.shape) == sorted(shape) else None
+        hint = (
+            f"if the file takes NHWC, say --layout {one_line(name, 80)}=NHWC"
+            if sorted(array.shape) == sorted(shape)
+            else None
+        )
         raise Unsupported(f"the file's input {one_line(name)!r} is {shape}, not {array.shape}", stage="run", hint=hint)
     cast = array.astype(kind)
     if not _lossless(array, cast):
@@ -198,7 +194,7 @@ def _recast(converted: Converted, interpreter: Any) -> dict[str, str]:
 
 
 def _effective(build: Build, interpreter: Any, more: Mapping[str, str]) -> Effective:
-    options = {"delegate": litert.delegated(interpreter), "threads": asked.threads(build) or "runtime's choice", **more}
+    options = {"delegate": litert.delegated(interpreter), "threads": build.threads or "runtime's choice", **more}
     return Effective(device="cpu", precision=litert.precision(interpreter), options=options)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Runtime, Tensors
-from sysnoise_conform.backends import asked
 from sysnoise_conform.errors import BackendUnavailable, BadModel, Unsupported, UnsupportedOperator
 from sysnoise_conform.printable import one_line
 
@@ -37,7 +36,7 @@ class Torch:
         torch = _import()
         from sysnoise_conform.golden.executor import Executor, Mode
 
-        threads = asked.threads(build)
+        threads = build.threads
         if threads:
             torch.set_num_threads(threads)
         model = onnx.load(str(build.model), load_external_data=False)
