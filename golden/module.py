@@ -122,7 +122,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             f"{one_line(path.name)} holds more than tensors, and loading that would run its code",
             hint="save the state dict alone, best as .safetensors",
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # on broken bytes its reader raises whatever comes (struct.error, IndexError, ...)
         raise BadInput(f"{one_line(path.name)} is no file of weights: {_said(error)}") from error
     for wrapper in ("state_dict", "model_state_dict"):  # checkpoints of common trainers
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
