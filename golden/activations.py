@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,7 +29,7 @@ def leaky_relu(call: Call, x: Tensor) -> Tensor:
 @op("PRelu")
 def prelu(call: Call, x: Tensor, slope: Tensor) -> Tensor:
     """x, and slope * x below zero."""
-    if torch.broadcast_shapes(x.shape, slope.shape) != x.shape:
+    if np.broadcast_shapes(tuple(x.shape), tuple(slope.shape)) != tuple(x.shape):
         call.bad(f"`slope` of shape {list(slope.shape)} does not broadcast to {list(x.shape)}")
     return torch.where(x < 0, slope * x, x)
 
@@ -126,7 +127,7 @@ def swiglu(call: Call, gate: Tensor, linear: Tensor) -> Tensor:
     """gate * sigmoid(alpha * gate) * linear; no broadcasting."""
     if gate.shape != linear.shape:
         call.bad(f"its inputs have the shapes {list(gate.shape)} and {list(linear.shape)}")
-    return swish(call, gate) * linear
+    return gate * torch.sigmoid(call.get("alpha") * gate) * linear
 
 
 @op("Shrink")

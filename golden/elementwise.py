@@ -21,13 +21,14 @@ def _unary(name: str, function: Callable[[Tensor], Tensor], since: int = 1) -> N
         return function(x)
 
 
-for _name, _function in {
+_UNARY: dict[str, Callable[..., Tensor]] = {
     "Sqrt": torch.sqrt, "Exp": torch.exp, "Log": torch.log, "Reciprocal": torch.reciprocal, "Erf": torch.erf,
     "Sin": torch.sin, "Cos": torch.cos, "Tan": torch.tan, "Asin": torch.asin, "Acos": torch.acos, "Atan": torch.atan,
     "Sinh": torch.sinh, "Cosh": torch.cosh, "Asinh": torch.asinh, "Acosh": torch.acosh, "Atanh": torch.atanh,
     "Floor": torch.floor, "Ceil": torch.ceil, "Round": torch.round, "IsNaN": torch.isnan, "Not": torch.logical_not,
     "BitwiseNot": torch.bitwise_not, "Neg": torch.neg,
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _function in _UNARY.items():
     _unary(_name, _function)
 
 
@@ -217,7 +218,7 @@ def bit_shift(call: Call, x: Tensor, amount: Tensor) -> Tensor:
     if direction == "LEFT":
         return torch.where(out, 0, torch.bitwise_left_shift(x, amount))
     if has_uint64(call):
-        return torch.where(out, 0, by_numpy(np.right_shift, *torch.broadcast_tensors(x, amount)))
+        return torch.where(out, 0, by_numpy(np.right_shift, x, amount))
     emptied = torch.where(x < 0, -1, 0).to(x.dtype) if low else torch.zeros_like(x)
     return torch.where(out, emptied, torch.bitwise_right_shift(x, amount))
 

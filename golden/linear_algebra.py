@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +25,7 @@ def gemm(call: Call, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     transposed_a, transposed_b = call.get("transA", 0), call.get("transB", 0)
     left = a.T if transposed_a else a
     shape = (left.shape[0], b.shape[0] if transposed_b else b.shape[1])
-    if c is not None and torch.broadcast_shapes(c.shape, shape) != torch.Size(shape):
+    if c is not None and np.broadcast_shapes(tuple(c.shape), shape) != shape:
         call.bad(f"C of shape {list(c.shape)} does not broadcast to {list(shape)}")
     if not a.is_floating_point():
         return _integer_gemm(left, b.T if transposed_b else b, c, alpha, beta)
@@ -57,7 +58,8 @@ def einsum(call: Call, *inputs: Tensor) -> Tensor:
 @op("Det")
 def det(call: Call, x: Tensor) -> Tensor:
     """The determinant of each square matrix in the last two dimensions."""
-    return torch.linalg.det(x)
+    determinant: Tensor = torch.linalg.det(x)
+    return determinant
 
 
 def integer_matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -65,7 +67,8 @@ def integer_matmul(a: Tensor, b: Tensor) -> Tensor:
 
     Each product of two 8-bit values is below 2**16, so only an inner size beyond 2**37 could exceed it.
     """
-    return torch.matmul(a.to(torch.float64), b.to(torch.float64))
+    product: Tensor = torch.matmul(a.to(torch.float64), b.to(torch.float64))
+    return product
 
 
 @op("MatMulInteger")

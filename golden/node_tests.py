@@ -71,7 +71,8 @@ def load_cases() -> list[Any]:
         cases = load_model_tests(kind="node")
     return [
         each for each in cases
-        if "training" not in each.name and all(node.domain in ("", "ai.onnx") for node in _nodes(each.model.graph))
+        if each.model is not None
+        and "training" not in each.name and all(node.domain in ("", "ai.onnx") for node in _nodes(each.model.graph))
     ]  # fmt: skip
 
 

@@ -260,7 +260,7 @@ def _unsupported(node: onnx.NodeProto, opset: int, why: str) -> UnsupportedOpera
 def _check_attributes(node: onnx.NodeProto, attributes: Mapping[str, onnx.AttributeProto], schema: OpSchema) -> None:
     where = Call(node, 0, {}, torch.float32, (), ()).where()
     for name, attribute in attributes.items():
-        known = schema.attributes.get(name)
+        known: Any = schema.attributes.get(name)
         if known is None:
             raise BadModel(f"{where}: the operator has no attribute {one_line(name, 80)!r}")
         if attribute.type != int(known.type.value):

@@ -103,8 +103,8 @@ def dynamic_quantize_linear(call: Call, x: Tensor) -> tuple[Typed, Tensor, Typed
     high = torch.clamp(x.amax(), min=0) if x.numel() else torch.zeros((), dtype=x.dtype)
     scale = grid((high - low) / 255, T.FLOAT)
     if bool(scale == 0):  # all zero: the quotients below would be NaN
-        zero = torch.zeros((), dtype=torch.int64)
-        return Typed(torch.zeros(x.shape, dtype=torch.int64), T.UINT8), scale, Typed(zero, T.UINT8)
+        nothing = Typed(torch.zeros((), dtype=torch.int64), T.UINT8)
+        return Typed(torch.zeros(x.shape, dtype=torch.int64), T.UINT8), scale, nothing
     zero = saturated(call, in_precision((0 - low) / scale, T.FLOAT), None, T.UINT8)
     return saturated(call, in_precision(x / scale, T.FLOAT), zero.data, T.UINT8), scale, zero
 

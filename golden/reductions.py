@@ -234,6 +234,7 @@ def unique(call: Call, x: Any) -> tuple[Any, Tensor, Tensor, Tensor]:
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
         first, counts, inverse = first[order], counts[order], rank[inverse]
+    chosen: Any
     if isinstance(x, np.ndarray):
         chosen = x.reshape(-1)[first] if axis is None else np.take(x, first, axis)
     else:

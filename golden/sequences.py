@@ -108,6 +108,7 @@ def split_to_sequence(call: Call, x: Value, lengths: Value | None = None) -> Seq
         parts = ints(lengths.data) or []
         if sum(parts) != total or any(each < 0 for each in parts):
             call.bad(f"it can't split {total} into {parts}")
+    pieces: list[Any]
     if isinstance(x.data, np.ndarray):
         pieces = np.split(x.data, np.cumsum(parts)[:-1], axis) if parts else []
     else:

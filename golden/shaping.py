@@ -221,7 +221,7 @@ def _sliced(call: Call, x: Data, starts: list[int], ends: list[int], axes: list[
     part = x[tuple(index)]
     if not flipped:
         return part
-    return np.flip(part, flipped) if isinstance(part, np.ndarray) else torch.flip(part, flipped)
+    return np.flip(part, tuple(flipped)) if isinstance(part, np.ndarray) else torch.flip(part, flipped)
 
 
 def _bounds(start: int, end: int, step: int, length: int) -> tuple[int, int, int]:
