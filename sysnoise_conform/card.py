@@ -131,7 +131,10 @@ class _Reader:
             shapes={name: self._shape(name, sizes) for name, sizes in self.table("shapes").items()},
             path=path,
         )
+        self.table("export")  # what `conform export` measured when it wrote the card; nothing here reads it
         self.done()
+        if card.task == "detect" and card.decoder is None:
+            raise UsageError(f"{self._where}: task detect needs a decoder", hint='write decoder = "fastestdet"')
         return card
 
     def image(self) -> ImageInput:

@@ -24,6 +24,9 @@ SUFFIXES = (".npy", ".npz", ".safetensors")
 MAX_FILE_BYTES = 1 << 34
 MAX_ARRAY_BYTES = 1 << 32
 MAX_RANK = 32
+# An archive member of more bytes than this that is packed tighter than this is taken for a bomb.
+BOMB_BYTES = 1 << 26
+BOMB_RATIO = 100
 MAX_MEMBERS = 10_000
 MAX_SAFETENSORS_HEADER = 100_000_000  # the format's own limit
 
@@ -120,7 +123,12 @@ def _npz(stream: BinaryIO, gate: Gate) -> dict[str, np.ndarray]:
             name = member.filename.removesuffix(".npy")
             if name in found:
                 raise _Broken(f"it holds two arrays called {one_line(name, 80)!r}")
-            # The gate sees the header first, so a bomb is refused before it is unpacked.
+            if member.file_size > max(BOMB_BYTES, BOMB_RATIO * member.compress_size):
+                raise _Broken(
+                    f"array {one_line(name, 80)!r} unpacks from {member.compress_size:,} to {member.file_size:,} bytes;"
+                    " write it with numpy.savez if that is meant"
+                )
+            # The gate sees the header first, so what does not fit the model is never unpacked.
             with archive.open(member) as data:
                 found[name] = _npy(data, name, gate)  # type: ignore[arg-type]  # ZipExtFile reads like a BinaryIO
         return found
