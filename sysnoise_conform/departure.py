@@ -15,9 +15,11 @@ from sysnoise_conform.policy import Limits
 # so that a tensor whose true ratio is AT the limit is let through with this probability.
 CONFIDENCE = 0.999
 
-# A DOUBLE tensor has no finer truth than itself: only what is this many of its roundings off is a
-# departure. Any lower precision is 2**28 off, and no order of summation comes near.
-DOUBLE_SLACK = 1024.0
+# The golden has no second run for these: DOUBLE has no finer truth than itself, complex tensors have no
+# float32 form. Only what is FLOORLESS_SLACK roundings off is a departure: any lower precision is 2**13
+# off or more, and no order of summation comes near.
+FLOORLESS = ("DOUBLE", "COMPLEX64", "COMPLEX128")
+FLOORLESS_SLACK = 1024.0
 
 CODES = ("INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
 
@@ -44,6 +46,15 @@ def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Dep
     return _rounded(diff, limits)
 
 
+def is_unsettled(diff: TensorDiff) -> bool:
+    """PyTorch's own float32 and float64 disagree here as a whole: a tie, or a shape that hangs on one.
+
+    What a backend answers there is neither right nor wrong.
+    """
+    floor = diff.floor
+    return floor.mismatches > 0 and (floor.mismatches >= floor.n or diff.shape_got is not None)
+
+
 def floor_of(diff: TensorDiff) -> float:
     """The rms that one floor unit stands for: what was measured, but no less than rounding theory allows.
 
@@ -53,7 +64,7 @@ def floor_of(diff: TensorDiff) -> float:
     roundoff = unit_roundoff(diff.dtype)
     if roundoff is None or not diff.finite:
         return diff.floor_rms
-    slack = DOUBLE_SLACK if diff.dtype in ("DOUBLE", "COMPLEX128") else 1.0
+    slack = FLOORLESS_SLACK if diff.dtype in FLOORLESS else 1.0
     return max(diff.floor_rms, slack * roundoff / math.sqrt(6) * math.sqrt(diff.sum_sq_golden / diff.finite))
 
 
@@ -114,7 +125,9 @@ def _counted(diff: TensorDiff, limits: Limits, max_code_share: float) -> Departu
     if diff.dtype in CODES and diff.max_abs <= 1:
         share = max(share, max_code_share)
     ties = diff.floor.mismatches
-    allowed = math.floor(limits.max_floor_ratio * ties + share * diff.n)
+    # However many ties there are, half of what PyTorch agrees with itself on must be right.
+    tied = 0.0 if is_unsettled(diff) else min(limits.max_floor_ratio * ties, (diff.n + ties) / 2)
+    allowed = math.floor(tied + share * diff.n)
     if diff.mismatches <= allowed:
         return None
     words = f"differs at {diff.mismatches:,} of {diff.n:,} elements (limit {allowed:,}"

@@ -281,6 +281,16 @@ def test_integers_are_judged_by_equality_but_for_pytorchs_own_ties(facts: dict[s
     assert only(ort=ran(integers(**facts))).verdict is verdict
 
 
+def test_a_tie_that_pytorch_itself_resolves_differently_is_neither_right_nor_wrong() -> None:
+    tie = judged(ort=ran(integers(n=1, wrong=1, ties=1)))
+    shape = judged(ort=ran(integers(shape_got=(999,), ties=1)))
+
+    assert (tie.exit_code, shape.exit_code) == (5, 5)
+    assert "float32 and float64 disagree" in tie.sentence
+    assert judged(ort=ran(integers(n=1, wrong=0, ties=1))).exit_code == 0
+    assert judged(ort=ran(integers(shape_got=(999,), ties=0))).exit_code == 1
+
+
 # What is never green.
 
 
