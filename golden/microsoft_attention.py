@@ -37,8 +37,9 @@ def _attend(
     if valid is not None:
         scores = scores + torch.where(valid, 0.0, filtered).to(scores.dtype)
     if call.get("unidirectional", 0):
+        # A future key is hidden for good, also in a row whose other keys are all masked.
         future = torch.arange(keys) > torch.arange(queries)[:, None] + before
-        scores = scores + torch.where(future, filtered, 0.0).to(scores.dtype)
+        scores = scores.masked_fill(future, torch.finfo(torch.float32).min)
     if bias is not None:
         scores = scores + bias
     return merge_heads(torch.softmax(scores, dim=-1) @ v)
