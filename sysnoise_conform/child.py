@@ -119,11 +119,14 @@ class Child:
         message = self._exchange(stage, limit, ask)
         if "error" in message:
             fault = from_fields(message["error"])
-            if isinstance(fault, BackendDied):  # out of memory, alive but not to be trusted any more
+            if isinstance(fault, BackendDied):  # out of memory, or its converter died: not to be trusted any more
                 self._process.end()
-                fault.stage = stage
                 self._death = BackendDied(
-                    f"{self.label}: {fault.message}", stage=stage, cause=fault.cause, hint=self._memory_hint()
+                    f"{self.label}: {fault.message}",
+                    stage=fault.stage,
+                    cause=fault.cause,
+                    signal=fault.signal,
+                    hint=fault.hint or (self._memory_hint() if fault.cause == "memory" else None),
                 )
                 raise self._death
             raise fault

@@ -138,6 +138,8 @@ def _fault(do: str, payload: dict[str, Any], err: BaseException) -> ConformError
 
 
 def _memory_fault(do: str, err: BaseException) -> BackendDied | None:
+    if isinstance(err, BackendDied):
+        return None
     if isinstance(err, MemoryError) or _OUT_OF_MEMORY.search(str(err)):
         return BackendDied(f"out of memory: {one_line(err) or type(err).__name__}", stage=do, cause="memory")
     return None

@@ -17,7 +17,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from sysnoise_conform.backend import Backend, Build, Capabilities, Effective, Option, Runtime, Session, Tensors
-from sysnoise_conform.errors import BackendUnavailable, Unsupported
+from sysnoise_conform.errors import BackendDied, BackendUnavailable, Unsupported
 
 _AT = Option(name="at", about="where it happens", choices=("compile", "run"))
 
@@ -267,6 +267,26 @@ class Absent(_Fake):
         raise AssertionError("probe has raised")
 
 
+class ConverterDies(_Fake):
+    """Its converter, a program of its own, dies of a signal."""
+
+    name = "converter_dies"
+
+    def compile(self, build: Build) -> Session:
+        raise BackendDied("the converter died of SIGSEGV", stage="convert", cause="crash", signal="SIGSEGV")
+
+
+class TalksNonsense(_Fake):
+    """Has been taken over: it writes to the private channel what no worker writes."""
+
+    name = "talks_nonsense"
+
+    def fault(self) -> None:
+        for each in os.listdir("/proc/self/fd"):
+            if os.path.lexists(f"/proc/self/fd/{each}") and os.readlink(f"/proc/self/fd/{each}").startswith("socket:"):
+                os.write(int(each), b"cos\nsystem\n(S'touch CANARY'\ntR." * 8)
+
+
 class Lingers(_Fake):
     """Leaves a process behind that would live for an hour; its number is printed."""
 
@@ -302,6 +322,8 @@ BACKENDS: dict[str, type[_Fake]] = {
         Refuses,
         Raises,
         Absent,
+        ConverterDies,
+        TalksNonsense,
         Lingers,
     )
 }

@@ -143,11 +143,27 @@ def test_a_death_is_named_by_stage_and_signal_within_a_second(
         child.probe(backend)
 
 
+def test_a_converter_that_dies_keeps_its_own_stage_and_signal(start: Start, model: Path) -> None:
+    with pytest.raises(BackendDied, match="the converter died of SIGSEGV") as death:
+        compiled(start(), model, "converter_dies")
+
+    assert (death.value.cause, death.value.stage, death.value.signal) == ("crash", "convert", "SIGSEGV")
+
+
+def test_a_child_that_was_taken_over_is_ended_and_not_believed(start: Start, model: Path) -> None:
+    child = compiled(start(), model, "talks_nonsense")
+
+    with pytest.raises(BackendDied, match="answered nonsense"):
+        child.run(FEED)
+
+    assert not running(child.pid)
+
+
 def test_a_hang_in_native_code_that_holds_pythons_lock_is_ended_in_time(start: Start, model: Path) -> None:
     child = compiled(start("hangs"), model, "hangs")
     started = time.monotonic()
 
-    with pytest.raises(BackendDied, match="no answer within 0.5 s") as death:
+    with pytest.raises(BackendDied, match=r"no answer within 0\.5 s") as death:
         child.call("run", {"session": "main"}, FEED, stage="run", timeout_s=0.5)
 
     assert time.monotonic() - started < 2
