@@ -48,7 +48,7 @@ def render(report: Report, judgement: Judgement) -> str:
         _strip(header, report.footer),
         _overview(rows, header),
         _together(rows, header),
-        *(html_variant.section(header, row, f"v{at}", budget) for at, row in enumerate(rows)),
+        *(html_variant.section(header, row, judgement.sentence, f"v{at}", budget) for at, row in enumerate(rows)),
         _provenance(header),
         _glossary(),
     )

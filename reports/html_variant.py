@@ -37,8 +37,8 @@ WORST_OF_A_FAILURE = 15
 FINDINGS = 40
 
 
-def section(header: Mapping[str, Any], row: VariantRow, anchor: str, budget: int) -> Markup:
-    """Everything about one variant; `budget` bounds the layers that are named one by one."""
+def section(header: Mapping[str, Any], row: VariantRow, whole: str, anchor: str, budget: int) -> Markup:
+    """Everything about one variant beside the `whole` run's sentence; `budget` bounds the layers that are named one by one."""
     outcome = row.result.outcome
     heading = element(
         "header",
@@ -47,7 +47,9 @@ def section(header: Mapping[str, Any], row: VariantRow, anchor: str, budget: int
         element("span", status(outcome).replace("_", " "), class_="soft"),
     )
     said = reason(outcome) or row.verdict.sentence
-    parts = [heading, element("p", text(said, 1000))]
+    parts = [heading]
+    if said != whole:  # of one variant the banner has said it
+        parts.append(element("p", text(said, 1000)))
     parts.extend(_findings(row.verdict.findings))
     if isinstance(outcome, Measured):
         parts.extend(_measured(header, row, outcome, budget))

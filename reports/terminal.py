@@ -37,7 +37,13 @@ from sysnoise_conform.reports.wording import (
 )
 from sysnoise_conform.verdict import Judgement
 
-_STYLES = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow", "EXPECTED": "bold cyan"}
+_STYLES = {
+    "PASS": "bold green",
+    "FAIL": "bold red",
+    "INCONCLUSIVE": "bold yellow",
+    "EXPECTED": "bold cyan",
+    "STALE": "bold red",
+}
 
 
 def render(report: Report, judgement: Judgement) -> str:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from datetime import date
 
 import pytest
 from report_samples import broken_numbers, every_outcome, hostile, measured, names_of, nothing, odd, single
 
+from sysnoise_conform.judge import judge
+from sysnoise_conform.policy import parse_policy
 from sysnoise_conform.reports.junit import render
 
 ODD = odd()
@@ -45,6 +48,28 @@ def test_a_variant_that_fails_has_failures_with_the_sentence() -> None:
 )  # fmt: skip
 def test_what_was_not_measured_is_never_green(variant: str, tag: str) -> None:
     assert tags(suites("every outcome")[variant]) == [tag]
+
+
+@pytest.mark.parametrize(
+    ("variant", "word", "tag"), [("openvino:auto", "EXPECTED", "skipped"), ("ort", "STALE", "failure")]
+)
+def test_a_deviation_that_is_expected_is_not_green_and_a_stale_one_fails(variant: str, word: str, tag: str) -> None:
+    report, _ = every_outcome()
+    policy = parse_policy(
+        f"""
+        [[deviation]]
+        variant = "{variant}"
+        because = "it is known"
+        owner = "ada"
+        link = "https://example.org/1"
+        expires = 2027-01-31
+        """
+    )
+    judgement = judge(report, policy, today=date(2026, 11, 21))
+    assert next(each for each in judgement.variants if each.variant == variant).verdict.name == word
+    suite = ET.fromstring(render(report, judgement)).find(f"testsuite[@name='{variant}']")
+    assert suite is not None
+    assert tags(suite)[0] == tag
 
 
 def test_a_run_of_nothing_is_an_error() -> None:
