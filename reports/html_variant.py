@@ -38,7 +38,7 @@ FINDINGS = 40
 
 
 def section(header: Mapping[str, Any], row: VariantRow, whole: str, anchor: str, budget: int) -> Markup:
-    """Everything about one variant beside the `whole` run's sentence; `budget` bounds the layers that are named one by one."""
+    """Everything about one variant that the `whole` run's sentence does not say; `budget` bounds the layers named."""
     outcome = row.result.outcome
     heading = element(
         "header",
