@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from time import perf_counter
 
+import numpy as np
+
 from sysnoise_conform import outcome as facts
-from sysnoise_conform.compare.tensors import as_golden, measure
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, ConformError, Unsupported
 from sysnoise_conform.outcome import Measured, Outcome, Result, RuntimeFacts, Seconds, TensorDiff
 from sysnoise_conform.passes import Layers, Outputs, Tally, Workshop, measure_layers, measure_outputs
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.store import GoldenTensor
 from sysnoise_conform.variant import Variant
 
 
-def run_cell(shop: Workshop, variant: Variant, number: int) -> Result:
-    """The result of one variant. A runtime's refusal or death is an outcome; a mistake of the user's raises."""
+def run_cell(shop: Workshop, variant: Variant, place: str) -> Result:
+    """The result of one variant, whose logs are called `place`.
+
+    A runtime's refusal or death is an outcome; a mistake of the user's raises.
+    """
     started = perf_counter()
-    place = f"{number:02d}-{variant.backend}"
     outputs, layers = Outputs(), Layers()
     beside = _Beside(shop, variant, place, layers)
     beside.start()
@@ -104,5 +109,11 @@ def _observer_effect(shop: Workshop, outputs: Outputs, layers: Layers) -> tuple[
         golden = shop.goldens.sample(number)
         for name in shop.outputs:
             if name in plain and name in tapped and name in golden:
-                tally.add(measure(as_golden(golden[name], plain[name]), tapped[name], sample=number))
+                tally.compare(_standing_in(golden[name], plain[name]), tapped[name], number)
     return tally.in_order(shop.outputs)
+
+
+def _standing_in(golden: GoldenTensor, plain: np.ndarray) -> GoldenTensor:
+    """The untouched run's tensor in the golden's place, judged by the golden's floor."""
+    data = plain.astype(np.float64) if golden.data.dtype.kind == "f" else plain
+    return replace(golden, shape=plain.shape, data=data)

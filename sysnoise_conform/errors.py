@@ -7,6 +7,8 @@ Runs in children too, so it stays with Python 3.10 and the standard library.
     ├── BadModel                 2   a model file that is missing, broken or refused
     ├── BadInput                 2   an array, image or data folder that can't be used
     ├── UnsupportedOperator      2   the golden knows no such operator (or not this form of it)
+    ├── GoldenUnavailable        6   PyTorch is not installed
+    ├── GoldenDied               3   the golden's own child crashed or hit its limit
     ├── StorageError             4   our own reading and writing: full disk, no permission
     ├── TruncatedReport          5   a report without its footer
     └── BackendError             what a runtime did; becomes an Outcome, not an exit
@@ -58,6 +60,18 @@ class UnsupportedOperator(ConformError):
         self.op = op
         self.opset = opset
         self.node = node
+
+
+class GoldenUnavailable(ConformError):
+    """PyTorch, without which there is nothing to compare with, is not here."""
+
+    exit_code = 6
+
+
+class GoldenDied(ConformError):
+    """The child that computes the golden crashed or hit its limit: no backend's fault."""
+
+    exit_code = 3
 
 
 class StorageError(ConformError):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sysnoise_conform.child import Child
-from sysnoise_conform.graph.intake import Model
+from sysnoise_conform.errors import BackendDied, BackendUnavailable, GoldenDied, GoldenUnavailable
+from sysnoise_conform.graph.intake import Model, write_proto
 from sysnoise_conform.inputs import Samples
 from sysnoise_conform.store import GoldenSample, Store
 
@@ -22,12 +23,17 @@ class Goldens:
     """
 
     def __init__(
-        self, model: Model, samples: Samples, store: Store, folder: Path, start: Callable[[], Child], threads: int
+        self,
+        model: Model,
+        samples: Samples,
+        store: Store,
+        start: Callable[[], Child],
+        *,
+        threads: int,
     ) -> None:
         self._model = model
         self._samples = samples
         self._store = store
-        self._folder = folder
         self._start = start
         self._threads = threads
         self._graph: Path | None = None
@@ -52,7 +58,7 @@ class Goldens:
             self._thread.join(timeout=5)
 
     def facts(self) -> dict[str, Any]:
-        """The header's `golden`: torch's version, how many came out of the store, and from where."""
+        """What the report says of the golden: torch's version, how many came out of the store, and its notes."""
         return {
             "torch": self._store.torch_version,
             "cached": self._cached,
@@ -78,6 +84,14 @@ class Goldens:
             future.set_exception(err)
 
     def _one(self, number: int) -> GoldenSample:
+        try:
+            return self._found_or_made(number)
+        except BackendUnavailable as err:  # a backend's words, but no backend's fault
+            raise GoldenUnavailable(err.message, hint=err.hint) from err
+        except BackendDied as err:
+            raise GoldenDied(err.message, hint=err.hint) from err
+
+    def _found_or_made(self, number: int) -> GoldenSample:
         feed = self._samples.feed(number)
         key = self._store.key_of(self._model, feed, threads=self._threads)
         found = self._store.find(key)
@@ -87,7 +101,7 @@ class Goldens:
         if self._child is None:
             self._child = self._start()
         if self._graph is None:
-            self._graph = self._model.write(self._folder / "golden", graph="intake")
+            self._graph = write_proto(self._model.proto, self._child.workdir, "golden.onnx", self._model.data_files)
         partial = self._store.reserve()
         self._child.call(
             "golden",

@@ -7,12 +7,13 @@ layers and never outputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from sysnoise_conform.backend import Runtime, Tensors
+from sysnoise_conform.compare.readings import read
 from sysnoise_conform.compare.tensors import measure, merge
 from sysnoise_conform.crew import Crew
 from sysnoise_conform.errors import BackendError
@@ -23,7 +24,8 @@ from sysnoise_conform.inputs import Samples
 from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, TensorDiff, Unobservable
 from sysnoise_conform.plan import Plan
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.session import RemoteSession, probe
+from sysnoise_conform.session import RemoteSession
+from sysnoise_conform.store import GoldenTensor
 from sysnoise_conform.tasks import Meter
 from sysnoise_conform.variant import Variant
 
@@ -34,6 +36,11 @@ MAX_TAP_BUILDS = 6
 # The observer effect needs both passes' outputs at once: those of the first samples are kept.
 KEPT_BYTES = 64 << 20
 
+# Reading what a difference looks like costs more than measuring it. Below this many floor units it is
+# rounding and looks like nothing; of a diverged network only the first layers are worth the look.
+READ_ABOVE = 8.0
+MOST_READ = 8
+
 Watch = Callable[[str, str, int, int], None]  # variant, what it does, done, of
 
 
@@ -42,10 +49,15 @@ class Tally:
     """Diffs by tensor name, merged over samples."""
 
     diffs: dict[str, TensorDiff] = field(default_factory=dict)
+    read: int = 0
 
-    def add(self, diff: TensorDiff) -> None:
-        """Merge one sample's diff."""
+    def compare(self, golden: GoldenTensor, got: np.ndarray, sample: int) -> None:
+        """Measure one sample's tensor and merge it in; read what the first abnormal ones look like."""
+        diff = measure(golden, got, sample=sample)
         known = self.diffs.get(diff.name)
+        if self.read < MOST_READ and (known is None or not known.readings) and _abnormal(diff):
+            self.read += known is None
+            diff = replace(diff, readings=read(golden, got))
         self.diffs[diff.name] = diff if known is None else merge(known, diff)
 
     def update(self, other: Tally) -> None:
@@ -55,6 +67,11 @@ class Tally:
     def in_order(self, names: Iterable[str]) -> tuple[TensorDiff, ...]:
         """The diffs there are, in the order of `names`."""
         return tuple(self.diffs[each] for each in names if each in self.diffs)
+
+
+def _abnormal(diff: TensorDiff) -> bool:
+    ratio = diff.floor_ratio
+    return diff.nan_mismatch > 0 or not diff.comparable or (ratio is not None and ratio > READ_ABOVE)
 
 
 @dataclass(slots=True)
@@ -83,7 +100,6 @@ class Workshop:
     goldens: Goldens
     plan: Plan
     crew: Crew
-    graphs: Path  # private folder for the graphs that sessions get
     logs: Path
     threads: int
     meter: Callable[[], Meter | None]
@@ -94,10 +110,9 @@ class Workshop:
         """The golden names of the graph's outputs."""
         return tuple(port.name for port in self.model.outputs)
 
-    def graph(self, place: str, taps: Sequence[str] = ()) -> Path:
-        """A private copy of the graph under test, with `taps` (golden names) promoted to outputs."""
-        target, folder = self.plan.target, self.graphs / place
-        folder.mkdir(parents=True, exist_ok=True)
+    def graph(self, folder: Path, taps: Sequence[str] = ()) -> Path:
+        """A copy of the graph under test in `folder`, with `taps` (golden names) promoted to outputs."""
+        target = self.plan.target
         if target.model is None:
             return target.copy_to(folder)
         if not taps:
@@ -125,12 +140,12 @@ def measure_outputs(shop: Workshop, variant: Variant, place: str, found: Outputs
     """Fill `found` from the untouched graph. Raises BackendError, and then `found` holds what is known."""
     python = shop.crew.interpreter(variant)
     with shop.crew.member(f"{variant} outputs", shop.logs / f"{place}.txt", python=python) as child:
-        runtime = probe(child, variant)
+        runtime = child.probe(variant.backend)
         shop.watch(str(variant), "compiling", 0, len(shop.samples))
         feed = shop.samples.feed(0)
         found.runtime = _facts(runtime, None, variant, python)
         session = RemoteSession(
-            child, variant, shop.plan.target, shop.graph(f"{place}-outputs"), feed, threads=shop.threads
+            child, variant, shop.plan.target, shop.graph(child.workdir), feed, threads=shop.threads
         )
         found.runtime = _facts(runtime, session, variant, python)
         found.seconds_compile = session.seconds_compile
@@ -146,7 +161,7 @@ def measure_outputs(shop: Workshop, variant: Variant, place: str, found: Outputs
             golden = shop.goldens.sample(number)
             for name in shop.outputs:
                 if name in got and name in golden:
-                    found.tally.add(measure(golden[name], got[name], sample=number))
+                    found.tally.compare(golden[name], got[name], number)
                 else:
                     found.missing.add(name)
             if meter is not None and not found.missing:
@@ -200,7 +215,7 @@ def _watch_chunk(shop: Workshop, variant: Variant, place: str, taps: tuple[str, 
     tally, kept, absent = Tally(), Kept(), dict[str, str]()
     with shop.crew.member(f"{variant} layers", shop.logs / f"{place}.txt", python=python) as child:
         session = RemoteSession(
-            child, variant, shop.plan.target, shop.graph(place, taps), shop.samples.feed(0), taps=taps,
+            child, variant, shop.plan.target, shop.graph(child.workdir, taps), shop.samples.feed(0), taps=taps,
             threads=shop.threads,
         )
         for number in range(len(shop.samples)):
@@ -213,7 +228,7 @@ def _watch_chunk(shop: Workshop, variant: Variant, place: str, taps: tuple[str, 
                 elif name not in got:
                     absent[name] = "the runtime did not return it"
                 else:
-                    tally.add(measure(golden[name], got[name], sample=number))
+                    tally.compare(golden[name], got[name], number)
     found.tally.update(tally)
     found.hidden.update(absent)
     if not found.kept.samples:

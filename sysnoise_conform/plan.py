@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -77,6 +78,7 @@ class Cell:
     """One variant to run, or the outcome that is known without running it."""
 
     variant: Variant
+    place: str  # the stem of its log files
     known: Outcome | None = None
 
 
@@ -135,6 +137,15 @@ def known_outcome(variant: Variant, target: Target) -> Outcome | None:
     return None
 
 
+def places(variants: Sequence[Variant]) -> list[str]:
+    """A file name's stem for each variant: `openvino-auto`; numbered where two would be the same."""
+    stems = [re.sub(r"[^A-Za-z0-9_.=]+", "-", str(each))[:80] for each in variants]
+    return [
+        stem if stems.count(stem) == 1 else f"{stem}-{stems[: index + 1].count(stem)}"
+        for index, stem in enumerate(stems)
+    ]
+
+
 def _sizes(model: Model, feed: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Bytes of the inner tensors whose shape ONNX's own inference finds from the shapes of `feed`."""
     bare = onnx.ModelProto()
@@ -173,7 +184,10 @@ def chunks(names: Sequence[str], sizes: Mapping[str, int], budget: int) -> tuple
 def make_plan(case: Case, model: Model, feed: Mapping[str, np.ndarray]) -> Plan:
     """The plan of a run; `feed` is one sample, for the sizes of the inner tensors."""
     target = target_of(case, model)
-    cells = tuple(Cell(variant=each, known=known_outcome(each, target)) for each in case.variants)
+    cells = tuple(
+        Cell(variant=each, place=place, known=known_outcome(each, target))
+        for each, place in zip(case.variants, places(case.variants), strict=True)
+    )
     if not case.layers:
         why = "outputs only, as asked by --no-layers"
         return Plan(

@@ -7,7 +7,6 @@ leaves a report without a footer, which is never green.
 from __future__ import annotations
 
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,16 +16,17 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from sysnoise_conform import provenance
 from sysnoise_conform.card import Card, find_card, load_card
 from sysnoise_conform.case import Case
 from sysnoise_conform.cell import refusal, run_cell
 from sysnoise_conform.child import Child
-from sysnoise_conform.compare.tensors import measure
 from sysnoise_conform.crew import Crew
 from sysnoise_conform.errors import BackendError, StorageError
 from sysnoise_conform.goldens import Goldens
-from sysnoise_conform.graph.constants import parse_bindings
+from sysnoise_conform.graph.constants import parse_constant
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs import Samples, load_samples
 from sysnoise_conform.outcome import Measured, Result, RuntimeFacts, Seconds
@@ -36,7 +36,6 @@ from sysnoise_conform.report import ReportWriter, elem_type_name
 from sysnoise_conform.store import Store
 from sysnoise_conform.tasks import task_meter
 
-SCHEMA = "conform.report/1"
 MODULE = "module"  # the variant name under which the original nn.Module stands in a report
 
 
@@ -50,26 +49,25 @@ def run(case: Case, out: Path, *, command: str, watch: Watch) -> None:
     clock = perf_counter()
     check_variants(case)
     card = load_card(case.card) if case.card is not None else find_card(case.model)
-    model = open_model(case.model, bind=parse_bindings(case.bind, card), allow_linked_data=case.allow_linked_data)
+    model = open_model(case.model, bind=_bindings(case, card), allow_linked_data=case.allow_linked_data)
     samples = load_samples(
         model, inputs=case.inputs, card=card, samples=case.samples, seed=case.seed, shapes=case.shapes
     )
     plan = make_plan(case, model, samples.feed(0))
-    writer = ReportWriter(out)
     with ExitStack() as stack:
+        writer = stack.enter_context(ReportWriter(out))
         crew = Crew(case.limits)
         stack.enter_context(_interruptible(crew))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conform-run-")))
         store = stack.enter_context(Store.open(enabled=case.cache))
         logs = out / "logs"
 
         def golden_child() -> Child:
             return stack.enter_context(crew.member("golden", logs / "golden.txt", memory=False))
 
-        goldens = Goldens(model, samples, store, folder, golden_child, case.limits.threads)
+        goldens = Goldens(model, samples, store, golden_child, threads=case.limits.threads)
         stack.callback(goldens.stop)
         shop = Workshop(
-            model=model, samples=samples, goldens=goldens, plan=plan, crew=crew, graphs=folder, logs=logs,
+            model=model, samples=samples, goldens=goldens, plan=plan, crew=crew, logs=logs,
             threads=case.limits.threads, meter=lambda: task_meter(card), watch=watch,
         )
         writer.header(_header(case, model, samples, plan, card, command, started))
@@ -82,6 +80,12 @@ def run(case: Case, out: Path, *, command: str, watch: Watch) -> None:
         writer.footer({"golden": goldens.facts(), "seconds": round(perf_counter() - clock, 3)})
 
 
+def _bindings(case: Case, card: Card | None) -> dict[str, np.ndarray]:
+    """The card's constants, and those of the command line, which win."""
+    given = {name: parse_constant(name, text) for name, text in case.bind.items()}
+    return {**({} if card is None else {name: np.asarray(value) for name, value in card.bind.items()}), **given}
+
+
 def _results(case: Case, shop: Workshop) -> Iterator[Result]:
     """Results in the order in which the variants were given, the original module first."""
     if case.torch_module is not None:
@@ -90,8 +94,8 @@ def _results(case: Case, shop: Workshop) -> Iterator[Result]:
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="cell")
     try:
         jobs = [
-            (cell, None if cell.known is not None else pool.submit(run_cell, shop, cell.variant, number))
-            for number, cell in enumerate(shop.plan.cells)
+            (cell, None if cell.known is not None else pool.submit(run_cell, shop, cell.variant, cell.place))
+            for cell in shop.plan.cells
         ]
         for done in as_completed([job for _, job in jobs if job is not None]):
             done.result()  # a user's mistake found by one cell ends the run now, not after the slowest
@@ -133,7 +137,7 @@ def _module(case: Case, shop: Workshop) -> Result:
                 golden = shop.goldens.sample(number)
                 for name in shop.outputs:
                     if name in reply.tensors and name in golden:
-                        tally.add(measure(golden[name], reply.tensors[name], sample=number))
+                        tally.compare(golden[name], reply.tensors[name], number)
                     else:
                         missing.add(name)
     except BackendError as err:
@@ -154,7 +158,6 @@ def _header(
     case: Case, model: Model, samples: Samples, plan: Plan, card: Card | None, command: str, started: datetime
 ) -> dict[str, Any]:
     return {
-        "schema": SCHEMA,
         "command": command,
         "started": started.isoformat(timespec="seconds"),
         "model": {

@@ -7,19 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sysnoise_conform.backend import Build, Runtime, Tensors
+from sysnoise_conform.backend import Build, Tensors
 from sysnoise_conform.child import Child
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.plan import Target
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import Variant
-from sysnoise_conform.wire import build_fields, effective_from, runtime_from
 
-
-def probe(child: Child, variant: Variant) -> Runtime:
-    """What is installed in the child's environment. Raises BackendUnavailable."""
-    reply = child.call("probe", {"backend": variant.backend}, stage="probe")
-    return runtime_from(reply.payload)
+TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 class RemoteSession:
@@ -36,41 +31,33 @@ class RemoteSession:
         native = self._to_target(feed)
         options = dict(variant.options)
         options.pop("python", None)
-        wanted_threads = int(options.pop("threads", 0) or threads)
-        workdir = graph.parent / "work"
-        workdir.mkdir(mode=0o700)
+        wanted = options.pop("threads", None)
         build = Build(
             model=graph,
             format=target.format,
             shapes={name: array.shape for name, array in native.items()},
             dtypes={name: array.dtype.name for name, array in native.items()},
             precision="auto" if variant.precision == "auto" else None,
-            device=variant.device,
+            device=variant.device.lower() if variant.device else None,
             options=options,
             taps=tuple(target.name(each) for each in taps) if target.format != "onnx" else (),
-            workdir=workdir,
-            threads=wanted_threads,
+            workdir=child.workdir,
+            threads=int(wanted) if wanted else threads,
         )
-        reply = child.call(
-            "compile", {"backend": variant.backend, "session": "main", "build": build_fields(build)}, stage="compile"
-        )
-        self.effective = effective_from(reply.payload["effective"])
-        self.seconds_compile = float(reply.payload["seconds"])
+        self.effective, self.seconds_compile = child.compile(variant.backend, build)
 
     def run(self, feed: Mapping[str, np.ndarray]) -> Tensors:
         """Outputs by golden name; arrays are valid until the next run."""
-        reply = self._child.call("run", {"session": "main"}, self._to_target(feed), stage="run")
-        self.seconds_run += float(reply.payload["seconds"])
-        return {
-            (name := self._golden_name.get(theirs, theirs)): self._from_target(name, array)
-            for theirs, array in reply.tensors.items()
-        }
+        outputs = self._child.run(self._to_target(feed))
+        self.seconds_run += outputs.seconds
+        found = {}
+        for theirs, array in outputs.tensors.items():
+            name = self._golden_name.get(theirs, theirs)
+            found[name] = self._permuted(name, array, TO_NCHW)
+        return found
 
     def _to_target(self, feed: Mapping[str, np.ndarray]) -> Tensors:
-        return {self._target.name(name): self._permuted(name, array, (0, 2, 3, 1)) for name, array in feed.items()}
-
-    def _from_target(self, name: str, array: np.ndarray) -> np.ndarray:
-        return self._permuted(name, array, (0, 3, 1, 2))
+        return {self._target.name(name): self._permuted(name, array, TO_NHWC) for name, array in feed.items()}
 
     def _permuted(self, name: str, array: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
         if self._target.layouts.get(name) != "NHWC":

@@ -16,7 +16,6 @@ from sysnoise_conform.case import Limits
 from sysnoise_conform.crew import Crew
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, UsageError
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.session import probe
 from sysnoise_conform.store import Store
 from sysnoise_conform.variant import Variant
 
@@ -69,7 +68,7 @@ def _probe(crew: Crew, name: str, capabilities: Any, log: Path) -> Found:
     python = environments.interpreter(variant)
     try:
         with crew.member(f"{name} probe", log, python=python) as child:
-            runtime = probe(child, variant)
+            runtime = child.probe(name)
     except BackendUnavailable as err:
         return Found(
             backend=name, about=about, available=False, options=options, python=str(python or ""),
