@@ -60,11 +60,12 @@ class OpenVINO:
         """Read and compile the model; a precision hint that the device does not keep is `Unsupported`."""
         ov = _import()
         core = ov.Core()
-        device = (build.device or "cpu").lower()
-        if not any(each.lower().split(".")[0] == device for each in core.available_devices):
+        device = (build.device or "cpu").lower().replace(":", ".")
+        here = [each.lower() for each in core.available_devices]
+        if device not in here and device not in (each.partition(".")[0] for each in here):
             raise BackendUnavailable(
                 f"OpenVINO has no device {device.upper()} here, only {', '.join(core.available_devices)}",
-                hint=_CURES.get(device),
+                hint=_CURES.get(device.partition(".")[0]),
             )
         try:
             model = core.read_model(str(build.model))
@@ -149,7 +150,8 @@ def _compile_pinned(core: Any, model: Any, device: str, build: Build) -> tuple[A
         supported = core.get_property(device, "SUPPORTED_PROPERTIES")
         config |= {name: value for name, value in _PINS.items() if name in supported}
     read = ""
-    for hint in wanted or [None]:
+    hints: list[str | None] = [*wanted] or [None]
+    for hint in hints:
         try:
             compiled = core.compile_model(model, device, config | ({"INFERENCE_PRECISION_HINT": hint} if hint else {}))
         except Exception as error:

@@ -72,7 +72,7 @@ class OnnxRuntime:
     def compile(self, build: Build) -> _Session:
         """Load and optimise the model; the device asked for must really take it."""
         ort = _import()
-        device = build.device or "cpu"
+        device, _, number = (build.device or "cpu").replace(":", ".").partition(".")
         provider, package = PROVIDERS[device]
         if provider not in ort.get_available_providers():
             raise BackendUnavailable(
@@ -88,7 +88,7 @@ class OnnxRuntime:
             options.optimized_model_filepath = str(optimised)
         try:
             session = ort.InferenceSession(
-                str(build.model), options, providers=[(provider, _provider_options(device, build))]
+                str(build.model), options, providers=[(provider, _provider_options(device, number, build))]
             )
         except Exception as error:
             raise _unsupported(error, "compile") from error
@@ -157,8 +157,8 @@ class _Session:
         if not _is_foreign(dtype):
             return np.array(value.numpy())
         count = int(np.prod(value.shape()))
-        raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(value.data_ptr())
-        return np.frombuffer(raw, dtype=dtype, count=count).reshape(value.shape()).copy()
+        raw = ctypes.string_at(value.data_ptr(), count * dtype.itemsize)
+        return np.frombuffer(raw, dtype=dtype).reshape(value.shape()).copy()
 
     def close(self) -> None:
         """Let go of the session."""
@@ -175,11 +175,12 @@ def _import() -> Any:
     return onnxruntime
 
 
-def _provider_options(device: str, build: Build) -> dict[str, str]:
-    # Since CUDA's Ampere, ONNX Runtime multiplies float32 in TF32 unless told not to.
+def _provider_options(device: str, number: str, build: Build) -> dict[str, str]:
+    options = {"device_id": number} if number else {}
+    # Since NVIDIA's Ampere, ONNX Runtime multiplies float32 in TF32 unless told not to.
     if device == "cuda" and build.precision != "auto":
-        return {"use_tf32": "0"}
-    return {}
+        options["use_tf32"] = "0"
+    return options
 
 
 def _narrow(device: str, model: declared.Declared) -> bool:
