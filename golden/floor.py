@@ -65,13 +65,18 @@ def _block(truth: Tensor, single: Tensor, *, rounded: bool) -> Floor:
     rounding_sum, rounding_max = 0.0, 0.0
     if rounded:
         rounding = truth.to(torch.float32).to(torch.float64) - truth
-        rounding_sum, rounding_max = float(torch.dot(rounding, rounding)), float(rounding.abs().max())
+        rounding_sum, rounding_max = float(torch.dot(rounding, rounding)), _largest(rounding)
     return Floor(
         n=truth.numel(),
         sum_sq=squares,
-        max_abs=float(error.abs().max()),
+        max_abs=_largest(error),
         rounding_sum_sq=rounding_sum,
         rounding_max=rounding_max,
         mismatches=mismatches,
         sigma_sq=0.0,
     )
+
+
+def _largest(values: Tensor) -> float:
+    low, high = torch.aminmax(values)  # no temporary, unlike abs
+    return float(max(-low, high))
