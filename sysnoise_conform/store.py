@@ -4,7 +4,9 @@ One file per sample (`entry`), below `golden/1/` of the cache, named by the hash
 determines it. Least recently used goldens make room; what this run itself uses is never evicted, so a run
 that needs more than the bound streams the rest. Safe for concurrent processes: a file gets its final name
 by an atomic rename, a mapped file that another process evicts stays readable, and an unfinished file is
-held by a lock that dies with its owner.
+held by a lock that dies with its owner. Nothing is forced to the disk: a golden that a power cut tears is
+damaged, which `find` notices, and waiting for the disk costs more than computing it anew (20 s per GB
+where measured, on a golden of 1.8 GB that takes 9 s).
 """
 
 from __future__ import annotations
@@ -222,7 +224,7 @@ class Store:
         Raises `StorageError`.
         """
         try:
-            sample = GoldenSample(unfinished)
+            sample = GoldenSample(unfinished, verify=False)  # its checksums were taken from memory a moment ago
         except (OSError, DamagedEntry) as error:
             self.discard(unfinished)
             raise StorageError(f"the golden's file did not arrive as it was written: {one_line(error)}") from error
@@ -236,9 +238,7 @@ class Store:
             self.discard(unfinished)
             return sample
         try:
-            os.fsync(self._reserved[unfinished])
             os.replace(unfinished, self.folder / f"{key}.golden")
-            _sync_folder(self.folder)
         except OSError as error:
             sample.close()
             self.discard(unfinished)
@@ -305,12 +305,3 @@ def _temporary_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="conform-golden-"))
     except OSError as error:
         raise StorageError(f"no temporary folder: {error.strerror}", hint="set TMPDIR to a writable one") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
