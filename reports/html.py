@@ -86,7 +86,7 @@ def _strip(header: Mapping[str, Any], footer: Mapping[str, Any]) -> Markup:
         ("model", f"opset {model.get('opset', NOTHING)}, {model.get('nodes', NOTHING)} nodes"),
         ("inputs", f"{inputs.get('samples', 0)} × {inputs.get('kind', 'unknown')}"),
         ("golden", golden(answer)),
-        ("started", str(header.get("started", NOTHING)).replace("T", " ")),
+        ("started", str(header.get("started", NOTHING)).replace("T", " ").replace("+00:00", " UTC")),
     ]
     seconds = footer.get("seconds")
     if isinstance(seconds, int | float):

@@ -156,7 +156,7 @@ def key(kind: str, label: str) -> Markup:
 
 def layer_name(layer: LayerRow) -> str:
     """A layer by its number in graph order, its operator and its tensor."""
-    return f"layer {layer.index + 1}  {shorten(layer.op_type, 40)}  {shorten(layer.tensor, 90)}"
+    return f"layer {layer.number}  {shorten(layer.op_type, 40)}  {shorten(layer.tensor, 90)}"
 
 
 def _title(layer: LayerRow) -> str:
@@ -248,7 +248,7 @@ def _layer_table(layers: Sequence[LayerRow]) -> Markup:
         )
         rows.append(
             [
-                each.index + 1,
+                each.number,
                 element("div", where),
                 shorten(each.op_type, 40),
                 floor_units(each.diff),

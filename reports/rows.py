@@ -23,7 +23,8 @@ class VariantRow:
 class LayerRow:
     """One layer in graph order: what it is, and its difference or the reason why there is none."""
 
-    index: int
+    number: int  # from 1, as the judge counts layers
+    index: int  # as the report's header has it
     node: str
     op_type: str
     domain: str
@@ -48,11 +49,12 @@ def layer_rows(header: Mapping[str, Any], measured: Measured) -> tuple[LayerRow,
     unsaid = "not recorded" if measured.layers or measured.unobservable else "layers were not asked for"
     hidden = {each.tensor: each.why for each in measured.unobservable}
     rows = []
-    for layer in header.get("layers", ()):
+    for number, layer in enumerate(header.get("layers", ()), start=1):
         tensor = str(layer["tensor"])
         diff = seen.get(tensor)
         rows.append(
             LayerRow(
+                number=number,
                 index=int(layer["index"]),
                 node=str(layer.get("node", "")),
                 op_type=str(layer.get("op_type", "")),

@@ -49,27 +49,29 @@ _STYLES = {
 def render(report: Report, judgement: Judgement) -> str:
     """The result as plain text for a pipe: 80 columns, no colours."""
     stream = io.StringIO()
-    show(report, judgement, Console(file=stream, width=80, color_system=None, force_terminal=False, highlight=False))
+    _draw(report, judgement, Console(file=stream, width=80, color_system=None, force_terminal=False, highlight=False))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
 def show(report: Report, judgement: Judgement, console: Console | None = None) -> None:
-    """Print the result to stdout; names from the model go in as plain text, never as rich's markup."""
-    console = console or _stdout()
-    console.print(_facts(_head(report.header)), soft_wrap=False)
+    """Print the result to stdout: drawn for a terminal, `render`'s text for a pipe."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no traceback where stdout lacks a sign
+    if console is not None or sys.stdout.isatty():
+        _draw(report, judgement, console or Console(highlight=False))
+    else:
+        sys.stdout.write(render(report, judgement))
+
+
+def _draw(report: Report, judgement: Judgement, console: Console) -> None:
+    """Names from the model go in as plain text, never as rich's markup."""
+    console.print(_facts(_head(report.header)))
     for row in variant_rows(report, judgement):
         console.print()
         console.print(_variant(report.header, row, judgement.sentence, max(16, min(60, console.width - 54))))
     console.print()
     # In a pipe the sentence stays on one line: `conform run ... | tail -1` is the verdict.
     console.print(_verdict(judgement.verdict.name, judgement.sentence), soft_wrap=not console.is_terminal)
-
-
-def _stdout() -> Console:
-    """The result's place; a terminal that has no letter for a sign gets its escape, not a traceback."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    return Console(highlight=False)
 
 
 def _verdict(word: str, sentence: str) -> Text:

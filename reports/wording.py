@@ -103,7 +103,7 @@ def number(value: float | None) -> str:
     size = abs(value)
     if size < 1e-3 or size >= 1e5:
         return f"{value:.2e}"
-    return f"{value:.0f}" if size >= 999.5 else f"{value:#.3g}".rstrip(".")
+    return f"{value:,.0f}" if size >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
 def decibels(value: float | None) -> str:

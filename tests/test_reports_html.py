@@ -76,7 +76,7 @@ def test_twenty_variants_stay_below_two_megabytes() -> None:
 
 def test_a_layer_under_the_pointer_is_named_with_its_operator_and_its_numbers() -> None:
     title = (
-        r"<title>layer 35  Relu  /backbone/stage0/block4/Relu_34_output_0\nrel\. L2 [\d.e-]+, \d+ × the noise floor<"
+        r"<title>layer 35  Relu  /backbone/stage0/block4/Relu_34_output_0\nrel\. L2 [\d.e-]+, [\d,]+ × the noise floor<"
     )
     assert re.search(title, render(*every_outcome()))
 
