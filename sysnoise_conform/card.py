@@ -41,12 +41,13 @@ MAX_BYTES = 1 << 20
 class Weights:
     """Where the weights come from: a pinned package of the index, the file in it, and its SHA-256."""
 
+    source: str = ""  # where else than in a package
     package: str = ""  # name==version
     member: str = ""  # path inside the package
     sha256: str = ""
     licence: str = ""
     factory: str = ""  # package.module:function that makes the nn.Module, where the ONNX file is exported here
-    also: tuple[str, ...] = ()  # further packages that the factory imports
+    dtypes: Mapping[str, str] = field(default_factory=dict)  # of the inputs that are not float32, for the export
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,8 +168,9 @@ class _Reader:
 
     def weights(self) -> Weights:
         weights = Weights(
-            package=self.text("package"), member=self.text("member"), sha256=self.text("sha256"),
-            licence=self.text("licence"), factory=self.text("factory"), also=self.texts("also"),
+            source=self.text("source"), package=self.text("package"), member=self.text("member"),
+            sha256=self.text("sha256"), licence=self.text("licence"), factory=self.text("factory"),
+            dtypes=self.texts("dtypes"),
         )
         self.done()
         return weights
@@ -201,11 +203,11 @@ class _Reader:
             self.wrong(key, "text in quotes")
         return value or ""
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self._take(key) or []
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            self.wrong(key, "a list of texts")
-        return tuple(value)
+    def texts(self, key: str) -> Mapping[str, str]:
+        table = self.table(key)
+        if not all(isinstance(each, str) for each in table.values()):
+            self.wrong(key, "a table of texts")
+        return table
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str | None:
         value = self._take(key)
