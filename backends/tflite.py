@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,31 +47,48 @@ class TFLite:
         return _Deployed(home, build) if build.format == "tflite" else _FromOnnx(home, build)
 
 
+@dataclass
+class _Loaded:
+    """A converted file and the interpreter that runs it."""
+
+    converted: Converted
+    interpreter: Any
+
+
 class _FromOnnx:
     """A converted model: one file and interpreter for each set of input shapes, made when first needed."""
 
     def __init__(self, home: litert.Home, build: Build) -> None:
         self._home = home
         self._build = build
-        self._loaded: dict[tuple[tuple[str, tuple[int, ...]], ...], tuple[Converted, Any]] = {}
-        converted, interpreter = self._for(build.shapes)
-        self.effective = _effective(build, interpreter, _recast(converted, interpreter))
+        self._folders = (build.workdir / f"shapes_{number}" for number in itertools.count())
+        self._loaded: dict[tuple[tuple[str, tuple[int, ...]], ...], _Loaded] = {}
+        first = self._for(build.shapes)
+        self._inputs = tuple(first.converted.inputs.values())
+        self.effective = _effective(build, first.interpreter, _recast(first.converted, first.interpreter))
 
-    def _for(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Converted, Any]:
+    def _for(self, shapes: Mapping[str, tuple[int, ...]]) -> _Loaded:
         key = tuple(sorted(shapes.items()))
         if key not in self._loaded:
-            converted = to_tflite(self._build.model, shapes, self._build.workdir / f"shapes_{len(self._loaded)}")
-            self._loaded[key] = converted, _load(self._home, self._build, converted.path, converted.plain)
+            converted = to_tflite(self._build.model, shapes, next(self._folders))
+            interpreter = _load(self._home, self._build, converted.path, converted.plain)
+            self._loaded[key] = _Loaded(converted, interpreter)
         return self._loaded[key]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
         """Run once, after converting for these shapes where they are new. Every array is a copy."""
-        converted, interpreter = self._for({name: np.shape(array) for name, array in feeds.items()})
+        for name in self._inputs:
+            if name not in feeds:
+                raise Unsupported(f"the input {one_line(name)!r} was not given", stage="run")
+        loaded = self._for({name: np.shape(array) for name, array in feeds.items()})
+        converted, interpreter = loaded.converted, loaded.interpreter
         try:
             for name, detail in litert.ports(interpreter, "inputs"):
                 _feed(interpreter, detail, converted.inputs[name], feeds)
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
+            # An invoke that failed leaves its interpreter half done: the next run gets a new one.
+            loaded.interpreter = _load(self._home, self._build, converted.path, converted.plain)
             raise _unsupported(error, "run", converted.plain) from error
         raw = {}
         for name, detail in litert.ports(interpreter, "outputs"):
