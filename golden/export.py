@@ -134,10 +134,20 @@ def seeded_feeds(shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str
     generator = np.random.default_rng(seed)
     feeds: Tensors = {}
     for name, shape in shapes.items():
-        dtype = np.dtype(dtypes.get(name, "float32"))
+        dtype = _dtype(dtypes.get(name, "float32"))
         drawn = generator.standard_normal(shape) if dtype.kind == "f" else generator.integers(0, 2, shape)
         feeds[name] = np.asarray(drawn).astype(dtype)
     return feeds
+
+
+def _dtype(text: str) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(text)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "fiub":
+        raise UsageError(f"{one_line(text, 40)!r} is no type of an input", hint="write float32, int64 or bool")
+    return dtype
 
 
 def _output_names(returned: Any) -> list[str]:

@@ -33,7 +33,7 @@ def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
     golden  {model, out, threads, base_dir?, only?}: one sample's entry is written to the file `out`.
     module  {factory, weights?, path?, outputs, dtype?, threads}: the nn.Module's outputs, under `tensors`, by the
             names of the graph's outputs.
-    export  {factory, weights?, path?, shapes, opset?, seed?, out, dynamic_batch?}: see `golden.export`.
+    export  {factory, weights?, path?, shapes, dtypes?, opset?, seed?, out, dynamic_batch?}: `golden.export`.
 
     Raises ConformError: what the golden can't run, what ONNX forbids, what the disk refuses.
     """
@@ -185,4 +185,5 @@ def _export(request: Mapping[str, Any], _: Tensors) -> Facts:
         opset=request.get("opset"),
         seed=int(request.get("seed", 0)),
         dynamic_batch=bool(request.get("dynamic_batch", False)),
+        dtypes=request.get("dtypes"),
     )

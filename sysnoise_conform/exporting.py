@@ -22,6 +22,8 @@ def export(
     opset: int,
     seed: int,
     timeout_s: float,
+    dtypes: Mapping[str, str] | None = None,
+    dynamic_batch: bool = False,
 ) -> dict[str, Any]:
     """Export `package.module:factory` to `out`; the facts of the check, see `golden/export.py`.
 
@@ -32,19 +34,39 @@ def export(
     if not out.parent.is_dir():
         raise UsageError(f"--out {one_line(out)}: there is no folder {one_line(out.parent)}", hint="make it first")
     crew = Crew(Limits(timeout_s=timeout_s))
-    with tempfile.TemporaryDirectory(prefix="conform-export-") as folder:
-        with crew.member("export", Path(folder) / "log.txt", memory=False) as child:
-            reply = child.call(
-                "export",
-                {
-                    "factory": factory,
-                    "weights": str(weights.resolve()) if weights else None,
-                    "path": str(Path.cwd()),
-                    "shapes": {name: list(shape) for name, shape in shapes.items()},
-                    "opset": opset,
-                    "seed": seed,
-                    "out": str(out.resolve()),
-                },
-                stage="export",
-            )
+    asked = {
+        "factory": factory,
+        "weights": str(weights.resolve()) if weights else None,
+        "path": str(Path.cwd()),
+        "shapes": {name: list(shape) for name, shape in shapes.items()},
+        "dtypes": dict(dtypes or {}),
+        "opset": opset,
+        "seed": seed,
+        "dynamic_batch": dynamic_batch,
+        "out": str(out.resolve()),
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="conform-export-") as folder,
+        crew.member("export", Path(folder) / "log.txt", memory=False) as child,
+    ):
+        reply = child.call("export", asked, stage="export")
     return dict(reply.payload)
+
+
+def as_text(facts: Mapping[str, Any]) -> list[str]:
+    """What came of an export, line by line: how each output compares, what to know, where the files lie."""
+    lines = []
+    for each in facts["outputs"]:
+        shape = "x".join(map(str, each["shape"])) or "scalar"
+        ratio = each["floor_ratio"]
+        agreement = "equal" if ratio is None else f"{ratio:.2f} times the module's own float32 rounding"
+        name = one_line(each["name"], 80)
+        lines.append(f"{name} ({shape}): {agreement}, at most {each['max_abs']:.1e} off in float64")
+    lines += [f"note: {one_line(each)}" for each in facts["notes"]]
+    lines.append(
+        f"wrote {one_line(facts['out'])} (opset {facts['opset']}, {facts['exporter']} exporter, "
+        f"sha256 {facts['sha256'][:16]}…)"
+    )
+    if facts["card"]:
+        lines.append(f"wrote {one_line(facts['card'])}")
+    return lines

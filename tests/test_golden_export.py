@@ -165,6 +165,8 @@ def test_a_card_of_the_users_own_is_left_alone(folder: Path, tmp_path: Path) -> 
 def test_mistakes_teach(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs the shape of each input"):
         export("export_nets:net", out=tmp_path / "net.onnx", shapes={}, search=folder)
+    with pytest.raises(UsageError, match="'float33' is no type of an input"):
+        export("export_nets:net", out=tmp_path / "n.onnx", shapes=SHAPE, dtypes={"image": "float33"}, search=folder)
     with pytest.raises(BadInput, match=r"can't run on image \(1, 9\)"):
         export("export_nets:net", out=tmp_path / "net.onnx", shapes={"image": (1, 9)}, search=folder)
 

@@ -245,3 +245,21 @@ def test_the_same_feeds_have_the_same_hash_and_others_another() -> None:
     assert fingerprint.feeds_sha256({"a": x.reshape(2, 3), "b": x}) != same
     assert fingerprint.feeds_sha256({"a": x.astype(np.float64), "b": x}) != same
     assert fingerprint.feeds_sha256({"a": x[::-1], "b": x}) != same
+
+
+def test_the_key_of_a_model_depends_on_the_graph_that_binding_leaves(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    from sysnoise_conform.graph.intake import open_model
+
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in ("x", "gain", "y")]
+    graph = helper.make_graph([helper.make_node("Mul", ["x", "gain"], ["y"])], "g", ports[:2], ports[2:])
+    path = tmp_path / "m.onnx"
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    store = Store.open(tmp_path)
+    feeds = {"x": np.ones(2, np.float32)}
+    bound = [open_model(path, bind={"gain": np.full(2, each, np.float32)}) for each in (1, 1, 2)]
+    first, same, other = (store.key_of(each, feeds, threads=1) for each in bound)
+    assert first == same
+    assert first != other
+    assert store.key_of(bound[0], feeds, threads=2) != first
