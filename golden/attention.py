@@ -159,10 +159,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, size: int, *, interleaved: bool)
     turned, rest = x[..., :size], x[..., size:]
     first, second = (turned[..., 0::2], turned[..., 1::2]) if interleaved else turned.chunk(2, dim=-1)
     real, imaginary = cos * first - sin * second, sin * first + cos * second
-    if interleaved:
-        turned = torch.stack([real, imaginary], dim=-1).flatten(-2)
-    else:
-        turned = torch.cat([real, imaginary], dim=-1)
+    turned = torch.stack([real, imaginary], dim=-1).flatten(-2) if interleaved else torch.cat([real, imaginary], dim=-1)
     return torch.cat([turned, rest], dim=-1)
 
 
@@ -180,8 +177,10 @@ def linear_attention(
     """
     rule = str(call.get("update_rule", "gated_delta"))
     if rule not in _NEEDS or _NEEDS[rule] != (decay is not None, beta is not None):
-        call.bad(f"update_rule {rule!r} with{'' if decay is not None else 'out'} decay,"
-                 f" with{'' if beta is not None else 'out'} beta")
+        call.bad(
+            f"update_rule {rule!r} with{'' if decay is not None else 'out'} decay,"
+            f" with{'' if beta is not None else 'out'} beta"
+        )
     q_heads, kv_heads = int(call.get("q_num_heads", 0)), int(call.get("kv_num_heads", 0))
     if kv_heads < 1 or q_heads < 1 or q_heads % kv_heads:
         call.bad(f"{q_heads} query heads over {kv_heads} key heads")

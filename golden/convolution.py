@@ -64,7 +64,7 @@ def _transposed_padding(call: Call, sizes: tuple[int, ...], over: Window, extra:
         return over
     if shape is not None:
         # Some exporters write the batch and channel sizes too.
-        shape = tuple(shape)[-len(sizes):]
+        shape = tuple(shape)[-len(sizes) :]
         if len(shape) != len(sizes):
             call.bad(f"output_shape {list(call.get('output_shape'))} for {len(sizes)} spatial axes")
     else:
@@ -87,7 +87,11 @@ def _transposed_padding(call: Call, sizes: tuple[int, ...], over: Window, extra:
         begin.append(first)
         end.append(last)
     return Window(
-        kernel=over.kernel, strides=over.strides, dilations=over.dilations, begin=tuple(begin), end=tuple(end),
+        kernel=over.kernel,
+        strides=over.strides,
+        dilations=over.dilations,
+        begin=tuple(begin),
+        end=tuple(end),
         auto_pad=over.auto_pad,
     )
 

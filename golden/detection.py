@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil, floor
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -98,7 +99,9 @@ def roi_align(call: Call, x: Tensor, rois: Tensor, batch_indices: Tensor) -> Ten
         call.bad(f"mode {mode!r} with coordinate_transformation_mode {rule!r}")
     if x.dim() != 4 or rois.dim() != 2 or rois.shape[1] != 4 or min(height, width) < 1 or ratio < 0:
         call.bad(f"an input {list(x.shape)} with regions {list(rois.shape)}")
-    if tuple(batch_indices.shape) != (rois.shape[0],) or bool(((batch_indices < 0) | (batch_indices >= x.shape[0])).any()):
+    if tuple(batch_indices.shape) != (rois.shape[0],) or bool(
+        ((batch_indices < 0) | (batch_indices >= x.shape[0])).any()
+    ):
         call.bad(f"batch_indices {list(batch_indices.shape)} for {rois.shape[0]} regions of {x.shape[0]} images")
     scale, shift = float(call.get("spatial_scale", 1.0)), 0.5 if rule == "half_pixel" else 0.0
     pooled = x.new_zeros((rois.shape[0], x.shape[1], height, width))
@@ -123,7 +126,11 @@ def _grid(extent: Tensor, bins: int) -> int:
 
 
 def _pool_bins(
-    image: Tensor, vertical: tuple[Tensor, ...], horizontal: tuple[Tensor, ...], shape: tuple[int, int, int, int], mode: str
+    image: Tensor,
+    vertical: tuple[Tensor, ...],
+    horizontal: tuple[Tensor, ...],
+    shape: tuple[int, int, int, int],
+    mode: str,
 ) -> Tensor:
     low_y, high_y, up_y, in_y = vertical
     low_x, high_x, up_x, in_x = horizontal
@@ -150,12 +157,14 @@ def max_roi_pool(call: Call, x: Tensor, rois: Tensor) -> Tensor:
 
     Corners are rounded to elements and both belong to the region, as in Fast R-CNN.
     """
-    shape = call.get("pooled_shape") or ()
+    shape: tuple[int, ...] = tuple(call.get("pooled_shape") or ())
     if x.dim() != 4 or rois.dim() != 2 or rois.shape[1] != 5 or len(shape) != 2 or min(shape) < 1:
         call.bad(f"an input {list(x.shape)} with regions {list(rois.shape)} and pooled_shape {list(shape)}")
     scale = np.float32(call.get("spatial_scale", 1.0))
     pooled = x.new_zeros((rois.shape[0], x.shape[1], *shape))
-    for index, region in enumerate(rois.to(torch.float32).numpy()):
+    # The corners are rounded to elements: a decision taken in the declared float32.
+    regions: list[npt.NDArray[np.float32]] = list(rois.to(torch.float32).numpy())
+    for index, region in enumerate(regions):
         if not 0 <= int(region[0]) < x.shape[0]:
             call.bad(f"region {index} lies in image {int(region[0])} of {x.shape[0]}")
         left, top, right, bottom = (_round_half_away(value * scale) for value in region[1:])

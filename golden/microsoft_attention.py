@@ -58,7 +58,7 @@ def attention(
     sizes = [int(v) for v in call.get("qkv_hidden_sizes") or [weights.shape[1] // 3] * 3]
     if sum(sizes) != weights.shape[1]:
         call.bad(f"weights {list(weights.shape)} don't divide into {sizes}")
-    q, k, v = (split_heads(call, part, heads, "the input") for part in projected.split(sizes, dim=2))
+    q, k, v = (split_heads(call, part, heads, "the input") for part in torch.split(projected, sizes, dim=2))
     before = 0
     if past is not None:
         before = past.shape[3]
@@ -91,7 +91,7 @@ def multi_head_attention(
     if bias is not None:
         if k.dim() != 3:
             call.unsupported("a bias on keys that come as heads")
-        q_bias, k_bias, v_bias = bias.split([q.shape[2], k.shape[2], v.shape[2]])
+        q_bias, k_bias, v_bias = torch.split(bias, [q.shape[2], k.shape[2], v.shape[2]])
         q, k, v = q + q_bias, k + k_bias, v + v_bias
     q = split_heads(call, q, heads, "query")
     k, v = (x if x.dim() == 4 else split_heads(call, x, heads, "key or value") for x in (k, v))
@@ -122,5 +122,7 @@ def rotary_embedding(call: Call, x: Tensor, position: Tensor, cos: Tensor, sin: 
     if bool(((position < 0) | (position >= cos.shape[0])).any()):
         call.bad(f"a position lies outside [0, {cos.shape[0]})")
     size = size or shaped.shape[-1]
-    y = rotate(shaped, cos[position][:, None], sin[position][:, None], size, interleaved=bool(call.get("interleaved", 0)))
+    y = rotate(
+        shaped, cos[position][:, None], sin[position][:, None], size, interleaved=bool(call.get("interleaved", 0))
+    )
     return merge_heads(y) if x.dim() == 3 else y

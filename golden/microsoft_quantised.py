@@ -72,9 +72,9 @@ def _channel_mean(call: Call, x: Tensor) -> Tensor:
 
 
 def _window_mean(call: Call, x: Tensor) -> Tensor:
-    if call.get("channels_last", 0):
-        return average_pool(call, x.movedim(-1, 1).contiguous()).movedim(1, -1)
-    return average_pool(call, x)
+    last = bool(call.get("channels_last", 0))
+    pooled: Tensor = average_pool(call, x.movedim(-1, 1).contiguous() if last else x)
+    return pooled.movedim(1, -1) if last else pooled
 
 
 _binary("QLinearAdd", torch.add)
@@ -120,14 +120,14 @@ def dynamic_quantize_matmul(
     # Which code a number gets is decided in the declared float32, in both modes.
     codes, scale, zero = dynamic_quantize_linear(call, a.to(torch.float32))
     product = integer_matmul(_centred(codes.data, zero.data), _centred(b, b_zero)).to(call.working)
-    y = product * (scale.to(call.working) * grid(b_scale, T.FLOAT))
+    y: Tensor = product * (scale.to(call.working) * grid(b_scale, T.FLOAT))
     return y if bias is None else y + bias
 
 
 def _unpacked(packed: Tensor, bits: int, count: int) -> Tensor:
     """The first `count` codes of each row of bytes, the lowest bits first."""
     shifts = torch.arange(0, 8, bits, dtype=torch.int32)
-    codes = (packed.to(torch.int32)[..., None] >> shifts) & (2**bits - 1)
+    codes: Tensor = (packed.to(torch.int32)[..., None] >> shifts) & (2**bits - 1)
     return codes.flatten(-2)[..., :count]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import onnx
 import torch
 import torch.nn.functional as F
@@ -108,7 +106,7 @@ def layer_norm(
     """(y, mean, 1 / deviation); the statistics are None unless asked for. Scale and bias broadcast to `x`."""
     shape = x.shape[axis:]
     simple = scale.shape == shape and (b is None or b.shape == shape) and x.dtype == scale.dtype
-    if simple and not statistics and prod(shape):
+    if simple and not statistics and shape.numel():
         return F.layer_norm(x, tuple(shape), scale, b, epsilon), None, None
     dims = tuple(range(axis, x.dim()))
     mean = x.mean(dim=dims, keepdim=True)
@@ -180,7 +178,9 @@ def lrn(call: Call, x: Tensor) -> Tensor:
         call.bad(f"size {size} for an input of shape {list(x.shape)}")
     below = (size - 1) // 2
     squares = F.pad(x.square().movedim(1, -1), (below, size - 1 - below)).unfold(-1, size, 1).sum(dim=-1)
-    alpha, beta, bias = (float(call.get(name, default)) for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
+    alpha, beta, bias = (
+        float(call.get(name, default)) for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
+    )
     return x / (bias + alpha / size * squares.movedim(-1, 1)).pow(beta)
 
 

@@ -31,8 +31,9 @@ def _pool_window(call: Call, x: Tensor) -> Window:
     if over.auto_pad.startswith("SAME"):
         for size, stride, extent in zip(x.shape[2:], over.strides, over.extents, strict=True):
             if (-(-size // stride) - 1) * stride + extent - size < -1:
-                call.unsupported(f"auto_pad {over.auto_pad} with a negative padding, which TensorFlow and the text place"
-                                 " differently")
+                call.unsupported(
+                    f"auto_pad {over.auto_pad} with a negative padding, which TensorFlow and the text place differently"
+                )
     return over
 
 
@@ -64,11 +65,12 @@ def _end_for(over: Window, sizes: tuple[int, ...], counts: tuple[int, ...]) -> t
 
 def _windows(x: Tensor, over: Window) -> Tensor:
     """A view (N, C, *counts, *kernel) of an already padded `x`."""
-    axes = len(over.kernel)
     for axis, (extent, stride) in enumerate(zip(over.extents, over.strides, strict=True)):
         x = x.unfold(2 + axis, extent, stride)
-    steps = tuple(slice(None, None, dilation) for dilation in over.dilations)
-    return x[(..., *steps)] if axes else x
+    for axis, dilation in enumerate(over.dilations):
+        if dilation > 1:
+            x = x[(slice(None),) * (x.dim() - len(over.kernel) + axis) + (slice(None, None, dilation),)]
+    return x
 
 
 def _torch_can(call: Call, over: Window) -> bool:
@@ -110,7 +112,7 @@ def _onnx_indices(
 ) -> Tensor:
     """Positions inside one padded channel, as positions in the unpadded tensor of this `shape`."""
     sizes = shape[2:]
-    coordinates = []
+    coordinates: list[Tensor] = []
     for size, first in zip(reversed(padded), reversed(begin), strict=True):
         coordinates.insert(0, flat % size - first)
         flat = flat // size
@@ -209,8 +211,8 @@ def max_unpool(call: Call, x: Tensor, indices: Tensor, output_shape: Tensor | No
     inferred = (*x.shape[:2], *((size - 1) * s - b - e + k for size, s, k, b, e in rows))
     if output_shape is not None and tuple(output_shape.tolist()) != inferred:
         call.unsupported(
-            f"output_shape {output_shape.tolist()} instead of {list(inferred)}: ONNX's own test counts the indices within"
-            " the latter, runtimes and PyTorch within the former"
+            f"output_shape {output_shape.tolist()} instead of {list(inferred)}: ONNX's own test counts the indices"
+            " within the latter, runtimes and PyTorch within the former"
         )
     if bool((indices < 0).any()) or bool((indices >= prod(inferred)).any()):
         call.bad(f"an index lies outside the tensor of shape {list(inferred)}")

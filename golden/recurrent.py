@@ -136,7 +136,9 @@ def _layer(
         x=x, w=w, r=r, bias=bias, lengths=lens, initial=x, hidden=hidden, reverse=reverse, batch_first=batch_first,
         clip=None if clip is None or clip == 0 else float(clip),
     )  # fmt: skip
-    return Layer(**{**{name: getattr(layer, name) for name in Layer.__slots__}, "initial": layer.state(call, h, "initial_h")})
+    return Layer(
+        **{**{name: getattr(layer, name) for name in Layer.__slots__}, "initial": layer.state(call, h, "initial_h")}
+    )
 
 
 Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
@@ -236,7 +238,7 @@ def lstm(
 
         def advance(now: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             old, cell = state
-            i, o, forget, new = (now + old @ recurrence + bias).split(size, dim=1)
+            i, o, forget, new = torch.split(now + old @ recurrence + bias, size, dim=1)
             take = f(layer.pre(i + peep[0] * cell))
             keep = 1 - take if coupled else f(layer.pre(forget + peep[2] * cell))
             cell = keep * cell + take * g(layer.pre(new))

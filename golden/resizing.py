@@ -16,6 +16,8 @@ from torch import Tensor
 from sysnoise_conform.golden.op import Call, op
 
 Floats = npt.NDArray[np.floating[Any]]
+Scale = Fraction | np.float32
+WHOLE = (np.float32(0), np.float32(1))  # the roi that is everything
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,8 +31,8 @@ class Axis:
 
     size: int
     target: int
-    scale: Fraction | np.float32
-    roi: tuple[np.float32, np.float32] = (np.float32(0), np.float32(1))
+    scale: Scale
+    roi: tuple[np.float32, np.float32] = WHOLE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,27 +60,31 @@ def source_coordinates(axis: Axis, rule: str, dtype: Any) -> Floats:
         top, bottom = dtype(axis.scale.denominator), dtype(axis.scale.numerator)
     else:
         top, bottom = one, dtype(axis.scale)
+    found: Floats
     match rule:
         case "half_pixel":
-            return (x + half) * top / bottom - half
+            found = (x + half) * top / bottom - half
+        case "pytorch_half_pixel" | "align_corners" if axis.target == 1:
+            found = np.zeros(1, dtype)
         case "pytorch_half_pixel":
-            return (x + half) * top / bottom - half if axis.target > 1 else np.zeros(1, dtype)
+            found = (x + half) * top / bottom - half
+        case "align_corners":
+            found = x * dtype(axis.size - 1) / dtype(axis.target - 1)
         case "half_pixel_symmetric":
             width = dtype(axis.size) * bottom / top
             offset = dtype(axis.size) / dtype(2) * (one - dtype(axis.target) / width)
-            return offset + (x + half) * top / bottom - half
+            found = offset + (x + half) * top / bottom - half
         case "asymmetric":
-            return x * top / bottom
+            found = x * top / bottom
         case "tf_half_pixel_for_nn":
-            return (x + half) * top / bottom
-        case "align_corners":
-            return x * dtype(axis.size - 1) / dtype(axis.target - 1) if axis.target > 1 else np.zeros(1, dtype)
+            found = (x + half) * top / bottom
         case _:
-            start, end = dtype(axis.roi[0]), dtype(axis.roi[1])
-            last = dtype(axis.size - 1)
+            start, end, last = dtype(axis.roi[0]), dtype(axis.roi[1]), dtype(axis.size - 1)
             if axis.target == 1:
-                return np.array([half * (start + end) * last], dtype)
-            return start * last + x * (end - start) * last / dtype(axis.target - 1)
+                found = np.array([half * (start + end) * last], dtype)
+            else:
+                found = start * last + x * (end - start) * last / dtype(axis.target - 1)
+    return found
 
 
 def _nearest(coordinates: Floats, rule: str) -> npt.NDArray[np.int64]:
@@ -127,7 +133,7 @@ def resize(x: Any, axes: Sequence[Axis], style: Style) -> Any:
     outside: list[tuple[int, npt.NDArray[np.bool_]]] = []
     for dim, axis in enumerate(axes):
         unchanged = axis.target == axis.size and axis.scale == 1
-        if unchanged and (style.coordinates != "tf_crop_and_resize" or axis.roi == (0, 1)):
+        if unchanged and (style.coordinates != "tf_crop_and_resize" or axis.roi == WHOLE):
             continue
         # A decision between neighbours is taken in the declared type of the scale, in both modes.
         decisive = np.float64 if isinstance(axis.scale, Fraction) else np.float32
@@ -136,7 +142,11 @@ def resize(x: Any, axes: Sequence[Axis], style: Style) -> Any:
             outside.append((dim, (coordinates < 0) | (coordinates > axis.size - 1)))
         if style.mode == "nearest":
             index = np.clip(_nearest(coordinates, style.nearest), 0, axis.size - 1)
-            x = np.take(x, index, axis=dim) if isinstance(x, np.ndarray) else x.index_select(dim, torch.from_numpy(index))
+            x = (
+                np.take(x, index, axis=dim)
+                if isinstance(x, np.ndarray)
+                else x.index_select(dim, torch.from_numpy(index))
+            )
         else:
             # Weights are continuous in the coordinate, so they carry the rounding of the mode.
             working = np.float64 if x.dtype == torch.float64 else np.float32
@@ -193,7 +203,7 @@ def _floats(values: Tensor | None) -> npt.NDArray[np.float32]:
     return np.zeros(0, np.float32) if values is None else values.detach().numpy().astype(np.float32).reshape(-1)
 
 
-def _from_sizes(call: Call, shape: Sequence[int], axes: list[int], sizes: list[int]) -> list[tuple[int, Fraction]]:
+def _from_sizes(call: Call, shape: Sequence[int], axes: list[int], sizes: list[int]) -> list[tuple[int, Scale]]:
     """(target, scale) of every resized axis where `sizes` was given."""
     if len(sizes) != len(axes) or min(sizes, default=1) < 1:
         call.bad(f"sizes {sizes} for {len(axes)} axes")
@@ -214,7 +224,7 @@ def _from_sizes(call: Call, shape: Sequence[int], axes: list[int], sizes: list[i
 
 def _from_scales(
     call: Call, shape: Sequence[int], axes: list[int], scales: npt.NDArray[np.float32]
-) -> list[tuple[int, np.float32]]:
+) -> list[tuple[int, Scale]]:
     """(target, scale) of every resized axis where `scales` was given: floor(size * scale) in float32."""
     if len(scales) != len(axes) or not (scales > 0).all() or not np.isfinite(scales).all():
         call.bad(f"scales {scales.tolist()} for {len(axes)} axes")
@@ -234,17 +244,17 @@ def resize_11(
     factors, wanted = _floats(scales), [] if sizes is None else [int(v) for v in sizes.reshape(-1).tolist()]
     if bool(len(factors)) == bool(wanted):
         call.bad("exactly one of scales and sizes must be given")
-    plans: Sequence[tuple[int, Fraction | np.float32]]
     plans = _from_sizes(call, shape, axes, wanted) if wanted else _from_scales(call, shape, axes, factors)
     corners = _floats(roi) if style.coordinates == "tf_crop_and_resize" else np.zeros(0, np.float32)
     if style.coordinates == "tf_crop_and_resize" and len(corners) != 2 * len(axes):
         call.bad(f"roi has {len(corners)} values for {len(axes)} axes")
     resized = [Axis(size=size, target=size, scale=Fraction(1)) for size in shape]
     for place, (axis, (target, scale)) in enumerate(zip(axes, plans, strict=True)):
-        span = (np.float32(0), np.float32(1))
+        span = WHOLE
         if len(corners):
             span = (corners[place], corners[place + len(axes)])
-            if not wanted and int(np.floor(np.float32(shape[axis]) * (span[1] - span[0]) * scale)) != target:
+            length = np.float32(shape[axis]) * (span[1] - span[0]) * np.float32(scale)
+            if not wanted and int(np.floor(length)) != target:
                 call.unsupported("tf_crop_and_resize by scales, where text and runtimes differ about the output size")
         resized[axis] = Axis(size=shape[axis], target=target, scale=scale, roi=span)
     return _checked(call, x, resized, style)

@@ -92,7 +92,9 @@ def deform_conv(
     over = window(call, tuple(x.shape[2:]), tuple(w.shape[2:]))
     height, width = (
         (size + b + e - extent) // stride + 1
-        for size, b, e, extent, stride in zip(x.shape[2:], over.begin, over.end, over.extents, over.strides, strict=True)
+        for size, b, e, extent, stride in zip(
+            x.shape[2:], over.begin, over.end, over.extents, over.strides, strict=True
+        )
     )
     taps = prod(over.kernel)
     expected = (batch, offset_group * taps * 2, height, width)

@@ -41,7 +41,8 @@ def _transform(call: Call, x: Tensor, dft_length: Tensor | None, axis: int) -> T
         if x.shape[-1] != 2:
             call.bad("a one-sided inverse transform takes a complex input")
         length = _length(call, dft_length, 2 * (size - 1))
-        return torch.fft.irfft(_complex(call, x), n=length, dim=axis)[..., None]
+        signal: Tensor = torch.fft.irfft(_complex(call, x), n=length, dim=axis)
+        return signal.unsqueeze(-1)
     length = _length(call, dft_length, size)
     if onesided:
         if x.shape[-1] != 1:
@@ -73,8 +74,10 @@ def stft(
     step = _length(call, frame_step, 1)
     length = _length(call, frame_length, signal.shape[1] if window is None else window.shape[0])
     if length > signal.shape[1] or (window is not None and tuple(window.shape) != (length,)):
-        call.bad(f"frames of {length} from a signal of {signal.shape[1]}"
-                 + ("" if window is None else f" with a window of {list(window.shape)}"))
+        call.bad(
+            f"frames of {length} from a signal of {signal.shape[1]}"
+            + ("" if window is None else f" with a window of {list(window.shape)}")
+        )
     frames = signal.movedim(1, -1).unfold(-1, length, step)  # (batch, 1 or 2, frames, length)
     if window is not None:
         frames = frames * window

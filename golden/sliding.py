@@ -109,6 +109,4 @@ def window(call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> Windo
             begin, end = tuple(b for b, _ in pairs), tuple(e for _, e in pairs)
         case _:
             call.bad(f"auto_pad is {auto_pad!r}; the text knows NOTSET, SAME_UPPER, SAME_LOWER and VALID")
-    return Window(
-        kernel=kernel, strides=strides, dilations=dilations, begin=begin, end=end, auto_pad=auto_pad
-    )
+    return Window(kernel=kernel, strides=strides, dilations=dilations, begin=begin, end=end, auto_pad=auto_pad)

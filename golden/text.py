@@ -38,7 +38,12 @@ def string_concat(call: Call, x: Strings, y: Strings) -> Strings:
 def string_split(call: Call, x: Strings) -> tuple[Strings, Tensor]:
     """The pieces of each string, filled up with empty strings, and how many there are."""
     delimiter, most = call.get("delimiter") or None, call.get("maxsplit")
-    pieces = [str(each).split(delimiter, -1 if most is None else int(most)) for each in x.flat]
+    given = [str(each) for each in x.flat]
+    if delimiter is None:
+        if any(letter.isspace() and letter not in " \t\n\r\v\f" for each in given for letter in each):
+            call.unsupported("white space beyond ASCII's, which the text does not list")
+        given = [each.strip() for each in given]
+    pieces = [each.split(delimiter, -1 if most is None else int(most)) for each in given]
     longest = max((len(each) for each in pieces), default=0)
     filled = [piece for each in pieces for piece in (*each, *[""] * (longest - len(each)))]
     counts = torch.tensor([len(each) for each in pieces], dtype=torch.int64).reshape(x.shape)
@@ -79,8 +84,12 @@ def string_normalizer(call: Call, x: Strings) -> Strings:
         call.unsupported("the case of letters beyond ASCII, which depends on the platform's locale")
     refused = set(stops) if exact else {each.lower() for each in stops}
     kept = [each for each in words if (each if exact else each.lower()) not in refused]
-    change = {"LOWER": str.lower, "UPPER": str.upper, "NONE": str}[action]
-    result = [change(each) for each in kept] or [""]
+    match action:
+        case "LOWER":
+            kept = [each.lower() for each in kept]
+        case "UPPER":
+            kept = [each.upper() for each in kept]
+    result = kept or [""]
     return _strings(result, (len(result),) if x.ndim == 1 else (1, len(result)))
 
 

@@ -63,7 +63,9 @@ def run(op: str, feeds: Mapping[str, Array | None], mode: Mode = Mode.FLOAT64, /
     return by_golden(one_node(op, feeds, **node), feeds, mode)
 
 
-def assert_agrees(op: str, feeds: Mapping[str, Array | None], *, atol: float = 2e-5, rtol: float = 1e-4, **node: Any) -> None:
+def assert_agrees(
+    op: str, feeds: Mapping[str, Array | None], *, atol: float = 2e-5, rtol: float = 1e-4, **node: Any
+) -> None:
     """Both modes of the golden give ONNX Runtime's shapes and, within the tolerance, its values."""
     model = one_node(op, feeds, **node)
     expected = by_ort(model, feeds)

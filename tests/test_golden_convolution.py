@@ -86,9 +86,7 @@ def test_col2im_agrees_with_onnxruntime_with_strides_dilations_and_uneven_pads(s
     pads = rng.integers(0, 2, 4)
     counts = (image + pads[:2] + pads[2:] - (block - 1) * dilations - 1) // strides + 1
     feeds = {"x": floats(rng, 2, 3 * int(block.prod()), int(counts.prod())), "i": image, "b": block}
-    assert_agrees(
-        "Col2Im", feeds, strides=strides.tolist(), dilations=dilations.tolist(), pads=pads.tolist()
-    )
+    assert_agrees("Col2Im", feeds, strides=strides.tolist(), dilations=dilations.tolist(), pads=pads.tolist())
 
 
 def test_causal_convolution_in_two_steps_is_the_convolution_in_one() -> None:

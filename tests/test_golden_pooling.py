@@ -20,7 +20,9 @@ def pooling(seed: int, op: str) -> tuple[Array, dict[str, Any]]:
         # Stride 1 keeps the padding of SAME from being negative, about which runtimes disagree.
         node |= {"auto_pad": "SAME_UPPER" if seed % 2 else "SAME_LOWER", "strides": [1] * axes}
     else:
-        node["pads"] = [int(rng.integers(0, (kernel[i % axes] + 1) // 2 + (kernel[i % axes] > 2))) for i in range(2 * axes)]
+        node["pads"] = [
+            int(rng.integers(0, (kernel[i % axes] + 1) // 2 + (kernel[i % axes] > 2))) for i in range(2 * axes)
+        ]
         node["ceil_mode"] = int(rng.integers(0, 2)) if op != "LpPool" or opset >= 18 else 0
         if op == "MaxPool" or (opset >= 19 and op == "AveragePool") or (opset >= 18 and op == "LpPool"):
             node["dilations"] = [int(v) for v in rng.integers(1, 3, axes)]
@@ -64,6 +66,13 @@ def test_a_window_that_starts_in_the_right_padding_is_dropped(opset: int) -> Non
     x = np.random.default_rng(0).random((1, 2, 3, 6, 5)).astype(np.float32)
     (y,) = run("MaxPool", {"x": x}, opset=opset, kernel_shape=[3] * 3, strides=[3] * 3, pads=[1] * 6, ceil_mode=1)
     assert y.shape == (1, 2, 2, 3, 2)
+
+
+def test_a_window_of_padding_alone_is_dropped_from_an_average() -> None:
+    x = np.arange(1, 5, dtype=np.float32).reshape(1, 1, 2, 2)
+    assert_agrees(
+        "AveragePool", {"x": x}, opset=18, kernel_shape=[3, 3], strides=[3, 3], pads=[1, 1, 1, 1], ceil_mode=1
+    )
 
 
 def test_nan_reaches_every_window_that_sees_it() -> None:

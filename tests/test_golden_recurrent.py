@@ -54,7 +54,9 @@ def test_recurrent_layers_agree_with_onnxruntime(op: str, seed: int) -> None:
 def test_the_layout_batch_first_only_moves_axes() -> None:
     feeds, node = layer("GRU", 2)
     time_first = run("GRU", feeds, **{**node, "opset": 14})
-    moved = {name: None if a is None else np.ascontiguousarray(a.swapaxes(0, 1)) for name, a in feeds.items() if name in "xh"}
+    moved = {
+        name: None if a is None else np.ascontiguousarray(a.swapaxes(0, 1)) for name, a in feeds.items() if name in "xh"
+    }
     y, last = run("GRU", {**feeds, **moved}, layout=1, **{**node, "opset": 14})
     np.testing.assert_array_equal(y, time_first[0].transpose(2, 0, 1, 3))
     np.testing.assert_array_equal(last, time_first[1].swapaxes(0, 1))
@@ -70,7 +72,9 @@ def test_an_lstm_is_torchs_with_its_gates_in_another_order() -> None:
     def gates(names: tuple[str, ...]) -> Array:
         rows = []
         for suffix in ("", "_reverse"):
-            parts = [getattr(module, name + suffix).detach().numpy().reshape(4, hidden, -1)[[0, 3, 1, 2]] for name in names]
+            parts = [
+                getattr(module, name + suffix).detach().numpy().reshape(4, hidden, -1)[[0, 3, 1, 2]] for name in names
+            ]
             rows.append(np.concatenate([part.reshape(4 * hidden, -1) for part in parts]))
         return np.stack(rows).astype(np.float32)
 
