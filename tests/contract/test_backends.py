@@ -34,7 +34,8 @@ kinds (float[N,3] f, float16[N,3] h, int64[N] i, bool[N] b, float s)
   f_out = Add(f, f) h_out = Add(h, h) i_out = Add(i, i) b_out = Not(b) s_out = Mul(s, s)
 }}"""
 IDENTITIES = f"""{HEADER}
-identities (float[2,3] x) => (float[2,3] x, float[2] w, float[2,3] y, float[2,3] z, float[2,3] v) <float[2] w = {{1, 2}}> {{
+identities (float[2,3] x) => (float[2,3] x, float[2] w, float[2,3] y, float[2,3] z, float[2,3] v)
+<float[2] w = {{1, 2}}> {{
   y = Relu(x) z = Identity(y) v = Identity(x)
 }}"""
 DENSE = f"""{HEADER}
@@ -104,7 +105,7 @@ class Running:
         return {name: array.copy() for name, array in outputs.items()}
 
 
-@pytest.fixture(scope="module", params=registry.BUILTIN)
+@pytest.fixture(scope="module", params=registry.names())
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp(f"{request.param}_contract")
     child = Child.start(limits=Limits(timeout_s=120), log=folder / "log.txt", label=request.param)
