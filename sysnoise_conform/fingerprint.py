@@ -66,6 +66,12 @@ def cpu() -> str:
     return json.dumps(facts, sort_keys=True)
 
 
+def default_threads() -> str:
+    """What decides on how many threads PyTorch runs when nobody tells it."""
+    asked = [os.environ[each] for each in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if each in os.environ]
+    return f"{len(os.sched_getaffinity(0))} cores, {asked}"
+
+
 def feeds_sha256(feeds: Mapping[str, np.ndarray[Any, Any]]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of one sample's feeds, in the order of the names."""
     digest = hashlib.sha256()

@@ -140,7 +140,8 @@ class Store:
         """The name of the golden that these facts determine, 64 hexadecimal digits.
 
         An entry holds float64 tensors and the floor of a float32 run, so processor and threads belong to
-        it. What is not given is found out on this host, without importing torch.
+        it; 0 threads are PyTorch's own choice. What is not given is found out on this host, without
+        importing torch.
         """
         facts = {
             "format": FORMAT_VERSION,
@@ -153,7 +154,7 @@ class Store:
             "onnx": fingerprint.installed_version("onnx"),  # its schemas give the types of outputs
             "source": golden_source_sha256 or fingerprint.golden_source_sha256(),
             "cpu": cpu or fingerprint.cpu(),
-            "threads": threads,
+            "threads": threads or fingerprint.default_threads(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
