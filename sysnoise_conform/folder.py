@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.printable import one_line
@@ -19,7 +20,6 @@ LOGS = "logs"
 # In the order in which a new run removes them: the verdict first, and the file that says
 # that the others are conform's own last.
 FILES = (SUMMARY, "report.html", "report.md", "junit.xml", LAYERS, REPORT)
-_LOG = re.compile(r"(\d\d-[A-Za-z0-9_-]+|golden|module)\.txt")
 
 
 @contextmanager
@@ -57,32 +57,50 @@ def clear(folder: Path) -> None:
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         present = [name for name in FILES if os.path.lexists(folder / name)]
-        if present and not _is_report(folder / REPORT):
+        header = _header(folder / REPORT)
+        if present and header is None:
             raise UsageError(
                 f"{one_line(folder)} holds a {present[0]} that no run of conform left there",
                 hint="choose another --out, or move it away",
             )
         (folder / f".{REPORT}.tmp").unlink(missing_ok=True)
-        if not present:
+        if header is None:
             return
         for name in FILES[:-1]:
             for each in (name, f".{name}.tmp", f"{name}.tmp"):
                 (folder / each).unlink(missing_ok=True)
-        if (folder / LOGS).is_dir() and not (folder / LOGS).is_symlink():
-            for log in (folder / LOGS).iterdir():
-                if _LOG.fullmatch(log.name):
-                    log.unlink()
+        _clear_logs(folder / LOGS, header)
         (folder / REPORT).unlink()
 
 
-def _is_report(path: Path) -> bool:
-    """The file is conform's own report, also one that was cut short: its first line says so."""
-    if not path.is_file() or path.is_symlink():
-        return False
-    with path.open("rb") as file:
+def log_stem(label: str) -> str:
+    """What a variant's logs are called: `openvino-auto.txt`, `openvino-auto-layers-1.txt`."""
+    return re.sub(r"[^A-Za-z0-9_.=]+", "-", label)[:80]
+
+
+def _clear_logs(folder: Path, header: dict[str, Any]) -> None:
+    """Remove the logs of the variants that the header names, the golden's, and the folder once it is empty."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    labels = header.get("variants")
+    stems = [log_stem(str(each)) for each in (labels if isinstance(labels, list) else [])]
+    own = re.compile(rf"({'|'.join(re.escape(each) for each in ['golden', *stems])})(-\d+)?(-layers-\d+)?\.txt")
+    for log in folder.iterdir():
+        if own.fullmatch(log.name):
+            log.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _header(report: Path) -> dict[str, Any] | None:
+    """The first line of conform's own report, also of one that was cut short; None for anything else."""
+    if not report.is_file() or report.is_symlink():
+        return None
+    with report.open("rb") as file:
         line = file.readline(1 << 26)
     try:
         header = json.loads(line)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(header, dict) and str(header.get("schema", "")).startswith("conform.report/")
+        return None
+    own = isinstance(header, dict) and str(header.get("schema", "")).startswith("conform.report/")
+    return header if own else None

@@ -241,6 +241,16 @@ def test_a_floor_of_zero_by_luck_is_no_less_than_one_rounding() -> None:
     assert only(ort=ran(diff("y", rel=3e-3, floor=0.0, n=100))).verdict is Verdict.FAIL
 
 
+def test_a_sigmoid_is_held_to_roundings_of_one_not_of_its_tiny_results() -> None:
+    limits = Policy().limits("ort", "y")
+    flushed = diff("y", rel=1.0, floor=1e-7, rms=1e-9)
+    wrong = diff("y", rel=1e-4, floor=1e-7, rms=0.5)
+
+    assert departure(flushed, limits, max_code_share=0, op_type="Sigmoid") is None
+    assert departure(flushed, limits, max_code_share=0, op_type="Mul") is not None
+    assert departure(wrong, limits, max_code_share=0, op_type="Sigmoid") is not None
+
+
 def test_an_error_that_the_operands_explain_is_no_departure() -> None:
     loud = tensor(units=50)
     assert loud.rmse is not None
