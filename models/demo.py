@@ -1,6 +1,6 @@
 """Gets what the demonstration needs: a real text detector and real photographs.
 
-    python -m sysnoise_conform.models.demo FOLDER
+python -m sysnoise_conform.models.demo FOLDER
 """
 
 from __future__ import annotations

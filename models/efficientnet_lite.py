@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 with its ImageNet weights, as the nn.Module that its package defines.
 
-    conform export --torch sysnoise_conform.models.efficientnet_lite:lite0 --shape x=1,3,224,224 --out lite0.onnx
+conform export --torch sysnoise_conform.models.efficientnet_lite:lite0 --shape x=1,3,224,224 --out lite0.onnx
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sysnoise_conform.models.fetch import weights_file
@@ -32,7 +32,8 @@ class _Embeddings(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         positions = self.position_embeddings.weight[: ids.shape[1]]
-        return self.LayerNorm(self.word_embeddings(ids) + positions + self.token_type_embeddings.weight[0])
+        result: Tensor = self.LayerNorm(self.word_embeddings(ids) + positions + self.token_type_embeddings.weight[0])
+        return result
 
 
 class _SelfAttention(nn.Module):
@@ -44,11 +45,10 @@ class _SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         heads = (x.shape[0], x.shape[1], HEADS, WIDTH // HEADS)
-        query, key, value = (
-            each(x).reshape(heads).transpose(1, 2) for each in (self.query, self.key, self.value)
-        )
+        query, key, value = (each(x).reshape(heads).transpose(1, 2) for each in (self.query, self.key, self.value))
         scores = query @ key.transpose(2, 3) / math.sqrt(WIDTH // HEADS) + bias
-        return (scores.softmax(-1) @ value).transpose(1, 2).reshape(x.shape)
+        mixed: Tensor = scores.softmax(-1) @ value
+        return mixed.transpose(1, 2).reshape(x.shape)
 
 
 class _Output(nn.Module):
@@ -60,7 +60,8 @@ class _Output(nn.Module):
         self.LayerNorm = nn.LayerNorm(WIDTH, EPSILON)
 
     def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
-        return self.LayerNorm(self.dense(x) + shortcut)
+        result: Tensor = self.LayerNorm(self.dense(x) + shortcut)
+        return result
 
 
 class _Layer(nn.Module):
@@ -72,7 +73,19 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         attended = self.attention["output"](self.attention["self"](x, bias), x)
-        return self.output(F.gelu(self.intermediate["dense"](attended)), attended)
+        result: Tensor = self.output(F.gelu(self.intermediate["dense"](attended)), attended)
+        return result
+
+
+class _Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(_Layer() for _ in range(LAYERS))
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        for each in self.layer:
+            x = each(x, bias)
+        return x
 
 
 class MiniLM(nn.Module):
@@ -81,15 +94,15 @@ class MiniLM(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embeddings = _Embeddings()
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(_Layer() for _ in range(LAYERS))})
+        self.encoder = _Encoder()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The mean of the token vectors under the mask, of length 1."""
         x = self.embeddings(input_ids)
         kept = attention_mask.to(x.dtype)
         # A masked score must vanish in the softmax; the lowest number does it without Inf - Inf.
         bias = (1 - kept)[:, None, None, :] * torch.finfo(torch.float32).min
-        for layer in self.encoder["layer"]:
-            x = layer(x, bias)
+        x = self.encoder(x, bias)
         total = (x * kept[:, :, None]).sum(1)
         return F.normalize(total / kept.sum(1, keepdim=True).clamp(min=1e-9), dim=1)
 

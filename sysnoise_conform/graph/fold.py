@@ -8,8 +8,6 @@ from math import prod
 import numpy as np
 from onnx import AttributeProto, NodeProto, TensorProto, numpy_helper
 
-
-
 MAX_ELEMENTS = 1024
 
 Array = np.ndarray

@@ -166,7 +166,5 @@ def _spliced(node: NodeProto, branch: GraphProto, namer: Namer) -> tuple[list[No
         moved.CopyFrom(each)
         rename(moved, mapping, lambda name: name if namer.unique(name) else namer.fresh(f"{prefix}/{name}"))
         nodes.append(moved)
-    nodes.extend(
-        onnx.helper.make_node("Identity", [mapping.get(source, source)], [name]) for source, name in aliases
-    )
+    nodes.extend(onnx.helper.make_node("Identity", [mapping.get(source, source)], [name]) for source, name in aliases)
     return nodes, tensors

@@ -101,9 +101,7 @@ class Model:
         return target
 
 
-def open_model(
-    path: Path, *, bind: Mapping[str, np.ndarray] | None = None, allow_linked_data: bool = False
-) -> Model:
+def open_model(path: Path, *, bind: Mapping[str, np.ndarray] | None = None, allow_linked_data: bool = False) -> Model:
     """Open, check and prepare an ONNX file; `bind` maps input names to constants.
 
     Raises BadModel, in one line, for whatever is broken, hostile or beyond the caps; BadInput for a
@@ -122,7 +120,9 @@ def open_model(
     check_expansion(model, functions)
     for tensor, where in tensors(model):
         check_tensor(tensor, where)
-    data = external_files(tensors(model), (file.parent, Path(os.path.abspath(path)).parent), allow_linked=allow_linked_data)
+    data = external_files(
+        tensors(model), (file.parent, Path(os.path.abspath(path)).parent), allow_linked=allow_linked_data
+    )
     opset, node_count = versions.get("", 0), len(model.graph.node)
     if functions:
         inline_functions(model, functions)
@@ -242,9 +242,6 @@ def _check_ports(graph: onnx.GraphProto) -> None:
             declared(port.type)
 
 
-
-
-
 def _fix_defaults(graph: onnx.GraphProto) -> None:
     """Make inputs that have a default value constants: nobody feeds them."""
     stored = {each.name for each in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
@@ -270,7 +267,7 @@ def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
 
 def _layers(graph: onnx.GraphProto, inputs: Collection[str], types: Mapping[str, str]) -> tuple[Layer, ...]:
     reached = dependent(graph, frozenset(inputs))
-    found = []
+    found: list[Layer] = []
     for index, node in enumerate(graph.node):
         if not reached.isdisjoint(reads(node)):
             found.extend(

@@ -10,7 +10,6 @@ from onnx import GraphProto, NodeProto
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.graph.walk import bodies, named, quoted, reads
 
-
 Scopes = tuple[frozenset[str], ...]
 
 

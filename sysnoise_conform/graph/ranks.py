@@ -149,7 +149,8 @@ def _reduce(node: NodeProto, inputs: list[Shape | None], known: Known) -> list[S
 
 def _recurrent(node: NodeProto, inputs: list[Shape | None], known: Known) -> list[Shape | None]:
     # Y: sequence, directions, batch, hidden (layout 0) or batch first (layout 1); Y_h and Y_c: three of them.
-    return [(None,) * 4, (None,) * 3, (None,) * 3][: len(node.output)]
+    found: list[Shape | None] = [(None,) * 4, (None,) * 3, (None,) * 3]
+    return found[: len(node.output)]
 
 
 def _vector(node: NodeProto, inputs: list[Shape | None], known: Known) -> list[Shape | None]:
@@ -160,8 +161,8 @@ def _vector(node: NodeProto, inputs: list[Shape | None], known: Known) -> list[S
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(
         ("Abs", "Cast", "Clip", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
-         "LeakyRelu", "Log", "LogSoftmax", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Softmax", "Softplus",
-         "Sqrt", "Tanh"),
+         "LeakyRelu", "Log", "LogSoftmax", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Softmax",
+         "Softplus", "Sqrt", "Tanh"),
         _same,
     ),
     **dict.fromkeys(("Add", "Div", "Equal", "Greater", "Less", "Mul", "Pow", "Sub", "Where"), _broadcast),

@@ -15,8 +15,6 @@ from sysnoise_conform.variant import nearest
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-
-
 def bind_shapes(model: Model, given: Shapes) -> dict[str, tuple[int, ...]]:
     """The concrete shape of every input: sizes that are declared, given, or given elsewhere for the same symbol.
 
@@ -54,9 +52,7 @@ def check_shapes(model: Model, given: Shapes) -> dict[str, int]:
 def missing_dims(ports: Iterable[Port], given: Shapes) -> list[str]:
     """For each input whose shape is not known, a `--shape` that would fix it, with common sizes filled in."""
     ports = tuple(ports)
-    symbols = {
-        dim for each in ports for dim in (each.shape or ()) if isinstance(dim, str) and each.name in given
-    }
+    symbols = {dim for each in ports for dim in (each.shape or ()) if isinstance(dim, str) and each.name in given}
     missing = []
     for port in ports:
         if port.name in given:

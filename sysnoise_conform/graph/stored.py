@@ -79,7 +79,7 @@ def element_count(tensor: TensorProto, where: str) -> int:
         raise BadModel(f"{where} has {len(tensor.dims)} dimensions; at most {MAX_RANK} make sense")
     if any(each < 0 for each in tensor.dims):
         raise BadModel(f"{where} has a negative dimension: {list(tensor.dims)[:8]}")
-    elements = prod(tensor.dims)
+    elements: int = prod(tensor.dims)
     if elements > MAX_ELEMENTS:
         raise BadModel(f"{where} has the shape {list(tensor.dims)[:8]}: more elements than 64 bits can count")
     return elements

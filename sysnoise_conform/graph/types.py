@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto
@@ -57,7 +59,8 @@ def declared(proto: TypeProto) -> str:
 def infer(graph: GraphProto, versions: Mapping[str, int], types: Types | None = None) -> Types:
     """The types of all values of a sorted graph; bodies are checked on the way.
 
-    `types` is the scope to fill, empty or holding what is known of the inputs, before those around it. Raises BadModel where an operator gets a type that it does not take, and where a declared output type
+    `types` is the scope to fill, empty or holding what is known of the inputs, before those around it.
+    Raises BadModel where an operator gets a type that it does not take, and where a declared output type
     is not what comes out.
     """
     types = ChainMap() if types is None else types
@@ -92,31 +95,50 @@ def _outputs(node: NodeProto, types: Types, versions: Mapping[str, int]) -> list
     if special is not None:
         found = special(node, [types.get(name, "") for name in node.input], bodies)
         return (found + [""] * count)[:count]
-    allowed = {each.type_param_str: list(each.allowed_type_strs) for each in schema.type_constraints}
+    formal = _formal(schema.name, schema.since_version, schema.domain)
     result = []
     for index in range(count):
-        formal = schema.outputs[min(index, len(schema.outputs) - 1)].type_str
-        only = allowed.get(formal, [formal])
-        result.append(bound.get(formal) or (only[0] if len(only) == 1 else ""))
+        parameter = formal.outputs[min(index, len(formal.outputs) - 1)]
+        only = formal.allowed.get(parameter, frozenset((parameter,)))
+        result.append(bound.get(parameter) or (next(iter(only)) if len(only) == 1 else ""))
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Formal:
+    """A schema's types: of inputs (with: must all be the same) and outputs, and what each parameter may be."""
+
+    inputs: tuple[tuple[str, bool], ...]
+    outputs: tuple[str, ...]
+    allowed: Mapping[str, frozenset[str]]
+
+
+@lru_cache(maxsize=4096)
+def _formal(name: str, since: int, domain: str) -> _Formal:
+    schema = onnx.defs.get_schema(name, since, domain)
+    return _Formal(
+        inputs=tuple((each.type_str, bool(each.is_homogeneous)) for each in schema.inputs),
+        outputs=tuple(each.type_str for each in schema.outputs),
+        allowed={each.type_param_str: frozenset(each.allowed_type_strs) for each in schema.type_constraints},
+    )
 
 
 def _bind(node: NodeProto, schema: onnx.defs.OpSchema, types: Types) -> dict[str, str]:
     """Type parameter -> type, from the inputs. Raises BadModel for a type that the operator does not take."""
-    allowed = {each.type_param_str: set(each.allowed_type_strs) for each in schema.type_constraints}
+    formal = _formal(schema.name, schema.since_version, schema.domain)
     bound: dict[str, str] = {}
     for index, name in enumerate(node.input):
         text = types.get(name, "") if name else ""
-        if not text or not schema.inputs:
+        if not text or not formal.inputs:
             continue
-        formal = schema.inputs[min(index, len(schema.inputs) - 1)]
-        if text not in allowed.get(formal.type_str, {formal.type_str}):
+        parameter, same = formal.inputs[min(index, len(formal.inputs) - 1)]
+        if text not in formal.allowed.get(parameter, {parameter}):
             raise BadModel(
                 f"input {quoted(name)} of {named(node)} is {text}, which the operator does not take",
                 hint=f"opset {schema.since_version} of {schema.name} takes other types",
             )
-        if formal.is_homogeneous and bound.setdefault(formal.type_str, text) != text:
-            raise BadModel(f"the inputs of {named(node)} must be of one type; they are {bound[formal.type_str]} and {text}")
+        if same and bound.setdefault(parameter, text) != text:
+            raise BadModel(f"the inputs of {named(node)} must be of one type; they are {bound[parameter]} and {text}")
     return bound
 
 

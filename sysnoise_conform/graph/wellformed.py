@@ -114,7 +114,9 @@ class Checker:
             wanted, _ = formal[name]
             if got != wanted:
                 words = [AttributeProto.AttributeType.Name(each) for each in (got, wanted)]
-                raise BadModel(f"attribute {quoted(name)} of {named(node)} is {words[0]}; the operator takes {words[1]}")
+                raise BadModel(
+                    f"attribute {quoted(name)} of {named(node)} is {words[0]}; the operator takes {words[1]}"
+                )
         for name, (_, required) in formal.items():
             if required and name not in given:
                 raise BadModel(f"{named(node)} lacks the attribute {name!r}, which its operator needs")
@@ -150,8 +152,11 @@ def _schema(op_type: str, version: int, domain: str) -> onnx.defs.OpSchema:
 @lru_cache(maxsize=4096)
 def _formal_attributes(op_type: str, since: int, domain: str) -> dict[str, tuple[int, bool]]:
     """Name -> (type, required)."""
-    attributes = onnx.defs.get_schema(op_type, since, domain).attributes
-    return {name: (int(each.type.value), bool(each.required)) for name, each in attributes.items()}
+    found = {}
+    for name, each in onnx.defs.get_schema(op_type, since, domain).attributes.items():
+        kind = each.type.value  # type: ignore[attr-defined]  # an enum, which its stub does not say
+        found[name] = (int(kind), bool(each.required))
+    return found
 
 
 def _span(least: int, most: int) -> str:

@@ -43,7 +43,9 @@ def read_feed(model: Model, path: Path) -> Feed:
 
     if path.suffix.lower() == ".npy" and only is None:
         wanted = ", ".join(f"{one_line(each.name)} {describe(each)}" for each in model.inputs) or "none"
-        raise BadInput(f"{what} is one array, but the model's inputs are: {wanted}", hint="write a .npz with these names")
+        raise BadInput(
+            f"{what} is one array, but the model's inputs are: {wanted}", hint="write a .npz with these names"
+        )
     arrays = read_arrays(path, gate)
     feed = {name or (only or ""): array for name, array in arrays.items()}
     check_feed(model, feed, what)

@@ -57,34 +57,34 @@ def read_arrays(path: Path, gate: Gate) -> dict[str, np.ndarray]:
                 case ".npy":
                     array = _npy(stream, "", gate)
                     if stream.read(1):
-                        raise _Broken("it has bytes after its array")
+                        raise _BrokenError("it has bytes after its array")
                     return {"": array}
                 case ".npz":
                     return _npz(stream, gate)
                 case ".safetensors":
                     return _safetensors(stream, gate)
                 case suffix:
-                    raise _Broken(f"{suffix!r} is none of {', '.join(SUFFIXES)}")
-        except _Broken as err:
+                    raise _BrokenError(f"{suffix!r} is none of {', '.join(SUFFIXES)}")
+        except _BrokenError as err:
             raise BadInput(f"the input file {shown!r} can't be used: {err}", hint="write it again") from err
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as err:
             raise BadInput(f"the input file {shown!r} is broken: {one_line(err, 120)}", hint="write it again") from err
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """What is wrong with a file, in words."""
 
 
 def _check(name: str, header: Header, gate: Gate) -> None:
     what = f"array {one_line(name, 80)!r}" if name else "its array"
     if header.dtype.hasobject:
-        raise _Broken(f"{what} holds Python objects, which would have to be unpickled")
+        raise _BrokenError(f"{what} holds Python objects, which would have to be unpickled")
     if header.dtype.fields is not None or header.dtype.kind not in "biufcV":
-        raise _Broken(f"{what} has the dtype {one_line(header.dtype, 60)}, which no tensor has")
+        raise _BrokenError(f"{what} has the dtype {one_line(header.dtype, 60)}, which no tensor has")
     if len(header.shape) > MAX_RANK or any(each < 0 for each in header.shape):
-        raise _Broken(f"{what} has the impossible shape {list(header.shape)[:8]}")
+        raise _BrokenError(f"{what} has the impossible shape {list(header.shape)[:8]}")
     if header.nbytes > MAX_ARRAY_BYTES:
-        raise _Broken(f"{what} would take {header.nbytes:,} bytes; the limit is {MAX_ARRAY_BYTES:,}")
+        raise _BrokenError(f"{what} would take {header.nbytes:,} bytes; the limit is {MAX_ARRAY_BYTES:,}")
     gate(name, header)
 
 
@@ -93,10 +93,10 @@ def _npy(stream: BinaryIO, name: str, gate: Gate) -> np.ndarray:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         if version not in ((1, 0), (2, 0)):
-            raise _Broken(f".npy version {version[0]}.{version[1]} is not used for plain arrays")
+            raise _BrokenError(f".npy version {version[0]}.{version[1]} is not used for plain arrays")
         shape, fortran, dtype = read(stream)
     except (ValueError, SyntaxError, TypeError, tokenize.TokenError, RecursionError, MemoryError) as err:
-        raise _Broken(f"its .npy header is broken ({one_line(err, 80)})") from err
+        raise _BrokenError(f"its .npy header is broken ({one_line(err, 80)})") from err
     header = Header(dtype=dtype.newbyteorder("="), shape=shape)
     _check(name, header, gate)
     data = _exactly(stream, header.nbytes)
@@ -107,7 +107,7 @@ def _npy(stream: BinaryIO, name: str, gate: Gate) -> np.ndarray:
 def _exactly(stream: BinaryIO, count: int) -> bytes:
     data = stream.read(count)
     if len(data) != count:
-        raise _Broken(f"it is cut short: {len(data):,} bytes of data, its header says {count:,}")
+        raise _BrokenError(f"it is cut short: {len(data):,} bytes of data, its header says {count:,}")
     return data
 
 
@@ -115,16 +115,16 @@ def _npz(stream: BinaryIO, gate: Gate) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(stream) as archive:
         members = archive.infolist()
         if len(members) > MAX_MEMBERS:
-            raise _Broken(f"it holds {len(members):,} arrays; the limit is {MAX_MEMBERS:,}")
+            raise _BrokenError(f"it holds {len(members):,} arrays; the limit is {MAX_MEMBERS:,}")
         found: dict[str, np.ndarray] = {}
         for member in members:
             if not member.filename.endswith(".npy"):
-                raise _Broken(f"it holds {one_line(member.filename, 80)!r}, which is no array")
+                raise _BrokenError(f"it holds {one_line(member.filename, 80)!r}, which is no array")
             name = member.filename.removesuffix(".npy")
             if name in found:
-                raise _Broken(f"it holds two arrays called {one_line(name, 80)!r}")
+                raise _BrokenError(f"it holds two arrays called {one_line(name, 80)!r}")
             if member.file_size > max(BOMB_BYTES, BOMB_RATIO * member.compress_size):
-                raise _Broken(
+                raise _BrokenError(
                     f"array {one_line(name, 80)!r} unpacks from {member.compress_size:,} to {member.file_size:,} bytes;"
                     " write it with numpy.savez if that is meant"
                 )
@@ -149,22 +149,22 @@ def _safetensors(stream: BinaryIO, gate: Gate) -> dict[str, np.ndarray]:
     size = stream.seek(0, 2) - start
     stream.seek(start)
     if length > min(size, MAX_SAFETENSORS_HEADER):
-        raise _Broken(f"its header claims {length:,} bytes; there are {size:,}")
+        raise _BrokenError(f"its header claims {length:,} bytes; there are {size:,}")
     try:
         table = json.loads(_exactly(stream, length), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as err:
-        raise _Broken("its header is not JSON") from err
+        raise _BrokenError("its header is not JSON") from err
     if not isinstance(table, dict):
-        raise _Broken("its header is no table")
+        raise _BrokenError("its header is no table")
     table.pop("__metadata__", None)
     entries = {name: _entry(name, each) for name, each in table.items()}
     end = 0
     for name, (header, first, last) in sorted(entries.items(), key=lambda item: item[1][1:]):
         if first != end or last - first != header.nbytes:
-            raise _Broken(f"tensor {one_line(name, 80)!r} does not lie where its header says")
+            raise _BrokenError(f"tensor {one_line(name, 80)!r} does not lie where its header says")
         end = last
     if end != size - length:
-        raise _Broken(f"its tensors take {end:,} bytes, but {size - length:,} follow the header")
+        raise _BrokenError(f"its tensors take {end:,} bytes, but {size - length:,} follow the header")
     found = {}
     for name, (header, first, _) in entries.items():
         _check(name, header, gate)
@@ -180,10 +180,10 @@ def _entry(name: str, fields: Any) -> tuple[Header, int, int]:
         shape = fields["shape"]
         first, last = fields["data_offsets"]
     except (KeyError, TypeError, ValueError) as err:
-        raise _Broken(f"the header entry of tensor {one_line(name, 80)!r} is broken") from err
+        raise _BrokenError(f"the header entry of tensor {one_line(name, 80)!r} is broken") from err
     numbers = [first, last, *shape] if isinstance(shape, list) else [-1]
     if not all(type(each) is int and 0 <= each < 1 << 62 for each in numbers):
-        raise _Broken(f"the header entry of tensor {one_line(name, 80)!r} has impossible numbers")
+        raise _BrokenError(f"the header entry of tensor {one_line(name, 80)!r} has impossible numbers")
     return Header(dtype=dtype, shape=tuple(shape)), first, last
 
 

@@ -35,7 +35,7 @@ def from_images(model: Model, paths: Sequence[Path], card: Card | None, shapes: 
     for path in paths:
         pixels = decode(path, exif=spec.exif)
         digest.update(f"{path.name}\0{pixels.shape}\n".encode(errors="surrogateescape"))
-        digest.update(np.ascontiguousarray(pixels))
+        digest.update(pixels.tobytes())
     size = _fixed(port, spec, shapes)
 
     def make(number: int) -> Feed:
@@ -62,7 +62,9 @@ def _port(model: Model, spec: ImageInput) -> Port:
     others = [name for name in ports if name != spec.name] if spec.name else list(ports)[1:]
     if others or not ports:
         wanted = ", ".join(f"{one_line(name)} {describe(ports[name])}" for name in others) or "an image input"
-        raise BadInput(f"pictures fill one input; the model also takes: {wanted}", hint="bind it with --input name=value")
+        raise BadInput(
+            f"pictures fill one input; the model also takes: {wanted}", hint="bind it with --input name=value"
+        )
     port = ports[spec.name] if spec.name else model.inputs[0]
     if port.shape is not None and len(port.shape) != 4:
         raise BadInput(f"input {one_line(port.name)!r} is {describe(port)}: no image", hint="pass arrays instead")
@@ -71,7 +73,8 @@ def _port(model: Model, spec: ImageInput) -> Port:
 
 def _fixed(port: Port, spec: ImageInput, shapes: Shapes) -> tuple[int | None, int | None]:
     """Height and width that the model, or the command line, fixes."""
-    sizes = shapes.get(port.name) or tuple(each if isinstance(each, int) else None for each in port.shape or ())
+    declared = tuple(each if isinstance(each, int) else None for each in port.shape or ())
+    sizes: tuple[int | None, ...] = shapes.get(port.name, declared)
     if len(sizes) != 4:
         return None, None
     return (sizes[2], sizes[3]) if spec.layout == "NCHW" else (sizes[1], sizes[2])

@@ -37,7 +37,8 @@ def load_samples(
     arrays, images = _files(path)
     if arrays and images:
         raise BadInput(
-            f"the folder {one_line(path, 200)!r} holds both arrays and pictures", hint="put them into folders of their own"
+            f"the folder {one_line(path, 200)!r} holds both arrays and pictures",
+            hint="put them into folders of their own",
         )
     chosen = (arrays or images)[:samples]
     if not chosen:
@@ -62,7 +63,9 @@ def _files(path: Path) -> tuple[Sequence[Path], Sequence[Path]]:
     images = [each for each in files if each.suffix.lower() in pictures.SUFFIXES]
     if not path.is_dir() and not arrays and not images:
         if not path.exists():
-            raise BadInput(f"can't open the inputs {one_line(path, 200)!r}: no such file or folder", hint="check the path")
+            raise BadInput(
+                f"can't open the inputs {one_line(path, 200)!r}: no such file or folder", hint="check the path"
+            )
         raise BadInput(
             f"the input {one_line(path.name, 120)!r} is neither an array nor a picture",
             hint=f"known: {', '.join((*containers.SUFFIXES, *pictures.SUFFIXES))}",

@@ -111,9 +111,7 @@ def _placed(rgb: np.ndarray, spec: ImageInput, fixed: tuple[int | None, int | No
     return result
 
 
-def _multiples(
-    height: int, width: int, spec: ImageInput, fixed: tuple[int | None, int | None]
-) -> tuple[int, int]:
+def _multiples(height: int, width: int, spec: ImageInput, fixed: tuple[int | None, int | None]) -> tuple[int, int]:
     if spec.resize == "max_side":
         ratio = min(1.0, max(spec.size or (960, 960)) / max(height, width))
     else:
@@ -139,7 +137,7 @@ def _whole(size: tuple[int | None, int | None], spec: ImageInput) -> tuple[int, 
     if size[0] is None or size[1] is None:
         raise BadInput(
             f"the card's resize {spec.resize!r} needs a size, and the model fixes none",
-            hint='add size = [height, width] to the card, or give --shape',
+            hint="add size = [height, width] to the card, or give --shape",
         )
     return _sane((size[0], size[1]))
 

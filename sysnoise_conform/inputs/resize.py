@@ -43,7 +43,7 @@ def _opencv_bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     rows >>= 4
     upper = (rows[top] * top_weight[:, None, None]) >> 16
     lower = (rows[bottom] * bottom_weight[:, None, None]) >> 16
-    return np.clip((upper + lower + 2) >> 2, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((upper + lower + 2) >> 2, 0, 255), np.uint8)
 
 
 def _taps(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -63,7 +63,7 @@ def _opencv_nearest(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """INTER_NEAREST: the pixel at floor(x * scale), which is half a pixel off Pillow's."""
     rows = np.minimum((np.arange(height) * (1.0 / (height / pixels.shape[0]))).astype(np.int64), pixels.shape[0] - 1)
     columns = np.minimum((np.arange(width) * (1.0 / (width / pixels.shape[1]))).astype(np.int64), pixels.shape[1] - 1)
-    return pixels[rows][:, columns]
+    return np.asarray(pixels[rows][:, columns])
 
 
 def _with_opencv(pixels: np.ndarray, height: int, width: int, how: str) -> np.ndarray:

@@ -108,16 +108,14 @@ def _table_rows(name: str, graph: GraphProto) -> int | None:
 
 def _indexed_table(node: NodeProto, name: str) -> str | None:
     if node.op_type == "Gather" and node.domain == "" and list(node.input).index(name) == 1:
-        return node.input[0]
+        return str(node.input[0])
     if node.op_type == "EmbedLayerNormalization":
         table = _EMBED_TABLES.get(list(node.input).index(name))
-        return node.input[table] if table is not None and table < len(node.input) else None
+        return str(node.input[table]) if table is not None and table < len(node.input) else None
     return None
 
 
-def _dims(
-    name: str, makers: dict[str, NodeProto], stored: dict[str, onnx.TensorProto]
-) -> list[int] | None:
+def _dims(name: str, makers: dict[str, NodeProto], stored: dict[str, onnx.TensorProto]) -> list[int] | None:
     for _ in range(len(_TABLE_CARRIERS) * 2):
         if name in stored:
             return list(stored[name].dims)

@@ -132,7 +132,7 @@ def _note(port: Port, role: Role) -> str:
         case Mask():
             return f"{name}: a mask of ones with zeros on the right"
         case Whole():
-            return f"{name}: integers below {_UNKNOWN_WHOLE}, their meaning is unknown; bind it with --input, or give --inputs"
+            return f"{name}: integers below {_UNKNOWN_WHOLE} of unknown meaning; bind it with --input, or give --inputs"
         case Real():
             return f"{name}: normal random numbers"
         case _:

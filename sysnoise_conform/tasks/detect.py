@@ -62,7 +62,7 @@ def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     shared = np.clip(high - low, 0, None).prod(-1)
     areas = [np.clip(each[:, 2:] - each[:, :2], 0, None).prod(-1) for each in (a, b)]
     union = areas[0][:, None] + areas[1][None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
 def partners(a: Boxes, b: Boxes) -> list[tuple[int, int]]:
@@ -111,11 +111,16 @@ class Detect:
         shown = f"at scores above {self._least:g}"
         return (
             TaskFigure(
-                name="box_flips", value=self._golden - self._paired, of=self._golden,
+                name="box_flips",
+                value=self._golden - self._paired,
+                of=self._golden,
                 about=f"boxes {shown} without a partner of the same class and IoU >= {PARTNER_IOU:g}",
             ),
             TaskFigure(
-                name="box_extras", value=self._got - self._paired, of=self._got, about=f"boxes {shown} that the golden has not"
+                name="box_extras",
+                value=self._got - self._paired,
+                of=self._got,
+                about=f"boxes {shown} that the golden has not",
             ),
             TaskFigure(name="box_score_change", value=self._score_change, about="largest change of a partner's score"),
         )

@@ -37,7 +37,7 @@ def output(card: Card, tensors: Tensors) -> str:
         return card.output
     if len(tensors) != 1:
         raise UsageError(
-            f"the model has {len(tensors)} outputs, and the card {one_line(card.name)!r} does not say which is the task's",
+            f"the card {one_line(card.name)!r} does not say which of the {len(tensors)} outputs is the task's",
             hint='add output = "name" to the card',
         )
     return next(iter(tensors))
