@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from graphs import adds_stored, body, external, model, node, port, relu, run_reference, save, stored
 from onnx import AttributeProto, TensorProto, helper
+from onnx_files import adds_stored, body, external, model, node, port, relu, run_reference, save, stored
 
 from sysnoise_conform.errors import BadInput, BadModel
 from sysnoise_conform.graph import functions as function_caps

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from sysnoise_conform.card import Card, ImageInput
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.graph.intake import Model, Port
