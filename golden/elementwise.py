@@ -82,6 +82,8 @@ def div(call: Call, a: Tensor, b: Tensor) -> Tensor:
     _refuse_zero(call, b)
     if has_uint64(call):
         return by_numpy(np.floor_divide, a, b)
+    if not b.dtype.is_signed:
+        return torch.div(a, b, rounding_mode="trunc")
     # The lowest integer divided by -1 traps in hardware; negation wraps as integer arithmetic does.
     minus_one = b == -1
     return torch.where(minus_one, -a, torch.div(a, torch.where(minus_one, 1, b), rounding_mode="trunc"))
@@ -107,9 +109,9 @@ def mod(call: Call, a: Tensor, b: Tensor) -> Tensor:
     _refuse_zero(call, b)
     if has_uint64(call):
         return by_numpy(np.remainder, a, b)
-    minus_one = b == -1  # its remainder is 0, but the lowest integer traps on it
-    safe = torch.where(minus_one, 1, b)
-    return torch.fmod(a, safe) if truncating else torch.remainder(a, safe)
+    if b.dtype.is_signed:  # the remainder by -1 is 0, but the lowest integer traps on it
+        b = torch.where(b == -1, 1, b)
+    return torch.fmod(a, b) if truncating else torch.remainder(a, b)
 
 
 @op("Pow")

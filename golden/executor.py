@@ -118,7 +118,8 @@ class Executor:
                 hint=f"convert it to {tensor_dtype_to_np_dtype(elem_type)}",
             )
         if kind.HasField("shape"):
-            dims = [each.dim_value if each.HasField("dim_value") else None for each in kind.shape.dim]
+            # Some exporters write -1 or 0 for a size that they leave open.
+            dims = [each.dim_value if each.dim_value > 0 else None for each in kind.shape.dim]
             if len(dims) != array.ndim or any(
                 want is not None and want != got for want, got in zip(dims, array.shape, strict=True)
             ):
@@ -187,6 +188,8 @@ def _run_step(step: Step, inputs: list[Anything], bindings: Bindings) -> Sequenc
     except NotImplementedError as error:
         call.unsupported(one_line(_first_line(error)))
     except (RuntimeError, IndexError, ValueError) as error:
+        if "not implemented for" in str(error):
+            call.unsupported(one_line(_first_line(error)))
         if "allocate memory" in str(error):
             raise MemoryError(f"{call.where()}: {_first_line(error)}") from error
         raise BadModel(f"{call.where()}: {one_line(_first_line(error))}") from error
