@@ -49,7 +49,8 @@ def convert(
 
 
 def last_error(text: str) -> str:
-    """The line of a Python traceback that says what was wrong, or the last line there is."""
+    """The line of a Python traceback that says what was wrong at first, or the last line there is."""
+    text = text.partition("The above exception was the direct cause")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit)\b", line)]
     return one_line(errors[-1] if errors else lines[-1] if lines else "it said nothing")

@@ -1,0 +1,66 @@
+"""MNN: its converter called without its telemetry, its words when it gives up, its narrow types."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import build_of, ramp
+
+from sysnoise_conform.backends.mnn import MNN
+from sysnoise_conform.errors import Unsupported
+
+pytest.importorskip("MNN")
+
+RESHAPE = "g (float[N,3] x, int64[1] size) => (float[M] y) { y = Reshape(x, size) }"
+
+
+def test_converting_installs_nothing_and_reports_to_nobody(tmp_path: Path) -> None:
+    # MNN's own `mnnconvert` runs `pip install` for a logging client and sends it each conversion.
+    build = build_of("g (float[2] x) => (float[2] y) { y = Relu(x) }", tmp_path)
+    pip = tmp_path / "bin" / "pip"
+    pip.parent.mkdir()
+    pip.write_text(f"#!/bin/sh\ntouch {tmp_path}/pip-was-called\n")
+    pip.chmod(0o755)
+    program = f"""
+        from pathlib import Path
+        from sysnoise_conform.backend import Build
+        from sysnoise_conform.backends.mnn import MNN
+        MNN().compile(Build(model=Path({str(build.model)!r}), workdir=Path({str(build.workdir)!r})))
+        import sys
+        assert not any(name.startswith(("aliyun", "MNN.tools")) for name in sys.modules)
+    """
+    path = f"{pip.parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(program)],
+        cwd=tmp_path, env={**os.environ, "PATH": path}, check=True, timeout=60,
+    )  # fmt: skip
+    assert not (tmp_path / "pip-was-called").exists()
+
+
+def test_what_it_prints_when_it_gives_up_is_the_reason(tmp_path: Path) -> None:
+    feeds = {"x": ramp(2, 3), "size": np.array([7])}
+    session = MNN().compile(build_of(RESHAPE, tmp_path, feeds))
+    with pytest.raises(Unsupported, match="Reshape error: 6 -> 7") as caught:
+        session.run(feeds)
+    assert "Compute Shape Error for y" in caught.value.message
+
+
+def test_integers_that_it_would_narrow_wrongly_are_refused(tmp_path: Path) -> None:
+    feeds = {"x": np.array([2**40, 1], np.int64)}
+    session = MNN().compile(build_of("g (int64[2] x) => (int64[2] y) { y = Add(x, x) }", tmp_path, feeds))
+    with pytest.raises(Unsupported, match="too narrow"):
+        session.run(feeds)
+
+
+def test_precision_and_threads_are_reported(tmp_path: Path) -> None:
+    text = "g (float[2] x) => (float[2] y) { y = Relu(x) }"
+    pinned = MNN().compile(build_of(text, tmp_path / "a", threads=2)).effective
+    auto = MNN().compile(build_of(text, tmp_path / "b", precision="auto")).effective
+    assert pinned.options == {"precision_mode": "high", "threads": 2}
+    assert auto.options == {"precision_mode": "normal", "threads": 1}
