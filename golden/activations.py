@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sysnoise_conform.golden.op import Call, op
 from sysnoise_conform.golden.shaping import axis_of
+from sysnoise_conform.golden.unsigned import has_uint64, to_float
 
 
 @op("Relu")
@@ -134,9 +135,14 @@ def swiglu(call: Call, gate: Tensor, linear: Tensor) -> Tensor:
 def shrink(call: Call, x: Tensor) -> Tensor:
     """x + bias below -lambd, x - bias above lambd, 0 between; NaN stays, as in torch."""
     lambd, bias = call.get("lambd"), call.get("bias")
-    between = (x >= -lambd) & (x <= lambd)
-    shrunk = torch.where(x < -lambd, x + bias, x - bias)
-    return torch.where(between, 0, shrunk).to(x.dtype)
+    wide = x
+    if not x.is_floating_point():
+        wide = to_float(x) if has_uint64(call) else x.to(torch.float64)
+        if not bias.is_integer():
+            call.unsupported("integers with a bias that is none")
+        bias = int(bias)
+    between = (wide >= -lambd) & (wide <= lambd)
+    return torch.where(between, 0, torch.where(wide < -lambd, x + bias, x - bias))
 
 
 def _over_axis(call: Call, x: Tensor, function: Callable[[Tensor, int], Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sysnoise_conform.golden.op import Call, op
 from sysnoise_conform.golden.shaping import axis_of, shape_of
-from sysnoise_conform.golden.types import T
+from sysnoise_conform.golden.unsigned import has_uint64, ordered
 
 Data = Any  # a torch tensor, or a numpy object array of strings
 
@@ -90,14 +90,14 @@ def _reduction(call: Call) -> str | None:
         return None
     if name not in _REDUCE:
         call.bad(f"`reduction` {name!r} is unknown")
-    if T.UINT64 in call.input_types and name in ("max", "min"):
-        call.unsupported(f"{name} of uint64")
     return _REDUCE[name]
 
 
-def _scatter(x: Tensor, axis: int, places: Tensor, updates: Tensor, reduction: str | None) -> Tensor:
+def _scatter(call: Call, x: Tensor, axis: int, places: Tensor, updates: Tensor, reduction: str | None) -> Tensor:
     if reduction is None:
         return x.scatter(axis, places, updates)
+    if has_uint64(call) and reduction in ("amax", "amin"):
+        return ordered(ordered(x).scatter_reduce(axis, places, ordered(updates), reduction, include_self=True))
     if x.dtype is torch.bool:
         return x.to(torch.uint8).scatter_reduce(axis, places, updates.to(torch.uint8), reduction).to(torch.bool)
     return x.scatter_reduce(axis, places, updates, reduction, include_self=True)
@@ -121,7 +121,7 @@ def scatter_elements(call: Call, x: Data, indices: Tensor, updates: Data) -> Dat
         out = x.copy()
         out[tuple(grids)] = updates
         return out
-    return _scatter(x, axis, places, updates, reduction)
+    return _scatter(call, x, axis, places, updates, reduction)
 
 
 @op("ScatterND")
@@ -142,7 +142,7 @@ def scatter_nd(call: Call, x: Data, indices: Tensor, updates: Data) -> Data:
     rows = (places * strides).sum(-1).reshape(-1, 1)
     width = math.prod(dims[depth:])
     flat = x.reshape(math.prod(dims[:depth]), width)
-    return _scatter(flat, 0, rows.expand(-1, width), updates.reshape(-1, width), reduction).reshape(dims)
+    return _scatter(call, flat, 0, rows.expand(-1, width), updates.reshape(-1, width), reduction).reshape(dims)
 
 
 @op("TensorScatter", moves=True)

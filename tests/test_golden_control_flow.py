@@ -68,14 +68,18 @@ _LOOP = """g (int64 m, bool going, float[1] start, float[1] step) => (float[1] l
 
 
 def test_a_loop_carries_its_state_and_stacks_what_it_yields() -> None:
-    last, all_ = outputs(parsed(_LOOP), m=np.int64(3), going=np.bool_(True), start=np.float32([1]), step=np.float32([2]))
+    feeds = {"m": np.int64(3), "going": np.bool_(True), "start": np.float32([1]), "step": np.float32([2])}
+
+    last, all_ = outputs(parsed(_LOOP), **feeds)
 
     assert last.tolist() == [7]
     assert all_.tolist() == [[1], [3], [5]]
 
 
 def test_a_loop_without_iterations_yields_nothing_and_keeps_its_state() -> None:
-    last, all_ = outputs(parsed(_LOOP), m=np.int64(3), going=np.bool_(False), start=np.float32([1]), step=np.float32([2]))
+    feeds = {"m": np.int64(3), "going": np.bool_(False), "start": np.float32([1]), "step": np.float32([2])}
+
+    last, all_ = outputs(parsed(_LOOP), **feeds)
 
     assert last.tolist() == [1]
     assert all_.shape == (0, 1)

@@ -152,8 +152,11 @@ def int64(*values: int) -> np.ndarray[Any, Any]:
         ("DequantizeLinear", 13, {"x": _I.astype(np.int8), "s": np.float32([0.1, 0.5, 1, 2]),
                                   "z": np.int8([0, 3, -7, 9])}, {"axis": -1}),
         ("DynamicQuantizeLinear", 11, {"x": _X}, {"outputs": 3}),
-        ("MatMulInteger", 10, {"a": _I.astype(np.uint8), "b": _I.T.astype(np.uint8), "x": np.uint8(3), "y": np.uint8(9)},
-         {}),
+        ("MatMulInteger", 10, {"a": _I.astype(np.uint8), "b": _I.T.astype(np.uint8),
+                               "x": np.uint8(3), "y": np.uint8(9)}, {}),
+        ("ScatterElements", 18, {"x": np.uint8([250, 3]), "i": int64(0, 1), "u": np.uint8([7, 9])},
+         {"reduction": "max"}),
+        ("Shrink", 16, {"x": np.int64([2**62 + 1, 0, -5])}, {"bias": 2.0}),
         ("Cast", 13, {"x": np.float32([300, -1.5, 50.9, 1e10, -50, 0.5])}, {"to": onnx.TensorProto.INT64}),
         ("Cast", 13, {"x": np.float32([-0.0, 0.0, np.nan, np.inf, 0.1])}, {"to": onnx.TensorProto.BOOL}),
         ("Cast", 13, {"x": np.int32([300, -1, 70000])}, {"to": onnx.TensorProto.INT8}),
@@ -183,7 +186,8 @@ def test_quantised_convolutions_agree() -> None:
     w = generator.integers(-63, 63, (6, 2, 3, 3)).astype(np.int8)
     feeds = {"x": x, "sx": np.float32(0.02), "zx": np.uint8(128), "w": w,
              "sw": np.float32(generator.uniform(0.001, 0.02, 6)), "zw": np.zeros(6, np.int8),
-             "sy": np.float32(0.3), "zy": np.uint8(100), "b": generator.integers(-500, 500, 6).astype(np.int32)}  # fmt: skip
+             "sy": np.float32(0.3), "zy": np.uint8(100),
+             "b": generator.integers(-500, 500, 6).astype(np.int32)}  # fmt: skip
     model = one_node("QLinearConv", {name: np.asarray(each) for name, each in feeds.items()}, opset=10,
                      group=2, pads=[1, 0, 0, 1], strides=[2, 1])  # fmt: skip
     given = {name: np.asarray(each) for name, each in feeds.items()}
