@@ -82,7 +82,7 @@ class Policy:
         10.0, "A layer departs from this on. Layers inform (the first one that departs is named); outputs gate."
     )
     max_peak_ratio: float = _key(
-        100.0, "The same for the largest single error: it catches one wrong element that the rms drowns."
+        30.0, "The same for the largest single error: it catches one wrong element that the rms drowns."
     )
     max_z: float = _key(
         3.0, "Where the operator's error is derived from its operands, a departure must exceed this many sigma, too."
