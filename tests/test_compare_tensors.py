@@ -380,7 +380,7 @@ def test_one_ulp_off_is_one_ulp() -> None:
 def test_eight_million_elements_take_a_fraction_of_a_second() -> None:
     import time
 
-    golden = np.random.default_rng(0).standard_normal(8_000_000)
+    golden = np.tile(noise(1_000_000), 8)
     got = golden.astype(np.float32)
     taken = []
     for _ in range(3):
