@@ -24,8 +24,10 @@ class Embed:
         other = np.asarray(got[name], np.float64).reshape(truth.shape)
         lengths = np.linalg.norm(truth, axis=1) * np.linalg.norm(other, axis=1)
         dots = np.einsum("ij,ij->i", truth, other)
-        cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
-        cosines[~np.isfinite(cosines)] = -1.0  # NaN points nowhere: as far off as can be
+        with np.errstate(all="ignore"):
+            cosines = dots / lengths
+        cosines[~np.isfinite(cosines)] = -1.0  # NaN and the zero vector point nowhere: as far off as can be
+        cosines[(truth == other).all(axis=1)] = 1.0
         self._vectors += len(cosines)
         if len(cosines):
             lowest = float(cosines.min())
