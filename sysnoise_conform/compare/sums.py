@@ -11,7 +11,10 @@ from sysnoise_conform.compare.ulp import BINS_PER_OCTAVE
 
 Array = np.ndarray[Any, Any]
 
-BLOCK = 16_384  # elements: the buffers of one block (half a megabyte) stay in a second-level cache
+# Elements of one block: its buffers (a quarter of a megabyte) stay in a second-level cache, and OpenBLAS, which
+# starts its threads from 10,000 elements on, keeps to this one: waiting for a second core that was busy made the
+# whole comparison ten times slower where it was measured.
+BLOCK = 8_192
 
 _SHIFT = 52 - int(math.log2(BINS_PER_OCTAVE))  # leaves the exponent and the leading mantissa bits
 _BINS = 1 << (63 - _SHIFT)
