@@ -14,6 +14,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, TensorShapeProto, helper
 
 from sysnoise_conform.backend import Tensors
+from sysnoise_conform.backends.folding import fold_sizes
 from sysnoise_conform.errors import Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -134,3 +135,4 @@ def _infer_anew(model: ModelProto) -> None:
             f"shapes can't be inferred: {one_line(error)}", stage="convert", hint="check the model with onnx.checker"
         ) from error
     model.CopyFrom(inferred)
+    fold_sizes(model)

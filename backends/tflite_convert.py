@@ -116,12 +116,17 @@ def _rename_output(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def _explain(text: str, plain: Plain) -> Unsupported:
-    """onnx2tf's last error; the operator is in the name of the builder that raised it."""
+    """onnx2tf's last error; the operator is named in it, or in the builder that raised it."""
+    reason = last_error(text)
+    named = re.search(r"\bop=(\S+)", reason)
+    node = next((each for each in plain.model.graph.node if named and each.name == named[1]), None)
     builders = re.findall(r"\bin (?:_?build|_?lower|_?make)_(\w+?)_op\b", text)
+    where = {"op": node.op_type, "node": node.name} if node else operator(builders[-1] if builders else "", plain)
     return Unsupported(
-        f"onnx2tf can't convert the model: {one_line(plain.original(last_error(text)))}",
+        f"onnx2tf can't convert the model: {one_line(plain.original(reason))}",
         stage="convert",
-        **operator(builders[-1] if builders else "", plain),
+        op=where["op"],
+        node=where["node"],
     )
 
 

@@ -54,6 +54,27 @@ def test_open_sizes_become_those_of_the_feeds(tmp_path: Path) -> None:
     assert [each.dim_value for each in info.type.tensor_type.shape.dim] == [4, 3]
 
 
+def test_arithmetic_on_fixed_sizes_is_carried_out_and_on_data_is_not(tmp_path: Path) -> None:
+    # As exporters flatten features: the target of the Reshape is computed from the input's own size.
+    text = """g (float[N,3,2,2] x) => (float[a,b] y) {
+        sizes = Shape(x) wide = Cast<to=6>(sizes) batch = Slice(wide, zero, one) rest = Identity(minus)
+        target32 = Concat<axis=0>(batch, rest) target = Cast<to=7>(target32) flat = Reshape(x, target)
+        scale = Mul(two, half) y = Mul(flat, scale) }"""
+    model = graph(text)
+    for name, value in {"zero": [0], "one": [1]}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), name))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int32), "minus"))
+    for name, number in {"two": 2, "half": 0.5}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(number, np.float32), name))
+    plain = plain_of(model, tmp_path, {"x": (2, 3, 2, 2)})
+    assert [node.op_type for node in plain.model.graph.node] == ["Reshape", "Mul", "Mul"]
+    (info,) = plain.model.graph.output
+    assert [each.dim_value for each in info.type.tensor_type.shape.dim] == [2, 12]
+    (name,) = plain.inputs
+    (got,) = ReferenceEvaluator(plain.model).run(None, {name: ramp(2, 3, 2, 2)})
+    np.testing.assert_array_equal(got, ramp(2, 12))
+
+
 def test_weights_listed_as_inputs_are_no_inputs(tmp_path: Path) -> None:
     model = graph("g (float[2] x, float[2] w) => (float[2] y) { y = Add(x, w) }", ir_version=3, opset=9)
     model.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float32), "w"))
