@@ -11,7 +11,7 @@ import numpy as np
 from sysnoise_conform import outcome as facts
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, ConformError, Unsupported
 from sysnoise_conform.outcome import Measured, Outcome, Result, RuntimeFacts, Seconds, TensorDiff
-from sysnoise_conform.passes import Layers, Outputs, Tally, Workshop, measure_layers, measure_outputs
+from sysnoise_conform.passes import Layers, Outputs, Workshop, measure_layers, measure_outputs
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.store import GoldenTensor
 from sysnoise_conform.variant import Variant
@@ -23,7 +23,7 @@ def run_cell(shop: Workshop, variant: Variant, place: str) -> Result:
     A runtime's refusal or death is an outcome; a mistake of the user's raises.
     """
     started = perf_counter()
-    outputs, layers = Outputs(), Layers()
+    outputs, layers = Outputs(tally=shop.tally()), Layers()
     beside = _Beside(shop, variant, place, layers)
     beside.start()
     failure: BackendError | None = None
@@ -104,7 +104,7 @@ def _measured(shop: Workshop, outputs: Outputs, layers: Layers, seconds: float) 
 
 def _observer_effect(shop: Workshop, outputs: Outputs, layers: Layers) -> tuple[TensorDiff, ...]:
     """Tapped outputs against untouched ones, over the first samples, in units of the golden's floor."""
-    tally = Tally()
+    tally = shop.tally()
     for number, (plain, tapped) in enumerate(zip(outputs.kept.samples, layers.kept.samples, strict=False)):
         golden = shop.goldens.sample(number)
         for name in shop.outputs:

@@ -37,8 +37,8 @@ class Departure:
     words: str
 
 
-def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float, op_type: str = "") -> Departure | None:
-    """The departure of a tensor made by an `op_type`, or None when it conforms. A NaN in the numbers departs."""
+def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Departure | None:
+    """The departure of a tensor, or None when it conforms. A NaN anywhere in the numbers departs."""
     if not diff.comparable:
         return Departure(diff=diff, number=None, words=_other_kind(diff))
     if diff.nan_mismatch:
@@ -47,7 +47,7 @@ def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float, op_typ
         return None
     if unit_roundoff(diff.dtype) is None:
         return _counted(diff, limits, max_code_share)
-    return _rounded(diff, limits, floor_of(diff, op_type))
+    return _rounded(diff, limits, floor_of(diff))
 
 
 def is_unsettled(diff: TensorDiff) -> bool:
@@ -59,7 +59,7 @@ def is_unsettled(diff: TensorDiff) -> bool:
     return floor.mismatches > 0 and (floor.mismatches >= floor.n or diff.shape_got is not None)
 
 
-def floor_of(diff: TensorDiff, op_type: str = "") -> float:
+def floor_of(diff: TensorDiff) -> float:
     """The rms that one floor unit stands for: what was measured, but no less than rounding theory allows.
 
     On few elements PyTorch's float32 may hit the truth by luck. Rounding values of this size to the
@@ -69,17 +69,17 @@ def floor_of(diff: TensorDiff, op_type: str = "") -> float:
     if roundoff is None or not diff.finite:
         return diff.floor_rms
     slack = FLOORLESS_SLACK if diff.dtype in FLOORLESS else 1.0
-    size = 1.0 if op_type in BOUNDED else math.sqrt(diff.sum_sq_golden / diff.finite)
+    size = 1.0 if diff.op_type in BOUNDED else math.sqrt(diff.sum_sq_golden / diff.finite)
     return max(diff.floor_rms, slack * roundoff / math.sqrt(6) * size)
 
 
-def floor_units(diff: TensorDiff, op_type: str = "") -> float | None:
+def floor_units(diff: TensorDiff) -> float | None:
     """How far the tensor is off, in floor units; 0 when it is exact, None where it has no floor."""
     if diff.exact:
         return 0.0
     if unit_roundoff(diff.dtype) is None:
         return diff.mismatches / diff.floor.mismatches if diff.floor.mismatches else None
-    floor = floor_of(diff, op_type)
+    floor = floor_of(diff)
     return diff.rmse / floor if diff.rmse is not None and floor > 0 else None
 
 

@@ -76,7 +76,7 @@ class _Case:
         policy, found = self.gate.policy, []
         for each in diffs:
             limits = policy.limits(self.name, each.name, layer=layer)
-            one = departure(each, limits, max_code_share=policy.max_code_share, op_type=self._op(each))
+            one = departure(each, limits, max_code_share=policy.max_code_share)
             if one is None and not layer and each.n and not each.finite and each.dtype not in _NOT_NUMBERS:
                 words = "holds no finite value, and PyTorch's does not either: the model itself is broken"
                 one = Departure(diff=each, number=None, words=words)
@@ -143,7 +143,7 @@ class _Case:
     def _praise(self) -> str:
         outputs = self.measured.outputs
         samples = max((each.samples for each in outputs), default=0)
-        ratios = [floor_units(each, self._op(each)) for each in outputs]
+        ratios = [floor_units(each) for each in outputs]
         worst = sentences.worst_output(outputs, ratios, self.gate.policy.max_floor_ratio)
         said = f"{sentences.counted(len(outputs), 'output')} over {sentences.counted(samples, 'sample')}, {worst}"
         parts = [said]
@@ -166,7 +166,7 @@ class _Case:
     def _caveats(self) -> list[str]:
         said = [sentences.off_precision(self.measured.runtime, self.gate.own, self.name)]
         moved = [
-            (floor_units(each, self._op(each)) or 0.0, each.name)
+            (floor_units(each) or 0.0, each.name)
             for each in self.measured.observer_effect
             if not each.exact
         ]
@@ -179,10 +179,6 @@ class _Case:
         said += [f"output {sentences.quoted(each)} differed when the same input ran twice"
                  for each in self.measured.nondeterministic]  # fmt: skip
         return [each for each in said if each]
-
-    def _op(self, diff: TensorDiff) -> str:
-        place = self.gate.places.get(diff.name)
-        return place.op_type if place else ""
 
     def _first(self) -> Departure | None:
         places = self.gate.places
@@ -223,7 +219,7 @@ class _Case:
         numberless = [each.diff.name for each in self.layers if each.number is None]
         if numberless:
             return numberless[0]
-        ratios = [(floor_units(each, self._op(each)) or 0.0, each.name) for each in self.measured.layers]
+        ratios = [(floor_units(each) or 0.0, each.name) for each in self.measured.layers]
         return max(ratios, key=lambda each: each[0])[1] if ratios else None
 
 

@@ -78,6 +78,7 @@ class TensorDiff:
     name: str
     dtype: str  # ONNX's name of the declared type: FLOAT, INT64
     shape: tuple[int, ...]  # of the first sample
+    op_type: str = ""  # the operator that makes it; "" for a graph input
     shape_got: tuple[int, ...] | None = None
     dtype_got: str | None = None
     samples: int = 0

@@ -48,12 +48,13 @@ Watch = Callable[[str, str, int, int], None]  # variant, what it does, done, of
 class Tally:
     """Diffs by tensor name, merged over samples."""
 
+    ops: Mapping[str, str] = field(default_factory=dict)  # tensor -> the operator that makes it
     diffs: dict[str, TensorDiff] = field(default_factory=dict)
     read: int = 0
 
     def compare(self, golden: GoldenTensor, got: np.ndarray, sample: int) -> None:
         """Measure one sample's tensor and merge it in; read what the first abnormal ones look like."""
-        diff = measure(golden, got, sample=sample)
+        diff = replace(measure(golden, got, sample=sample), op_type=self.ops.get(golden.name, ""))
         known = self.diffs.get(diff.name)
         if self.read < MOST_READ and (known is None or not known.readings) and _abnormal(diff):
             self.read += known is None
@@ -105,6 +106,10 @@ class Workshop:
     meter: Callable[[], Meter | None]
     watch: Watch
 
+    def tally(self) -> Tally:
+        """An empty tally that knows which operator makes which tensor."""
+        return Tally(ops={each.tensor: each.op_type for each in self.model.layers})
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """The golden names of the graph's outputs."""
@@ -125,8 +130,8 @@ class Workshop:
 class Outputs:
     """What the first pass found."""
 
+    tally: Tally
     runtime: RuntimeFacts | None = None
-    tally: Tally = field(default_factory=Tally)
     missing: set[str] = field(default_factory=set)
     unsteady: set[str] = field(default_factory=set)
     kept: Kept = field(default_factory=Kept)
@@ -212,7 +217,7 @@ def measure_layers(shop: Workshop, variant: Variant, place: str, found: Layers) 
 
 def _watch_chunk(shop: Workshop, variant: Variant, place: str, taps: tuple[str, ...], found: Layers) -> None:
     python = shop.crew.interpreter(variant)
-    tally, kept, absent = Tally(), Kept(), dict[str, str]()
+    tally, kept, absent = shop.tally(), Kept(), dict[str, str]()
     with shop.crew.member(f"{variant} layers", shop.logs / f"{place}.txt", python=python) as child:
         session = RemoteSession(
             child, variant, shop.plan.target, shop.graph(child.workdir, taps), shop.samples.feed(0), taps=taps,

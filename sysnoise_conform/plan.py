@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -16,6 +15,7 @@ from sysnoise_conform import registry
 from sysnoise_conform.case import Case
 from sysnoise_conform.errors import BadModel, UsageError
 from sysnoise_conform.files import read_regular
+from sysnoise_conform.folder import log_stem
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.graph.tap import observable
 from sysnoise_conform.outcome import NotApplicable, Outcome, Unobservable, Unsupported
@@ -139,7 +139,7 @@ def known_outcome(variant: Variant, target: Target) -> Outcome | None:
 
 def places(variants: Sequence[Variant]) -> list[str]:
     """A file name's stem for each variant: `openvino-auto`; numbered where two would be the same."""
-    stems = [re.sub(r"[^A-Za-z0-9_.=]+", "-", str(each))[:80] for each in variants]
+    stems = [log_stem(str(each)) for each in variants]
     return [
         stem if stems.count(stem) == 1 else f"{stem}-{stems[: index + 1].count(stem)}"
         for index, stem in enumerate(stems)

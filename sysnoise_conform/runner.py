@@ -30,7 +30,7 @@ from sysnoise_conform.graph.constants import parse_constant
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs import Samples, load_samples
 from sysnoise_conform.outcome import Measured, Result, RuntimeFacts, Seconds
-from sysnoise_conform.passes import Tally, Watch, Workshop
+from sysnoise_conform.passes import Watch, Workshop
 from sysnoise_conform.plan import Plan, check_variants, make_plan
 from sysnoise_conform.report import ReportWriter, elem_type_name
 from sysnoise_conform.store import Store
@@ -114,7 +114,7 @@ def _results(case: Case, shop: Workshop) -> Iterator[Result]:
 def _module(case: Case, shop: Workshop) -> Result:
     """The original nn.Module in float32 beside the golden of its export: export mistakes show here first."""
     clock = perf_counter()
-    tally, missing, log = Tally(), set[str](), "logs/module.txt"
+    tally, missing, log = shop.tally(), set[str](), "logs/module.txt"
     facts = RuntimeFacts(
         name="torch", version=provenance.versions().get("torch", ""), device="cpu", effective_precision="fp32",
         options={"module": case.torch_module or ""},

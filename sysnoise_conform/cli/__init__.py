@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from sysnoise_conform.cli import backends, doctor, env, export, judge, report, run
+from sysnoise_conform.cli import backends, doctor, env, export, judge, policy, report, run
 from sysnoise_conform.errors import ConformError
 from sysnoise_conform.printable import one_line
 
@@ -27,6 +27,7 @@ app.command("run")(run.run)
 app.command("judge")(judge.judge)
 app.command("report")(report.report)
 app.command("backends")(backends.backends)
+app.command("policy")(policy.policy)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(env.app, name="env")

@@ -100,6 +100,7 @@ def merge(a: TensorDiff, b: TensorDiff) -> TensorDiff:
         name=a.name,
         dtype=a.dtype,
         shape=a.shape,
+        op_type=a.op_type or b.op_type,
         shape_got=a.shape_got if a.shape_got is not None else b.shape_got,
         dtype_got=a.dtype_got if a.dtype_got is not None else b.dtype_got,
         samples=a.samples + b.samples,
