@@ -255,10 +255,21 @@ def test_an_attribute_that_holds_another_value_than_it_says_is_refused(tmp_path:
     assert "stands in no function" in refusal(save(tmp_path, proto))
 
 
-def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
-    content = relu("abcd").SerializeToString().replace(b"abcd", b"ab\xff\xfe")
-
-    assert "not UTF-8" in refusal(save(tmp_path, content))
+def test_a_name_that_is_not_utf_8_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+    tensor = external("w", [4], {"location": "abcd"})
+    everywhere = [
+        relu("abcd"),
+        with_functions([call("abcd")], [function("abcd", [node("Relu", ["a"], ["b"])])]),
+        with_functions([call("F")], [function("F", [node("Relu", ["abcd"], ["b"])], inputs=["abcd"])]),
+        model([node("Relu", ["x"], ["y"])], [X], [Y], domains=["abcd"]),
+        model([node("Relu", ["x"], ["y"])], [port("x", ("abcd",))], [Y]),
+        adds_stored(tensor),
+    ]
+    for proto in everywhere:
+        content = proto.SerializeToString()
+        assert b"abcd" in content
+        text = refusal(save(tmp_path, content.replace(b"abcd", b"ab\xff\xfe")))
+        assert "UTF-8" in text or "usable location" in text
 
 
 @pytest.mark.parametrize(

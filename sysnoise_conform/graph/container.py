@@ -63,6 +63,8 @@ def imports(opsets: object, what: str) -> dict[str, int]:
     newest = onnx.defs.onnx_opset_version()
     found: dict[str, int] = {}
     for each in opsets:  # type: ignore[attr-defined]  # a repeated protobuf field
+        if not isinstance(each.domain, str):
+            raise BadModel(f"{what} imports a domain whose name is not UTF-8", hint="export the model again")
         domain = plain_domain(each.domain)
         if domain in found and found[domain] != each.version:
             raise BadModel(f"{what} imports domain {one_line(each.domain, 60)!r} twice, at different versions")

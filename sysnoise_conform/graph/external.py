@@ -67,6 +67,8 @@ def external_files(
 def _entry(tensor: TensorProto, where: str) -> tuple[str, int, int | None]:
     fields: dict[str, str] = {}
     for each in tensor.external_data:
+        if not isinstance(each.key, str) or not isinstance(each.value, str):
+            raise BadModel(f"{where} has external data that is not described in UTF-8", hint="export the model again")
         if each.key in fields:
             raise BadModel(f"{where} gives its external {one_line(each.key, 40)!r} twice")
         if each.key not in _KEYS:

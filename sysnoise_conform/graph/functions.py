@@ -11,7 +11,7 @@ from sysnoise_conform.errors import BadModel
 from sysnoise_conform.graph.container import imports, plain_domain
 from sysnoise_conform.graph.naming import Namer, rename, substitute
 from sysnoise_conform.graph.walk import bodies, named, quoted
-from sysnoise_conform.graph.wellformed import Checker, Key, function_key, schema_of
+from sysnoise_conform.graph.wellformed import Checker, Key, check_names, function_key, schema_of
 
 MAX_EXPANDED_NODES = 200_000
 MAX_EXPANDED_BYTES = (1 << 31) - 1
@@ -24,7 +24,12 @@ def table(model: onnx.ModelProto) -> Functions:
     """The model's functions by domain, name and overload. Raises BadModel for one that stands twice."""
     found: Functions = {}
     for function in model.functions:
-        key = (plain_domain(function.domain), function.name, getattr(function, "overload", ""))
+        overload = getattr(function, "overload", "")
+        check_names(
+            (function.domain, function.name, overload, *function.input, *function.output, *function.attribute),
+            "a model-local function",
+        )
+        key = (plain_domain(function.domain), function.name, overload)
         if key in found:
             raise BadModel(f"the model defines function {quoted(function.name)} twice")
         found[key] = function

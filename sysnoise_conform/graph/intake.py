@@ -113,8 +113,8 @@ def open_model(path: Path, *, bind: Mapping[str, np.ndarray] | None = None, allo
     model = parse(content, file)
     del content
     versions = check_versions(model)
-    _plain_domains(model)
     functions = table(model)
+    _plain_domains(model)
     Checker(versions, functions).graph(model.graph)
     check_functions(functions, versions)
     check_expansion(model, functions)

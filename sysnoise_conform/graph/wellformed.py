@@ -53,7 +53,7 @@ class Checker:
 
     def graph(self, graph: GraphProto, depth: int = 0) -> None:
         """Check names, nodes and bodies. Raises BadModel."""
-        _check_names(_graph_names(graph), f"graph {quoted(graph.name)}")
+        check_names(_graph_names(graph), f"graph {quoted(graph.name)}")
         for sparse in graph.sparse_initializer:
             check_sparse(sparse, f"initializer {quoted(sparse.values.name)}")
         self.nodes(graph.node, depth)
@@ -66,7 +66,7 @@ class Checker:
             self._nodes += 1
             if self._nodes > MAX_NODES:
                 raise BadModel(f"the model has more than {MAX_NODES:,} nodes")
-            _check_names((node.name, node.op_type, node.domain, *node.input, *node.output), named(node))
+            check_names((node.name, node.op_type, node.domain, *node.input, *node.output), named(node))
             for attribute in node.attribute:
                 self.attribute(attribute, named(node))
                 if attribute.ref_attr_name and not self._in_function:
@@ -82,7 +82,7 @@ class Checker:
 
     def attribute(self, attribute: AttributeProto, owner: str) -> None:
         """Check that an attribute holds a value of the type that it says, and nothing else. Raises BadModel."""
-        _check_names((attribute.name, attribute.ref_attr_name), f"an attribute of {owner}")
+        check_names((attribute.name, attribute.ref_attr_name), f"an attribute of {owner}")
         where = f"attribute {quoted(attribute.name)} of {owner}"
         wanted = _FIELD.get(attribute.type)
         if wanted is None:
@@ -187,7 +187,8 @@ def _graph_names(graph: GraphProto) -> Iterator[object]:
             yield from (dim.dim_param for dim in port.type.tensor_type.shape.dim)
 
 
-def _check_names(names: Iterable[object], where: str) -> None:
+def check_names(names: Iterable[object], where: str) -> None:
+    """Raise BadModel unless every name is text."""
     for name in names:
         if not isinstance(name, str):  # protobuf hands over bytes that are no UTF-8 as they are
             raise BadModel(f"{where}: the name {one_line(name, 80)} is not UTF-8", hint="export the model again")
