@@ -24,6 +24,7 @@ _PLUMBING = {"Const", "Convert", "Input", "Output", "Reorder"}  # layers that co
 _INT8_LAYERS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
 _NOISE = re.compile(r"^(Exception from|Check '|FrontEnd API failed|Model wasn't fully converted|Summary:|\s*$)")
 _CPU_NODE = re.compile(r"\[CPU\] (?P<op>\w+) node with name '(?P<node>[^']*)'")
+_ONNX_NODE = re.compile(r"<Node\((?P<op>\w+)\): (?P<node>[^>]*)>")
 _VERSIONED_OP = re.compile(r"(?:operations: |failed for |operator )(?P<op>[A-Za-z][\w.]*?)(?:-\d+)?\b(?![\w.])")
 
 
@@ -253,7 +254,7 @@ def _unsupported(error: Exception, stage: str) -> Unsupported:
     text = str(error)
     kept = [line.removeprefix("-- ") for line in text.splitlines() if not _NOISE.match(line)]
     kept = [re.sub(r" Check '.*' failed at \S+:$", ":", line) for line in kept]
-    where = _CPU_NODE.search(text)
+    where = _CPU_NODE.search(text) or _ONNX_NODE.search(text)
     op = where or _VERSIONED_OP.search(text)
     return Unsupported(
         one_line(" ".join(kept) or text),

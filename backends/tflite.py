@@ -18,6 +18,7 @@ from sysnoise_conform.backends.tflite_convert import Converted, Output, installe
 from sysnoise_conform.errors import Unsupported
 from sysnoise_conform.printable import one_line
 
+_EMPTY = re.compile(r"Input tensor (?P<index>\d+) lacks data")
 _CUSTOM_OP = re.compile(r"unresolved custom op: (?P<op>\w+)")
 _NODE = re.compile(r"Node number \d+ \((?P<op>\w+)\)")
 _GLUED = re.compile(r"\.?\n?(?<=\S)Node(?= number)")
@@ -89,7 +90,7 @@ class _FromOnnx:
         except (RuntimeError, ValueError) as error:
             # An invoke that failed leaves its interpreter half done: the next run gets a new one.
             loaded.interpreter = _load(self._home, self._build, converted.path, converted.plain)
-            raise _unsupported(error, "run", converted.plain) from error
+            raise _unsupported(error, "run", converted.plain, interpreter) from error
         raw = {}
         for name, detail in litert.ports(interpreter, "outputs"):
             with contextlib.suppress(ValueError):  # "Tensor data is null": the converter left the tensor unwritten
@@ -217,8 +218,12 @@ def _effective(build: Build, interpreter: Any, more: Mapping[str, str]) -> Effec
     return Effective(device="cpu", precision=litert.precision(interpreter), options=options)
 
 
-def _unsupported(error: Exception, stage: str, plain: Plain | None) -> Unsupported:
+def _unsupported(error: Exception, stage: str, plain: Plain | None, interpreter: Any = None) -> Unsupported:
     text = _GLUED.sub(". Node", _HINT.sub("", str(error)))
+    empty = _EMPTY.search(text)
+    if empty and interpreter is not None:
+        names = {each["index"]: each["name"] for each in interpreter.get_tensor_details()}
+        text = f"no operator before it writes the tensor {one_line(names.get(int(empty['index'])), 100)!r} ({text})"
     found = _CUSTOM_OP.search(text) or _NODE.search(text)
     named = operator(found.group("op"), plain) if found and plain else {"op": found.group("op") if found else None}
     return Unsupported(one_line(plain.original(text) if plain else text), stage=stage, **named)

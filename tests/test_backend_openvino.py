@@ -107,3 +107,13 @@ def test_a_refusal_is_one_line_without_openvinos_source_files(tmp_path: Path) ->
         OpenVINO().compile(build_of("g (float[2] x) => (float[2] y) { y = Nonsense(x) }", tmp_path))
     assert caught.value.op == "Nonsense"
     assert ".cpp" not in caught.value.message
+
+
+def test_a_node_that_its_frontend_can_not_convert_is_named(tmp_path: Path) -> None:
+    # A convolution of a rank that only the run decides, as in silero-vad.
+    model = graph("g (float[2,3] x, int64[k] size) => (float[a,b,c] y) { r = Reshape(x, size) [here] y = Conv(r, w) }")
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((1, 1, 1), np.float32), "w"))
+    with pytest.raises(Unsupported) as caught:
+        OpenVINO().compile(build_of(model, tmp_path))
+    assert (caught.value.stage, caught.value.op) == ("convert", "Conv")
+    assert caught.value.node in ("here", "y")
