@@ -10,6 +10,7 @@ Runs in children too, so it stays with Python 3.10 and the standard library.
     ├── GoldenUnavailable        6   PyTorch is not installed
     ├── GoldenDied               3   the golden's own child crashed or hit its limit
     ├── StorageError             4   our own reading and writing: full disk, no permission
+    ├── Interrupted            130   Ctrl-C or SIGTERM
     ├── TruncatedReport          5   a report without its footer
     └── BackendError             what a runtime did; becomes an Outcome, not an exit
         ├── BackendUnavailable   6   not installed, no such device
@@ -78,6 +79,12 @@ class StorageError(ConformError):
     """Our own reading or writing failed: a full disk, a folder without permission."""
 
     exit_code = 4
+
+
+class Interrupted(ConformError):
+    """The user, or whoever supervises us, ended the run."""
+
+    exit_code = 130
 
 
 class TruncatedReport(ConformError):

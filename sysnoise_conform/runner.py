@@ -24,7 +24,7 @@ from sysnoise_conform.case import Case
 from sysnoise_conform.cell import refusal, run_cell
 from sysnoise_conform.child import Child
 from sysnoise_conform.crew import Crew
-from sysnoise_conform.errors import BackendError, StorageError
+from sysnoise_conform.errors import BackendError, Interrupted, StorageError
 from sysnoise_conform.goldens import Goldens
 from sysnoise_conform.graph.constants import parse_constant
 from sysnoise_conform.graph.intake import Model, open_model
@@ -217,6 +217,10 @@ def _interruptible(crew: Crew) -> Iterator[None]:
     before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except KeyboardInterrupt as err:
+        raise Interrupted(
+            "interrupted; what was measured is in the report, which has no footer and proves nothing"
+        ) from err
     except OSError as err:
         raise StorageError(
             f"{err.strerror}: {err.filename}" if err.filename else str(err),

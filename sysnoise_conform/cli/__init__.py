@@ -63,7 +63,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except typer.Exit as err:
         return int(err.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return fail("interrupted; what was measured is in the report, which has no footer and proves nothing", 130)
+        return fail("interrupted", 130)
     except typer.TyperException as err:
         text = getattr(err, "format_message", lambda: str(err))()
         return fail(f"{text} Try 'conform --help'" if text else "no command given; try 'conform --help'", 2)

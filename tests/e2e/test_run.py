@@ -39,9 +39,9 @@ def fakes(*names: str) -> dict[str, str]:
 
 
 CLASSES = {
-    "exact": "Exact", "one_ulp_off": "OneUlpOff", "makes_nan": "MakesNan", "crashes": "Crashes", "hangs": "Hangs",
+    "exact": "Exact", "one_ulp_off": "OneUlpOff", "makes_nan": "MakesNaN", "crashes": "Crashes", "hangs": "Hangs",
     "scaled": "Scaled", "missing_output": "MissingOutput", "wrong_shape": "WrongShape", "absent": "Absent",
-    "refuses": "Refuses", "bfloat16": "Bfloat16",
+    "refuses": "Refuses", "bfloat16": "BFloat16",
 }
 
 
@@ -165,10 +165,10 @@ def test_a_measured_failure_is_never_masked_by_a_missing_runtime(conform, model:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--backends", "otr"], "did you mean 'ort'"),
+        (["--backends", "opnvino"], "did you mean 'openvino'"),
         (["--backends", "ort+optt=all"], "did you mean 'opt'"),
         (["--backends", "ort", "--shape", "x=1,3,17,17"], "x"),
-        (["--backends", "ort", "--input", "z=1"], "did you mean"),
+        (["--backends", "ort", "--input", "z=1"], "no input 'z'"),
         (["--backends", "ort", "--inputs", "nowhere.npz"], "nowhere.npz"),
         (["--backends", "ort", "--samples", "0"], "samples"),
         (["--backends", "ort", "--policy", "none.toml"], "none.toml"),
