@@ -97,7 +97,7 @@ class TensorDiff:
     nan_golden: int = 0  # NaN or Inf
     nan_got: int = 0
     nan_mismatch: int = 0  # NaN or Inf on one side only, NaN against Inf, or Inf of the other sign
-    first_nonfinite: tuple[int, ...] | None = None  # sample, then index: of the first nan_mismatch, else of the first NaN
+    first_nonfinite: tuple[int, ...] | None = None  # sample, then index, of the first such place
     ulp_histogram: Mapping[int, int] = field(default_factory=dict)  # bin -> count; see compare.ulp
     floor: Floor = field(default_factory=Floor)
     readings: tuple[Reading, ...] = ()

@@ -50,7 +50,7 @@ def conform(
 
 def fail(message: str, code: int) -> int:
     """Print the one `error:` line that a failed command owes, and give back its exit code."""
-    print(f"error: {one_line(message, 2000)}", file=sys.stderr)
+    sys.stderr.write(f"error: {one_line(message, 2000)}\n")
     return code
 
 
@@ -65,7 +65,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return fail("interrupted", 130)
     except typer.TyperException as err:
-        text = getattr(err, "format_message", lambda: str(err))()
+        text = err.format_message() if hasattr(err, "format_message") else str(err)
         return fail(f"{text} Try 'conform --help'" if text else "no command given; try 'conform --help'", 2)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter's own flush at exit must find a place

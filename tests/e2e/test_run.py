@@ -38,6 +38,7 @@ def fakes(*names: str) -> dict[str, str]:
     return {"CONFORM_BACKENDS": ",".join(f"{each}={FAKES}:{CLASSES[each]}" for each in names)}
 
 
+CONFORM = [sys.executable, "-P", "-c", "from sysnoise_conform.cli import main; main()"]
 CLASSES = {
     "exact": "Exact", "one_ulp_off": "OneUlpOff", "makes_nan": "MakesNaN", "crashes": "Crashes", "hangs": "Hangs",
     "scaled": "Scaled", "missing_output": "MissingOutput", "wrong_shape": "WrongShape", "absent": "Absent",
@@ -212,8 +213,7 @@ def test_a_report_renders_in_every_form(conform, model: Path, form: str) -> None
 
 
 def test_a_killed_run_leaves_no_summary_and_no_green_report(model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-c", "from sysnoise_conform.cli import main; main()"]
-    run = [*command, "run", "--model", str(model), "--backends", "hangs", "--timeout", "60", "--out", str(tmp_path / "o")]
+    run = [*CONFORM, "run", "--model", str(model), "--backends", "hangs", "--timeout", "60", "--out", f"{tmp_path}/o"]
     (tmp_path / "o").mkdir()
     env = {**os.environ, **fakes("hangs")}
     process = subprocess.Popen(run, env=env, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -225,15 +225,14 @@ def test_a_killed_run_leaves_no_summary_and_no_green_report(model: Path, tmp_pat
     process.wait()
 
     assert not (tmp_path / "o" / "summary.json").exists()
-    judged = subprocess.run([*command, "judge", str(tmp_path / "o")], capture_output=True, text=True)
+    judged = subprocess.run([*CONFORM, "judge", str(tmp_path / "o")], capture_output=True, text=True)
     assert judged.returncode == 5
     assert judged.stderr.startswith("error: ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_at_once_with_130(model: Path, tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-P", "-c", "from sysnoise_conform.cli import main; main()"]
-    run = [*command, "run", "--model", str(model), "--backends", "hangs", "--timeout", "60", "--out", str(tmp_path / "o")]
+    run = [*CONFORM, "run", "--model", str(model), "--backends", "hangs", "--timeout", "60", "--out", f"{tmp_path}/o"]
     env = {**os.environ, **fakes("hangs")}
     process = subprocess.Popen(run, env=env, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 30
