@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from sysnoise_conform.errors import BackendUnavailable
 
@@ -70,6 +71,11 @@ def default_threads() -> str:
     """What decides on how many threads PyTorch runs when nobody tells it."""
     asked = [os.environ[each] for each in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if each in os.environ]
     return f"{len(os.sched_getaffinity(0))} cores, {asked}"
+
+
+def graph_sha256(proto: onnx.ModelProto) -> str:
+    """SHA-256 of a graph as the golden gets it: intake may have bound inputs or inlined bodies in it."""
+    return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
 
 
 def feeds_sha256(feeds: Mapping[str, np.ndarray[Any, Any]]) -> str:

@@ -8,9 +8,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from sysnoise_conform import fingerprint
 from sysnoise_conform.child import Child
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, GoldenDied, GoldenUnavailable
 from sysnoise_conform.graph.intake import Model, write_proto
+from sysnoise_conform.graph.shapes import check_declared_output
 from sysnoise_conform.inputs import Samples
 from sysnoise_conform.store import GoldenSample, Store
 
@@ -37,6 +39,7 @@ class Goldens:
         self._start = start
         self._threads = threads
         self._graph: Path | None = None
+        self._graph_sha256 = fingerprint.graph_sha256(model.proto)
         self._child: Child | None = None
         self._futures: list[Future[GoldenSample]] = [Future() for _ in range(len(samples))]
         self._cached = 0
@@ -85,15 +88,24 @@ class Goldens:
 
     def _one(self, number: int) -> GoldenSample:
         try:
-            return self._found_or_made(number)
+            golden = self._found_or_made(number)
         except BackendUnavailable as err:  # a backend's words, but no backend's fault
             raise GoldenUnavailable(err.message, hint=err.hint) from err
         except BackendDied as err:
             raise GoldenDied(err.message, hint=err.hint) from err
+        for port in self._model.outputs:
+            if port.name in golden:
+                check_declared_output(self._model, port.name, golden[port.name].shape)
+        return golden
 
     def _found_or_made(self, number: int) -> GoldenSample:
         feed = self._samples.feed(number)
-        key = self._store.key_of(self._model, feed, threads=self._threads)
+        key = self._store.key(
+            model_sha256=self._model.sha256,
+            graph_sha256=self._graph_sha256,
+            feeds_sha256=fingerprint.feeds_sha256(feed),
+            threads=self._threads,
+        )
         found = self._store.find(key)
         if found is not None:
             self._cached += 1

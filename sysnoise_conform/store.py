@@ -20,22 +20,16 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from sysnoise_conform import fingerprint
 from sysnoise_conform.entry import FORMAT_VERSION, DamagedEntry, GoldenSample, GoldenTensor, storage_error
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.printable import one_line
-
-if TYPE_CHECKING:
-    from sysnoise_conform.graph.intake import Model
 
 __all__ = ["GoldenSample", "GoldenTensor", "Store", "Usage", "cache_folder", "parse_size"]
 
@@ -80,7 +74,6 @@ class Store:
     _mine: set[str] = field(default_factory=set)  # keys that this run uses
     _reserved: dict[Path, int] = field(default_factory=dict)  # unfinished file -> descriptor that holds its lock
     _said_full: bool = False
-    _graph: tuple[object, str] | None = None  # the model last asked for and its graph's hash
 
     @classmethod
     def open(cls, root: Path | None = None, *, limit_bytes: int | None = None, enabled: bool = True) -> Store:
@@ -131,7 +124,7 @@ class Store:
         model_sha256: str,
         feeds_sha256: str,
         threads: int,
-        bound: str = "",
+        graph_sha256: str = "",
         only: Iterable[str] = (),
         torch_version: str | None = None,
         golden_source_sha256: str | None = None,
@@ -146,7 +139,7 @@ class Store:
         facts = {
             "format": FORMAT_VERSION,
             "model": model_sha256,
-            "bound": bound,
+            "graph": graph_sha256,
             "feeds": feeds_sha256,
             "only": sorted(only),
             "dtype": "float64, floor of float32",
@@ -157,18 +150,6 @@ class Store:
             "threads": threads or fingerprint.default_threads(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-    def key_of(self, model: Model, feeds: Mapping[str, np.ndarray[Any, Any]], *, threads: int) -> str:
-        """The key of a model's golden on one sample's feeds. The graph is hashed as intake left it."""
-        if self._graph is None or self._graph[0] is not model:
-            digest = hashlib.sha256(model.proto.SerializeToString(deterministic=True)).hexdigest()
-            self._graph = (model, digest)
-        return self.key(
-            model_sha256=model.sha256,
-            bound=self._graph[1],
-            feeds_sha256=fingerprint.feeds_sha256(feeds),
-            threads=threads,
-        )
 
     @property
     def torch_version(self) -> str:
