@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from sysnoise_conform.departure import floor_of
@@ -104,7 +104,7 @@ def _measured(header: Mapping[str, Any], row: VariantRow, measured: Measured, bu
         yield _along_the_graph(row, layers, budget)
     yield element("h3", "Outputs, from the untouched graph")
     yield _outputs(measured)
-    yield from _remarks(measured)
+    yield from _remarks(measured, row.verdict.departing)
     worst = _worst(layers, WORST_OF_A_FAILURE if row.verdict.findings else WORST)
     if worst:
         yield element("h3", "Worst layers")
@@ -210,9 +210,14 @@ def _farthest(diff: TensorDiff) -> str:
     return f"sample {worst.sample} [{place(worst.index)}]: {worst.got:.7g}, golden {worst.golden:.7g}"
 
 
-def _remarks(measured: Measured) -> Iterator[Markup]:
+def _remarks(measured: Measured, departing: Container[str]) -> Iterator[Markup]:
     said = [f"{shorten(each.name, 120)}: {trouble(each)}" for each in measured.outputs if trouble(each)]
-    said += [f"{shorten(each.name, 120)}: {reading(found)}" for each in measured.outputs for found in each.readings]
+    said += [
+        f"{shorten(each.name, 120)}: {reading(found)}"
+        for each in measured.outputs
+        if each.name in departing
+        for found in each.readings
+    ]
     said += [
         f"{shorten(name, 120)}: another result when the same inputs ran twice" for name in measured.nondeterministic
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -161,7 +161,7 @@ def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[t
     if facts is not None:
         yield "runtime", runtime(facts)
     if isinstance(outcome, Measured):
-        yield from _measured(header, outcome)
+        yield from _measured(header, outcome, row.verdict.departing)
     for found in row.verdict.findings[:1]:
         yield "departs", one_line(found.sentence, 1000)
     if len(row.verdict.findings) > 1:
@@ -173,7 +173,9 @@ def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[t
         yield "verdict", one_line(row.verdict.sentence, 1000)
 
 
-def _measured(header: Mapping[str, Any], measured: Measured) -> Iterator[tuple[str, str | Text]]:
+def _measured(
+    header: Mapping[str, Any], measured: Measured, departing: Container[str]
+) -> Iterator[tuple[str, str | Text]]:
     layers = layer_rows(header, measured)
     inner = int((header.get("model") or {}).get("inner_tensors") or 0)
     observable = sum(each.diff is not None for each in layers)
@@ -183,7 +185,7 @@ def _measured(header: Mapping[str, Any], measured: Measured) -> Iterator[tuple[s
         said = trouble(diff)
         if said:
             yield "output", f"{shorten(diff.name, 60)}: {said}"
-        for found in diff.readings[:1]:
+        for found in diff.readings[: diff.name in departing]:  # of what conforms, rounding looks like nothing
             yield "reading", f"{shorten(diff.name, 60)}: {reading(found)}"
     for name in measured.missing_outputs:
         yield "output", f"{shorten(name, 60)}: not compared"

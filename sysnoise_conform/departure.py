@@ -98,18 +98,19 @@ def _rounded(diff: TensorDiff, limits: Limits, floor: float) -> Departure | None
         return None
     if not typical:
         number = rmse / floor if floor > 0 else None
-        words = f"is {departure_units(number)} off ({_limit(limits.max_floor_ratio, diff.finite)})"
+        words = f"is {departure_units(number)} off ({limit_words(limits.max_floor_ratio, diff.finite)})"
     else:
         number = diff.max_abs / peak_floor if peak_floor > 0 else None
         at = "" if diff.worst is None else f" at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
         words = f"has an element that is {departure_units(number)} off"
-        words += f" ({_limit(limits.max_peak_ratio, diff.finite)}){at}"
+        words += f" ({limit_words(limits.max_peak_ratio, diff.finite)}){at}"
     if number is None:
         words = f"differs by up to {plain(diff.max_abs)} where PyTorch has no rounding at all"
     return Departure(diff=diff, number=number, words=words)
 
 
-def _limit(limit: float, n: int) -> str:
+def limit_words(limit: float, n: int) -> str:
+    """`limit 10`, or `limit 29.6 at 10 elements` where few elements widen it."""
     wider = widening(n)
     return f"limit {plain(limit)}" if wider < 1.05 else f"limit {plain(limit * wider)} at {n:,} elements"
 

@@ -143,16 +143,18 @@ class _Case:
     def _praise(self) -> str:
         outputs = self.measured.outputs
         samples = max((each.samples for each in outputs), default=0)
-        ratios = [floor_units(each) for each in outputs]
-        worst = sentences.worst_output(outputs, ratios, self.gate.policy.max_floor_ratio)
+        policy = self.gate.policy
+        worst = sentences.worst_output(
+            outputs, lambda each: policy.limits(self.name, each.name).max_floor_ratio
+        )
         said = f"{sentences.counted(len(outputs), 'output')} over {sentences.counted(samples, 'sample')}, {worst}"
         parts = [said]
         if self.layers:
             first = self.layers[0]
             much = departure_units(first.number) if first.number is not None else first.words
             where = sentences.layer(self.gate.places.get(first.diff.name), first.diff.name)
-            parts.append(f"{sentences.counted(len(self.layers), 'layer')} beyond the limit without effect on the "
-                         f"outputs, the first: {where}, {much}")  # fmt: skip
+            parts.append(f"{sentences.counted(len(self.layers), 'layer')} on the way beyond the limit for layers, "
+                         f"the first: {where}, {much}")  # fmt: skip
         if not self.measured.layers and self.gate.places:
             parts.append("no layer could be watched")
         return "; ".join([*parts, *self._caveats()])

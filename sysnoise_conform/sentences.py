@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from sysnoise_conform.departure import Departure, departure_units, plain
+from sysnoise_conform.departure import Departure, departure_units, floor_units, limit_words, plain, widening
 from sysnoise_conform.outcome import (
     Crashed,
     Measured,
@@ -171,9 +171,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def worst_output(diffs: Sequence[TensorDiff], ratios: Sequence[float | None], limit: float) -> str:
-    """`worst 2.1 floor units (limit 10)`, or that all are exact."""
+def worst_output(diffs: Sequence[TensorDiff], limit: Callable[[TensorDiff], float]) -> str:
+    """`worst 2.1 floor units (limit 10)` of the output that is nearest to its limit, or that all are exact."""
     if all(each.exact for each in diffs):
         return "bit for bit"
-    known = [each for each in ratios if each is not None]
-    return f"worst {plain(max(known))} floor units (limit {plain(limit)})" if known else "equal within the limits"
+    known = [(units / (limit(each) * widening(each.finite)), units, each)
+             for each in diffs if (units := floor_units(each)) is not None and limit(each) > 0]  # fmt: skip
+    if not known:
+        return "equal within the limits"
+    share, units, worst = max(known, key=lambda item: item[0])
+    said = f"worst {plain(units)} floor units ({limit_words(limit(worst), worst.finite)}"
+    if share > 1 and worst.z is not None:
+        said += f"; its operator's own rounding explains it, z {plain(worst.z)}"
+    return said + ")"

@@ -44,6 +44,11 @@ class VariantVerdict:
     first_departure: str | None = None  # tensor
     worst: str | None = None  # the layer furthest off, in floor units
 
+    @property
+    def departing(self) -> frozenset[str]:
+        """The tensors that depart. Of the others a reading says nothing: rounding looks like nothing."""
+        return frozenset(each.tensor for each in self.findings)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:

@@ -123,7 +123,7 @@ def test_a_layer_that_departs_alone_informs_and_does_not_gate() -> None:
 
     assert (one.verdict, one.exit_code, one.first_departure, one.worst) == (Verdict.PASS, 0, "b", "b")
     assert "Relu_1" in one.sentence
-    assert "without effect on the outputs" in one.sentence
+    assert "on the way beyond the limit for layers" in one.sentence
 
 
 # What fails.
