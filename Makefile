@@ -34,7 +34,7 @@ test: .venv/.dev
 # ruff on the tree; mypy and import-linter on what ships: the built wheel, unpacked
 check: .venv/.dev
 	$(BIN)/ruff check .
-	rm -rf build/check && $(PIP) wheel -q --no-deps --no-build-isolation -w build/check .
+	rm -rf build && $(PIP) wheel -q --no-deps --no-build-isolation -w build/check .
 	$(PIP) install -q --no-deps --target build/check/site build/check/*.whl
 	cd build/check/site && ../../../$(BIN)/python -m mypy --config-file ../../../pyproject.toml -p sysnoise_conform
 	cd build/check/site && ../../../$(BIN)/lint-imports --config ../../../pyproject.toml

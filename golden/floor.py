@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sysnoise_conform.entry import EntryWriter
 from sysnoise_conform.golden.types import FLOATS, T
 from sysnoise_conform.golden.values import Value, to_numpy
 from sysnoise_conform.outcome import Floor
+from sysnoise_conform.store.entry import EntryWriter
 
 BLOCK = 1 << 17  # elements: three float64 blocks of 1 MiB stay in the cache
 

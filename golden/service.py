@@ -13,7 +13,6 @@ import onnx
 import torch
 
 from sysnoise_conform.backend import Tensors
-from sysnoise_conform.entry import STORED, EntryWriter
 from sysnoise_conform.errors import BadInput, BadModel, ConformError
 from sysnoise_conform.golden.executor import Executor, Mode
 from sysnoise_conform.golden.floor import floor_of
@@ -23,6 +22,7 @@ from sysnoise_conform.golden.values import Value, to_numpy
 from sysnoise_conform.graph import walk
 from sysnoise_conform.outcome import Floor
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.store.entry import STORED, EntryWriter
 
 Facts = dict[str, Any]
 

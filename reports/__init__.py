@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 
 from sysnoise_conform.errors import UsageError
+from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
 from sysnoise_conform.variant import nearest
-from sysnoise_conform.verdict import Judgement
 
 FORMATS = {
     "terminal": "sysnoise_conform.reports.terminal:render",

@@ -9,7 +9,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from sysnoise_conform import departure
+from sysnoise_conform.judge import departure
+from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import lines
 from sysnoise_conform.report import Report
@@ -28,7 +29,6 @@ from sysnoise_conform.reports.wording import (
     status,
     trouble,
 )
-from sysnoise_conform.verdict import Judgement
 
 # Layers that can be pointed at or are named, over all variants: it bounds the size of the page.
 NAMED = 4000

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from sysnoise_conform.departure import floor_of
-from sysnoise_conform.departure import floor_units as floor_ratio
+from sysnoise_conform.judge.departure import floor_of
+from sysnoise_conform.judge.departure import floor_units as floor_ratio
+from sysnoise_conform.judge.verdict import Finding
 from sysnoise_conform.outcome import Measured, RuntimeFacts, TensorDiff
 from sysnoise_conform.reports.chart import Trace, chart
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
@@ -30,7 +31,6 @@ from sysnoise_conform.reports.wording import (
     status,
     trouble,
 )
-from sysnoise_conform.verdict import Finding
 
 WORST = 5
 WORST_OF_A_FAILURE = 15

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, NoOp, NotApplicable, Skipped, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
@@ -21,7 +22,6 @@ from sysnoise_conform.reports.wording import (
     status,
     trouble,
 )
-from sysnoise_conform.verdict import Judgement
 
 # What XML 1.0 (clause 2.2, Char) has no place for. `printable` has escaped most of it before.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
@@ -20,7 +21,6 @@ from sysnoise_conform.reports.wording import (
     shorten,
     status,
 )
-from sysnoise_conform.verdict import Judgement
 
 _MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "EXPECTED": "☑️", "STALE": "❌"}
 # What a code span shows as it is: no backtick, no column mark, nothing that a sloppy renderer takes for HTML.

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sysnoise_conform.folder import atomic_write
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.report import Report
+from sysnoise_conform.report.folder import atomic_write
 from sysnoise_conform.reports.rows import layer_rows
 from sysnoise_conform.reports.summary import numbers
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sysnoise_conform.folder import LAYERS, SUMMARY, atomic_write
+from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.report import Report
+from sysnoise_conform.report.folder import LAYERS, SUMMARY, atomic_write
 from sysnoise_conform.reports import parquet, render
-from sysnoise_conform.verdict import Judgement
 
 # In this order: the summary is what a gate waits for.
 FILES = {"report.html": "html", "report.md": "markdown", "junit.xml": "junit", SUMMARY: "summary"}

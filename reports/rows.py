@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sysnoise_conform.judge.verdict import Judgement, VariantVerdict
 from sysnoise_conform.outcome import Measured, Result, TensorDiff
 from sysnoise_conform.report import Report
-from sysnoise_conform.verdict import Judgement, VariantVerdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sysnoise_conform.compare.ulp import p99
-from sysnoise_conform.departure import floor_units
+from sysnoise_conform.judge.departure import floor_units
+from sysnoise_conform.judge.verdict import Finding, Judgement
 from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure, TensorDiff
 from sysnoise_conform.report import Report
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, reason, runtime_of, status
-from sysnoise_conform.verdict import Finding, Judgement
 
 SCHEMA = "conform.summary/1"
 

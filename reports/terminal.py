@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
@@ -35,7 +36,6 @@ from sysnoise_conform.reports.wording import (
     status,
     trouble,
 )
-from sysnoise_conform.verdict import Judgement
 
 _STYLES = {
     "PASS": "bold green",

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
-from sysnoise_conform import departure
+from sysnoise_conform.judge import departure
+from sysnoise_conform.judge.sentences import looks_like
 from sysnoise_conform.outcome import (
     Crashed,
     Measured,
@@ -24,7 +25,6 @@ from sysnoise_conform.outcome import (
     Unsupported,
 )
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.sentences import looks_like
 
 NOTHING = "–"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sysnoise_conform.case import Limits
-from sysnoise_conform.crew import Crew
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.runner.crew import Crew
 
 
 def export(

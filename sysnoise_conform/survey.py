@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sysnoise_conform import environments, provenance, registry
+from sysnoise_conform import environments, registry
 from sysnoise_conform.backend import Option
 from sysnoise_conform.case import Limits
-from sysnoise_conform.crew import Crew
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, UsageError
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.runner import provenance
+from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.store import Store
 from sysnoise_conform.variant import Variant
 

@@ -8,6 +8,8 @@ from datetime import date
 from typing import Any
 
 from sysnoise_conform.judge import judge
+from sysnoise_conform.judge.policy import Policy
+from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import (
     Crashed,
     Floor,
@@ -27,9 +29,7 @@ from sysnoise_conform.outcome import (
     Unsupported,
     Worst,
 )
-from sysnoise_conform.policy import Policy
 from sysnoise_conform.report import Report
-from sysnoise_conform.verdict import Judgement
 
 OPS = ("Conv", "Relu", "Conv", "Add", "Relu", "Resize", "Concat", "Conv", "Sigmoid", "MaxPool")
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sysnoise_conform.arena import ALIGNMENT, ArenaError, Reader, Writer, dtype_named
+from sysnoise_conform.process.arena import ALIGNMENT, ArenaError, Reader, Writer, dtype_named
 
 
 def passed(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -194,7 +194,7 @@ def test_a_dtype_without_its_package_is_named() -> None:
 
 def test_a_full_memory_is_a_memory_error_and_no_signal() -> None:
     script = (
-        "import numpy as np, sys\nfrom sysnoise_conform.arena import Writer\n"
+        "import numpy as np, sys\nfrom sysnoise_conform.process.arena import Writer\n"
         "try: Writer().write({'x': np.zeros(4_000_000)})\n"
         "except MemoryError as err: sys.exit(str(err))"
     )

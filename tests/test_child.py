@@ -21,7 +21,6 @@ from onnx import TensorProto, helper
 
 from sysnoise_conform.backend import Build
 from sysnoise_conform.case import Limits
-from sysnoise_conform.child import Child
 from sysnoise_conform.errors import (
     BackendDied,
     BackendUnavailable,
@@ -31,7 +30,8 @@ from sysnoise_conform.errors import (
     Unsupported,
     UsageError,
 )
-from sysnoise_conform.private import PrivateFolder, sweep
+from sysnoise_conform.process.child import Child
+from sysnoise_conform.process.private import PrivateFolder, sweep
 
 FEED = {"x": np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)}
 Start = Callable[..., Child]
@@ -377,7 +377,7 @@ import os, sys
 from pathlib import Path
 from sysnoise_conform.backend import Build
 from sysnoise_conform.case import Limits
-from sysnoise_conform.child import Child
+from sysnoise_conform.process.child import Child
 
 model, log = map(Path, sys.argv[1:])
 children = [Child.start(limits=Limits(), log=log / str(n), label="fake") for n in range(2)]

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sysnoise_conform.entry import ALIGNMENT, STORED, DamagedEntry, EntryWriter, GoldenSample
 from sysnoise_conform.errors import StorageError
 from sysnoise_conform.outcome import Floor
+from sysnoise_conform.store.entry import ALIGNMENT, STORED, DamagedEntry, EntryWriter, GoldenSample
 
 T = onnx.TensorProto
 
@@ -130,7 +130,7 @@ def test_a_full_disk_is_a_storage_error_in_words(tmp_path: Path) -> None:
     """RLIMIT_FSIZE stands in for the disk: write() fails in the middle of a tensor."""
     script = (
         "import numpy as np, pathlib, sys\n"
-        "from sysnoise_conform.entry import EntryWriter\n"
+        "from sysnoise_conform.store.entry import EntryWriter\n"
         "from sysnoise_conform.errors import StorageError\n"
         "try:\n"
         "    with EntryWriter(pathlib.Path(sys.argv[1])) as writer:\n"

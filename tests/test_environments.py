@@ -12,9 +12,9 @@ import pytest
 
 from sysnoise_conform import environments
 from sysnoise_conform.case import Limits
-from sysnoise_conform.child import Child
 from sysnoise_conform.environments import Recipe
 from sysnoise_conform.errors import BackendUnavailable, StorageError, UsageError
+from sysnoise_conform.process.child import Child
 from sysnoise_conform.variant import parse_variant
 
 ANSWERS_AS_PYTHON = "#!/bin/sh\necho '[[3, 11, 0], []]'\n"

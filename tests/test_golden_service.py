@@ -13,10 +13,10 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from sysnoise_conform.entry import GoldenSample
 from sysnoise_conform.errors import BadInput, BadModel, ConformError, StorageError, UnsupportedOperator
 from sysnoise_conform.golden import service
 from sysnoise_conform.store import Store
+from sysnoise_conform.store.entry import GoldenSample
 
 T = onnx.TensorProto
 F = torch.nn.functional

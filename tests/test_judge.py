@@ -15,8 +15,9 @@ import pytest
 from report_samples import OUTCOMES, diff, header, measured
 from scipy.stats import f as snedecor
 
-from sysnoise_conform.departure import departure, floor_of, plain, widening
 from sysnoise_conform.judge import Judgement, VariantVerdict, Verdict, judge
+from sysnoise_conform.judge.departure import departure, floor_of, plain, widening
+from sysnoise_conform.judge.policy import Policy, parse_policy
 from sysnoise_conform.outcome import (
     Crashed,
     Floor,
@@ -32,7 +33,6 @@ from sysnoise_conform.outcome import (
     Unobservable,
     Unsupported,
 )
-from sysnoise_conform.policy import Policy, parse_policy
 from sysnoise_conform.report import Report, ReportWriter
 
 DAY = date(2026, 11, 21)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sysnoise_conform.errors import UsageError
-from sysnoise_conform.policy import Policy, default_toml, glob, load_policy, parse_policy
+from sysnoise_conform.judge.policy import Policy, default_toml, glob, load_policy, parse_policy
 
 WAIVER = """
 [[deviation]]

@@ -15,9 +15,9 @@ import pytest
 from report_samples import HOSTILE, OUTCOMES, diff, header, measured, names_of
 
 from sysnoise_conform.errors import BadInput, StorageError, TruncatedReport, UsageError
-from sysnoise_conform.folder import REPORT, atomic_write
 from sysnoise_conform.outcome import Floor, Outcome, Reading, Result, TaskFigure, TensorDiff, Worst
 from sysnoise_conform.report import Report, ReportWriter
+from sysnoise_conform.report.folder import REPORT, atomic_write
 
 
 def write(folder: Path, *results: Result, names: tuple[str, ...] = ("a", "b")) -> Path:
@@ -262,7 +262,7 @@ _FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from sysnoise_conform.errors import StorageError
-from sysnoise_conform.folder import atomic_write
+from sysnoise_conform.report.folder import atomic_write
 from sysnoise_conform.report import ReportWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))

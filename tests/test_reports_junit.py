@@ -7,7 +7,7 @@ import pytest
 from report_samples import broken_numbers, every_outcome, hostile, measured, names_of, nothing, odd, single
 
 from sysnoise_conform.judge import judge
-from sysnoise_conform.policy import parse_policy
+from sysnoise_conform.judge.policy import parse_policy
 from sysnoise_conform.reports.junit import render
 
 ODD = odd()

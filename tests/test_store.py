@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sysnoise_conform import fingerprint
-from sysnoise_conform.entry import EntryWriter
 from sysnoise_conform.errors import StorageError, UsageError
-from sysnoise_conform.store import Store, cache_folder, parse_size
+from sysnoise_conform.store import Store, cache_folder, fingerprint, parse_size
+from sysnoise_conform.store.entry import EntryWriter
 
 FLOAT = 1
 KEY = "0" * 64
@@ -163,7 +162,7 @@ def test_processes_that_write_the_same_keys_at_once_lose_nothing(tmp_path: Path)
     script = (
         "import pathlib, sys, numpy as np\n"
         "from sysnoise_conform.store import Store\n"
-        "from sysnoise_conform.entry import EntryWriter\n"
+        "from sysnoise_conform.store.entry import EntryWriter\n"
         "store = Store.open(pathlib.Path(sys.argv[1]), limit_bytes=200_000)\n"
         "for round in range(10):\n"
         "    for number in range(8):\n"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sysnoise_conform.backend import Build, Effective, Runtime
-from sysnoise_conform.wire import (
+from sysnoise_conform.process.wire import (
     MAX_BODY,
     Channel,
     ClosedError,

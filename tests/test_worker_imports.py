@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from sysnoise_conform import registry
 from sysnoise_conform.backend import Build
 from sysnoise_conform.case import Limits
-from sysnoise_conform.child import Child
 from sysnoise_conform.errors import BackendUnavailable
+from sysnoise_conform.process.child import Child
 
 # onnx brings protobuf, ml_dtypes and typing_extensions itself.
 ALLOWED = {"sysnoise_conform", "numpy", "onnx", "google", "ml_dtypes", "typing_extensions"}
@@ -32,7 +32,7 @@ class Wall:
             raise ImportError(f"{{name}} is blocked")
 
 sys.meta_path.insert(0, Wall())
-import sysnoise_conform.worker
+import sysnoise_conform.process.worker
 from sysnoise_conform import registry
 for name in registry.names():
     registry.load(name)
@@ -50,7 +50,7 @@ def test_the_worker_and_every_backend_load_with_all_but_numpy_and_onnx_blocked()
 
 
 def test_the_worker_does_not_load_the_golden_until_it_is_asked() -> None:
-    script = "import sysnoise_conform.worker, sys; print(*sys.modules)"
+    script = "import sysnoise_conform.process.worker, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True).stdout
 
     assert not {each for each in loaded.split() if each.startswith(("sysnoise_conform.golden", "torch"))}

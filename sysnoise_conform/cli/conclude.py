@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sysnoise_conform.case import Case
-from sysnoise_conform.policy import Policy
+from sysnoise_conform.judge.policy import Policy
 
 
 def command_line() -> str:

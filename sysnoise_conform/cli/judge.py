@@ -23,7 +23,7 @@ def judge(
     conform judge conform-out --policy strict.toml
     """
     from sysnoise_conform.judge import judge as judged
-    from sysnoise_conform.policy import load_policy
+    from sysnoise_conform.judge.policy import load_policy
     from sysnoise_conform.report import Report
     from sysnoise_conform.reports import terminal
 

@@ -10,6 +10,6 @@ def policy() -> None:
 
     Example: conform policy > conform.toml
     """
-    from sysnoise_conform.policy import default_toml
+    from sysnoise_conform.judge.policy import default_toml
 
     typer.echo(default_toml(), nl=False)

@@ -24,7 +24,7 @@ def report(
     conform report conform-out --format html > report.html
     """
     from sysnoise_conform.judge import judge
-    from sysnoise_conform.policy import load_policy
+    from sysnoise_conform.judge.policy import load_policy
     from sysnoise_conform.report import Report
     from sysnoise_conform.reports import render
 

@@ -69,7 +69,7 @@ def run(
     from sysnoise_conform.case import Case, Deployed, Limits
     from sysnoise_conform.cli import conclude, parse
     from sysnoise_conform.errors import UsageError
-    from sysnoise_conform.policy import load_policy
+    from sysnoise_conform.judge.policy import load_policy
     from sysnoise_conform.variant import parse_variants
 
     if (names or layout) and deployed is None:

@@ -19,10 +19,10 @@ from onnx import TensorProto, helper, numpy_helper, parser
 from sysnoise_conform import registry
 from sysnoise_conform.backend import Build, Effective, Tensors
 from sysnoise_conform.case import Limits
-from sysnoise_conform.child import Child
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, ConformError, Unsupported
 from sysnoise_conform.graph.intake import open_model
 from sysnoise_conform.graph.tap import tap
+from sysnoise_conform.process.child import Child
 
 # What a runtime truly can't do: (backend, case) -> why. It must still fail cleanly there.
 GAPS: dict[tuple[str, str], str] = {}

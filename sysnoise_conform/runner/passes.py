@@ -15,16 +15,16 @@ import numpy as np
 from sysnoise_conform.backend import Runtime, Tensors
 from sysnoise_conform.compare.readings import read
 from sysnoise_conform.compare.tensors import measure, merge
-from sysnoise_conform.crew import Crew
 from sysnoise_conform.errors import BackendError
-from sysnoise_conform.goldens import Goldens
 from sysnoise_conform.graph.intake import Model, write_proto
 from sysnoise_conform.graph.tap import tap
 from sysnoise_conform.inputs import Samples
 from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, TensorDiff, Unobservable
-from sysnoise_conform.plan import Plan
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.session import RemoteSession
+from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.goldens import Goldens
+from sysnoise_conform.runner.plan import Plan
+from sysnoise_conform.runner.session import RemoteSession
 from sysnoise_conform.store import GoldenTensor
 from sysnoise_conform.tasks import Meter
 from sysnoise_conform.variant import Variant

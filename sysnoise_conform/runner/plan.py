@@ -15,11 +15,11 @@ from sysnoise_conform import registry
 from sysnoise_conform.case import Case
 from sysnoise_conform.errors import BadModel, UsageError
 from sysnoise_conform.files import read_regular
-from sysnoise_conform.folder import log_stem
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.graph.tap import observable
 from sysnoise_conform.outcome import NotApplicable, Outcome, Unobservable, Unsupported
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.report.folder import log_stem
 from sysnoise_conform.variant import Variant, nearest
 
 # All inner tensors of one chunk are alive at once in the runtime and in the arena.

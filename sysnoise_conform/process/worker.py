@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 
 from sysnoise_conform import registry
-from sysnoise_conform.arena import Reader, Writer
 from sysnoise_conform.backend import Session, Tensors
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, BadModel, ConformError, Unsupported
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.wire import Channel, ClosedError, build_from
+from sysnoise_conform.process.arena import Reader, Writer
+from sysnoise_conform.process.wire import Channel, ClosedError, build_from
 
 PROTOCOL = 1
 _GOLDEN = ("golden", "module", "export")

@@ -18,21 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from sysnoise_conform import provenance
 from sysnoise_conform.card import Card, find_card, load_card
 from sysnoise_conform.case import Case
-from sysnoise_conform.cell import refusal, run_cell
-from sysnoise_conform.child import Child
-from sysnoise_conform.crew import Crew
 from sysnoise_conform.errors import BackendError, Interrupted, StorageError
-from sysnoise_conform.goldens import Goldens
 from sysnoise_conform.graph.constants import parse_constant
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs import Samples, load_samples
 from sysnoise_conform.outcome import Measured, Result, RuntimeFacts, Seconds
-from sysnoise_conform.passes import Watch, Workshop
-from sysnoise_conform.plan import Plan, check_variants, make_plan
+from sysnoise_conform.process.child import Child
 from sysnoise_conform.report import ReportWriter, elem_type_name
+from sysnoise_conform.runner import provenance
+from sysnoise_conform.runner.cell import refusal, run_cell
+from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.goldens import Goldens
+from sysnoise_conform.runner.passes import Watch, Workshop
+from sysnoise_conform.runner.plan import Plan, check_variants, make_plan
 from sysnoise_conform.store import Store
 from sysnoise_conform.tasks import task_meter
 

@@ -8,13 +8,12 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from sysnoise_conform import fingerprint
-from sysnoise_conform.child import Child
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, GoldenDied, GoldenUnavailable
 from sysnoise_conform.graph.intake import Model, write_proto
 from sysnoise_conform.graph.shapes import check_declared_output
 from sysnoise_conform.inputs import Samples
-from sysnoise_conform.store import GoldenSample, Store
+from sysnoise_conform.process.child import Child
+from sysnoise_conform.store import GoldenSample, Store, fingerprint
 
 
 class Goldens:

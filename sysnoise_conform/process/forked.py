@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sysnoise_conform import registry
-from sysnoise_conform.capture import Capture
 from sysnoise_conform.case import Limits
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.private import PrivateFolder
+from sysnoise_conform.process.capture import Capture
+from sysnoise_conform.process.private import PrivateFolder
 
 _PACKAGES = tuple(f"sysnoise_conform{each}" for each in ("", ".backends", ".golden", ".models", ".reports"))
 _THREAD_VARIABLES = (

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from sysnoise_conform.arena import ArenaError, Reader, Writer
 from sysnoise_conform.backend import Build, Effective, Runtime, Tensors
 from sysnoise_conform.case import Limits
 from sysnoise_conform.errors import BackendDied, BadInput, StorageError, from_fields
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.process import Ended, Process
-from sysnoise_conform.wire import Channel, ClosedError, WireError, build_fields, effective_from, runtime_from
+from sysnoise_conform.process.arena import ArenaError, Reader, Writer
+from sysnoise_conform.process.forked import Ended, Process
+from sysnoise_conform.process.wire import Channel, ClosedError, WireError, build_fields, effective_from, runtime_from
 
 _START_LIMIT_S = 60.0  # python, numpy and our own modules; a runtime is imported later, by `probe` or `compile`
 _GRACE_S = 2.0  # for a child that was told to end

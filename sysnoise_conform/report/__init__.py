@@ -22,10 +22,10 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from sysnoise_conform.errors import BadInput, TruncatedReport
-from sysnoise_conform.folder import REPORT, clear, storage_errors
 from sysnoise_conform.outcome import Measured, Result, TensorDiff
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.records import Record, encode, outcome, tensor
+from sysnoise_conform.report.folder import REPORT, clear, storage_errors
+from sysnoise_conform.report.records import Record, encode, outcome, tensor
 
 SCHEMA = "conform.report/1"
 ROLES = ("outputs", "layers", "observer_effect")

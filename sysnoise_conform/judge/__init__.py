@@ -11,8 +11,10 @@ from dataclasses import replace
 from datetime import date
 from typing import assert_never
 
-from sysnoise_conform import sentences
-from sysnoise_conform.gate import Gate, is_synthetic
+from sysnoise_conform.judge import sentences
+from sysnoise_conform.judge.gate import Gate, is_synthetic
+from sysnoise_conform.judge.policy import Policy, glob
+from sysnoise_conform.judge.verdict import PRECEDENCE, Finding, Judgement, VariantVerdict, Verdict
 from sysnoise_conform.outcome import (
     Crashed,
     Measured,
@@ -24,10 +26,8 @@ from sysnoise_conform.outcome import (
     Unavailable,
     Unsupported,
 )
-from sysnoise_conform.policy import Policy, glob
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
-from sysnoise_conform.verdict import PRECEDENCE, Finding, Judgement, VariantVerdict, Verdict
 
 __all__ = ["Finding", "Judgement", "VariantVerdict", "Verdict", "judge"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from sysnoise_conform.departure import Departure, departure_units, floor_units, limit_words, plain, widening
+from sysnoise_conform.judge.departure import Departure, departure_units, floor_units, limit_words, plain, widening
 from sysnoise_conform.outcome import (
     Crashed,
     Measured,

@@ -1,6 +1,6 @@
 """The first file of a child process: ties its life to the parent's, limits it, and shows it where our code lies.
 
-Started as `python -u boot.py CONFIG`, a file by its path, and not as `python -m sysnoise_conform.worker`: the
+Started as `python -u boot.py CONFIG`, a file by its path, and not as `python -m sysnoise_conform.process.worker`: the
 interpreter may be another one, in an environment that holds a runtime, numpy and onnx but no sysnoise_conform; and
 `-m` searches the working directory first on Python 3.10. So the parent says in CONFIG which folders are our
 packages, and nothing is imported before this file's own folder is off the path (it holds a `report.py`, a `graph`).
@@ -73,7 +73,7 @@ def main() -> None:
     os.set_inheritable(config["fd"], False)
     sys.meta_path.insert(0, Roots(config["roots"]))
 
-    from sysnoise_conform.worker import serve
+    from sysnoise_conform.process.worker import serve
 
     serve(config["fd"])
 

@@ -8,8 +8,8 @@ from functools import lru_cache
 from statistics import NormalDist
 
 from sysnoise_conform.compare.ulp import unit_roundoff
+from sysnoise_conform.judge.policy import Limits
 from sysnoise_conform.outcome import TensorDiff
-from sysnoise_conform.policy import Limits
 
 # A limit is for the true ratio; what is measured on n elements strays around it. The limit is widened
 # so that a tensor whose true ratio is AT the limit is let through with this probability.

@@ -11,8 +11,8 @@ import numpy as np
 from sysnoise_conform import outcome as facts
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, ConformError, Unsupported
 from sysnoise_conform.outcome import Measured, Outcome, Result, RuntimeFacts, Seconds, TensorDiff
-from sysnoise_conform.passes import Layers, Outputs, Workshop, measure_layers, measure_outputs
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.runner.passes import Layers, Outputs, Workshop, measure_layers, measure_outputs
 from sysnoise_conform.store import GoldenTensor
 from sysnoise_conform.variant import Variant
 

@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from sysnoise_conform import fingerprint
-from sysnoise_conform.entry import FORMAT_VERSION, DamagedEntry, GoldenSample, GoldenTensor, storage_error
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.store import fingerprint
+from sysnoise_conform.store.entry import FORMAT_VERSION, DamagedEntry, GoldenSample, GoldenTensor, storage_error
 
 __all__ = ["GoldenSample", "GoldenTensor", "Store", "Usage", "cache_folder", "parse_size"]
 

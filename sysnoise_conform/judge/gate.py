@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from sysnoise_conform import sentences
-from sysnoise_conform.departure import Departure, departure, departure_units, floor_units, is_unsettled
+from sysnoise_conform.judge import sentences
+from sysnoise_conform.judge.departure import Departure, departure, departure_units, floor_units, is_unsettled
+from sysnoise_conform.judge.policy import Deviation, Policy
+from sysnoise_conform.judge.sentences import Place
+from sysnoise_conform.judge.verdict import Finding, VariantVerdict, Verdict
 from sysnoise_conform.outcome import Measured, TensorDiff
-from sysnoise_conform.policy import Deviation, Policy
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.sentences import Place
-from sysnoise_conform.verdict import Finding, VariantVerdict, Verdict
 
 _NOT_NUMBERS = ("STRING", "BOOL")
 

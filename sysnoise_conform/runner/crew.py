@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sysnoise_conform import environments
 from sysnoise_conform.case import Limits
-from sysnoise_conform.child import Child
 from sysnoise_conform.errors import BackendDied
+from sysnoise_conform.process.child import Child
 from sysnoise_conform.variant import Variant
 
 

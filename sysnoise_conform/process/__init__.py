@@ -1,0 +1,1 @@
+"""The child processes that sessions live in: started apart, limited, asked, and named when they die."""
