@@ -70,8 +70,10 @@ def run(
     from sysnoise_conform.cli import conclude, parse
     from sysnoise_conform.errors import UsageError
     from sysnoise_conform.judge.policy import load_policy
+    from sysnoise_conform.report.folder import clear
     from sysnoise_conform.variant import parse_variants
 
+    clear(out)  # the first act: whatever goes wrong below, no former run's verdict is left to be believed
     if (names or layout) and deployed is None:
         raise UsageError("--map and --layout speak of the file given with --deployed", hint="add --deployed FILE")
     if weights is not None and torch is None:

@@ -14,29 +14,28 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
 from sysnoise_conform.card import Card, find_card, load_card
 from sysnoise_conform.case import Case
-from sysnoise_conform.errors import BackendError, Interrupted, StorageError
+from sysnoise_conform.errors import Interrupted, StorageError
 from sysnoise_conform.graph.constants import parse_constant
-from sysnoise_conform.graph.intake import Model, open_model
-from sysnoise_conform.inputs import Samples, load_samples
-from sysnoise_conform.outcome import Measured, Result, RuntimeFacts, Seconds
+from sysnoise_conform.graph.intake import open_model
+from sysnoise_conform.inputs import load_samples
+from sysnoise_conform.outcome import Result
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.report import ReportWriter, elem_type_name
+from sysnoise_conform.report import ReportWriter
 from sysnoise_conform.runner import provenance
-from sysnoise_conform.runner.cell import refusal, run_cell
+from sysnoise_conform.runner.cell import run_cell
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.goldens import Goldens
-from sysnoise_conform.runner.passes import Watch, Workshop
-from sysnoise_conform.runner.plan import Plan, check_variants, make_plan
+from sysnoise_conform.runner.header import header_of
+from sysnoise_conform.runner.original import run_module
+from sysnoise_conform.runner.plan import check_variants, make_plan
+from sysnoise_conform.runner.workshop import Watch, Workshop
 from sysnoise_conform.store import Store
 from sysnoise_conform.tasks import task_meter
-
-MODULE = "module"  # the variant name under which the original nn.Module stands in a report
 
 
 def run(case: Case, out: Path, *, command: str, watch: Watch) -> None:
@@ -62,7 +61,7 @@ def run(case: Case, out: Path, *, command: str, watch: Watch) -> None:
         logs = out / "logs"
 
         def golden_child() -> Child:
-            return stack.enter_context(crew.member("golden", logs / "golden.txt", memory=False))
+            return stack.enter_context(crew.member("golden", logs / "golden.txt", golden=True))
 
         goldens = Goldens(model, samples, store, golden_child, threads=case.limits.threads)
         stack.callback(goldens.stop)
@@ -70,7 +69,7 @@ def run(case: Case, out: Path, *, command: str, watch: Watch) -> None:
             model=model, samples=samples, goldens=goldens, plan=plan, crew=crew, logs=logs,
             threads=case.limits.threads, meter=lambda: task_meter(card), watch=watch,
         )
-        writer.header(_header(case, model, samples, plan, card, command, started))
+        writer.header(header_of(case, model, samples, plan, card=card, command=command, started=started))
         goldens.begin()
         for result in _results(case, shop):
             writer.result(result)
@@ -87,9 +86,9 @@ def _bindings(case: Case, card: Card | None) -> dict[str, np.ndarray]:
 
 
 def _results(case: Case, shop: Workshop) -> Iterator[Result]:
-    """Results in the order in which the variants were given, the original module first."""
+    """Results as they come, the original module first: what an interrupt finds measured is in the report."""
     if case.torch_module is not None:
-        yield _module(case, shop)
+        yield run_module(case, shop)
     workers = max(1, provenance.usable_cores())
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="cell")
     try:
@@ -97,110 +96,16 @@ def _results(case: Case, shop: Workshop) -> Iterator[Result]:
             (cell, None if cell.known is not None else pool.submit(run_cell, shop, cell.variant, cell.place))
             for cell in shop.plan.cells
         ]
-        for done in as_completed([job for _, job in jobs if job is not None]):
-            done.result()  # a user's mistake found by one cell ends the run now, not after the slowest
         for cell, job in jobs:
-            if job is not None:
-                yield job.result()
-            elif cell.known is not None:
+            if job is None and cell.known is not None:
                 yield Result(variant=str(cell.variant), outcome=cell.known)
+        for done in as_completed([job for _, job in jobs if job is not None]):
+            yield done.result()  # a user's mistake found by one cell ends the run now, not after the slowest
     except BaseException:
         shop.crew.dismiss()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _module(case: Case, shop: Workshop) -> Result:
-    """The original nn.Module in float32 beside the golden of its export: export mistakes show here first."""
-    clock = perf_counter()
-    tally, missing, log = shop.tally(), set[str](), "logs/module.txt"
-    facts = RuntimeFacts(
-        name="torch", version=provenance.versions().get("torch", ""), device="cpu", effective_precision="fp32",
-        options={"module": case.torch_module or ""},
-    )
-    try:
-        with shop.crew.member(MODULE, shop.logs / "module.txt", memory=False) as child:
-            for number in range(len(shop.samples)):
-                reply = child.call(
-                    "module",
-                    {
-                        "factory": case.torch_module,
-                        "weights": str(case.weights.resolve()) if case.weights else None,
-                        "path": str(Path.cwd()),
-                        "outputs": list(shop.outputs),
-                        "threads": case.limits.threads,
-                    },
-                    shop.samples.feed(number),
-                    stage="module",
-                )
-                golden = shop.goldens.sample(number)
-                for name in shop.outputs:
-                    if name in reply.tensors and name in golden:
-                        tally.compare(golden[name], reply.tensors[name], number)
-                    else:
-                        missing.add(name)
-    except BackendError as err:
-        return Result(variant=MODULE, outcome=refusal(err, facts), log=log)
-    return Result(
-        variant=MODULE,
-        outcome=Measured(
-            runtime=facts,
-            outputs=tally.in_order(shop.outputs),
-            missing_outputs=tuple(sorted(missing)),
-            seconds=Seconds(total=perf_counter() - clock),
-        ),
-        log=log,
-    )
-
-
-def _header(
-    case: Case, model: Model, samples: Samples, plan: Plan, card: Card | None, command: str, started: datetime
-) -> dict[str, Any]:
-    return {
-        "command": command,
-        "started": started.isoformat(timespec="seconds"),
-        "model": {
-            "path": str(case.model),
-            "sha256": model.sha256,
-            "opset": model.opset,
-            "nodes": model.node_count,
-            "graph": "bound" if model.bound else "as given",
-            "bound": list(model.bound),
-            "inner_tensors": model.inner_tensors,
-        },
-        "deployed": None if case.deployed is None else _deployed(case, plan),
-        "layers": [
-            {
-                "index": each.index, "node": each.node, "op_type": each.op_type, "domain": each.domain,
-                "tensor": each.tensor, "dtype": elem_type_name(each.elem_type),
-            }
-            for each in model.layers
-        ],
-        "outputs": [port.name for port in model.outputs],
-        "inputs": {
-            "kind": samples.kind,
-            "samples": len(samples),
-            "sha256": samples.sha256,
-            "seed": case.seed,
-            "names": list(samples.names),
-            "notes": list(samples.notes),
-        },
-        "card": None if card is None else card.name,
-        "environment": provenance.environment(case.limits.threads),
-        "variants": ([MODULE] if case.torch_module else []) + [str(each) for each in case.variants],
-    }
-
-
-def _deployed(case: Case, plan: Plan) -> dict[str, Any]:
-    assert case.deployed is not None
-    return {
-        "path": str(case.deployed.path),
-        "format": plan.target.format,
-        "sha256": plan.target.sha256(),
-        "names": dict(case.deployed.names),
-        "layouts": dict(case.deployed.layouts),
-    }
 
 
 @contextmanager

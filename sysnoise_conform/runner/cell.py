@@ -10,9 +10,10 @@ import numpy as np
 
 from sysnoise_conform import outcome as facts
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, ConformError, Unsupported
-from sysnoise_conform.outcome import Measured, Outcome, Result, RuntimeFacts, Seconds, TensorDiff
+from sysnoise_conform.outcome import Measured, Outcome, Result, RuntimeFacts, Seconds, TensorDiff, Unobservable
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.runner.passes import Layers, Outputs, Workshop, measure_layers, measure_outputs
+from sysnoise_conform.runner.passes import Layers, Outputs, measure_layers, measure_outputs
+from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenTensor
 from sysnoise_conform.variant import Variant
 
@@ -92,21 +93,30 @@ def _measured(shop: Workshop, outputs: Outputs, layers: Layers, seconds: float) 
         outputs=outputs.tally.in_order(shop.outputs),
         layers=layers.tally.in_order(order),
         unobservable=layers.unobservable(order, shop.plan.unobservable),
-        missing_outputs=tuple(name for name in shop.outputs if name in outputs.missing),
+        missing_outputs=tuple(
+            Unobservable(tensor=name, why=outputs.missing[name]) for name in shop.outputs if name in outputs.missing
+        ),
         observer_effect=_observer_effect(shop, outputs, layers),
         tasks=outputs.tasks,
         nondeterministic=tuple(name for name in shop.outputs if name in outputs.unsteady),
         seconds=Seconds(compile=outputs.seconds_compile, run=outputs.seconds_run, total=seconds),
         peak_rss_mb=outputs.peak_rss_mb,
-        notes=tuple(layers.notes),
+        notes=(*layers.notes, *_unkept(shop, outputs)),
     )
+
+
+def _unkept(shop: Workshop, outputs: Outputs) -> tuple[str, ...]:
+    if shop.plan.taps and not outputs.kept.samples:
+        return ("the outputs are too large to keep twice: the observer effect was not measured",)
+    return ()
 
 
 def _observer_effect(shop: Workshop, outputs: Outputs, layers: Layers) -> tuple[TensorDiff, ...]:
     """Tapped outputs against untouched ones, over the first samples, in units of the golden's floor."""
     tally = shop.tally()
-    for number, (plain, tapped) in enumerate(zip(outputs.kept.samples, layers.kept.samples, strict=False)):
-        golden = shop.goldens.sample(number)
+    both = min(len(outputs.kept.samples), len(layers.kept.samples))  # the pass over the layers may have ended early
+    for number in range(both):
+        plain, tapped, golden = outputs.kept.samples[number], layers.kept.samples[number], shop.goldens.sample(number)
         for name in shop.outputs:
             if name in plain and name in tapped and name in golden:
                 tally.compare(_standing_in(golden[name], plain[name]), tapped[name], number)

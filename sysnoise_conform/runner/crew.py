@@ -13,6 +13,8 @@ from sysnoise_conform.errors import BackendDied
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.variant import Variant
 
+GOLDEN_SECONDS = 3600.0
+
 
 class Crew:
     """Starts children and remembers who is alive."""
@@ -29,9 +31,13 @@ class Crew:
         return self._dismissed
 
     @contextmanager
-    def member(self, label: str, log: Path, *, python: Path | None = None, memory: bool = True) -> Iterator[Child]:
-        """A child for the length of the block; its cleaned output is in `log` afterwards."""
-        limits = self._limits if memory else Limits(timeout_s=self._limits.timeout_s, threads=self._limits.threads)
+    def member(self, label: str, log: Path, *, python: Path | None = None, golden: bool = False) -> Iterator[Child]:
+        """A child for the length of the block; its cleaned output is in `log` afterwards.
+
+        `--timeout` and `--memory` are for the runtimes under test: a child that runs PyTorch's own
+        side (`golden`) is bounded by an hour alone.
+        """
+        limits = Limits(timeout_s=GOLDEN_SECONDS, threads=self._limits.threads) if golden else self._limits
         with self._lock:
             if self._dismissed:
                 raise BackendDied("the run was interrupted", stage="start", cause="crash")

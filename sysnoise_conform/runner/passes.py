@@ -6,124 +6,26 @@ layers and never outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from sysnoise_conform.backend import Runtime, Tensors
-from sysnoise_conform.compare.readings import read
-from sysnoise_conform.compare.tensors import measure, merge
+from sysnoise_conform.backend import Runtime
 from sysnoise_conform.errors import BackendError
-from sysnoise_conform.graph.intake import Model, write_proto
-from sysnoise_conform.graph.tap import tap
-from sysnoise_conform.inputs import Samples
-from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, TensorDiff, Unobservable
+from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, Unobservable
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.runner.crew import Crew
-from sysnoise_conform.runner.goldens import Goldens
-from sysnoise_conform.runner.plan import Plan
 from sysnoise_conform.runner.session import RemoteSession
-from sysnoise_conform.store import GoldenTensor
-from sysnoise_conform.tasks import Meter
+from sysnoise_conform.runner.tally import Kept, Tally
+from sysnoise_conform.runner.workshop import Workshop
+from sysnoise_conform.store import GoldenSample
 from sysnoise_conform.variant import Variant
 
 # A tapped graph that a runtime refuses is halved and tried again, so that one tensor it can't show
 # does not hide all others; each try is a whole compile, hence the bound.
 MAX_TAP_BUILDS = 6
-
-# The observer effect needs both passes' outputs at once: those of the first samples are kept.
-KEPT_BYTES = 64 << 20
-
-# Reading what a difference looks like costs more than measuring it. Below this many floor units it is
-# rounding and looks like nothing; of a diverged network only the first layers are worth the look.
-READ_ABOVE = 8.0
-MOST_READ = 8
-
-Watch = Callable[[str, str, int, int], None]  # variant, what it does, done, of
-
-
-@dataclass(slots=True)
-class Tally:
-    """Diffs by tensor name, merged over samples."""
-
-    ops: Mapping[str, str] = field(default_factory=dict)  # tensor -> the operator that makes it
-    diffs: dict[str, TensorDiff] = field(default_factory=dict)
-    read: int = 0
-
-    def compare(self, golden: GoldenTensor, got: np.ndarray, sample: int) -> None:
-        """Measure one sample's tensor and merge it in; read what the first abnormal ones look like."""
-        diff = replace(measure(golden, got, sample=sample), op_type=self.ops.get(golden.name, ""))
-        known = self.diffs.get(diff.name)
-        if self.read < MOST_READ and (known is None or not known.readings) and _abnormal(diff):
-            self.read += known is None
-            diff = replace(diff, readings=read(golden, got))
-        self.diffs[diff.name] = diff if known is None else merge(known, diff)
-
-    def update(self, other: Tally) -> None:
-        """Take over the tensors of another tally, which are not in this one."""
-        self.diffs.update(other.diffs)
-
-    def in_order(self, names: Iterable[str]) -> tuple[TensorDiff, ...]:
-        """The diffs there are, in the order of `names`."""
-        return tuple(self.diffs[each] for each in names if each in self.diffs)
-
-
-def _abnormal(diff: TensorDiff) -> bool:
-    ratio = diff.floor_ratio
-    return diff.nan_mismatch > 0 or not diff.comparable or (ratio is not None and ratio > READ_ABOVE)
-
-
-@dataclass(slots=True)
-class Kept:
-    """Copies of the outputs of the first samples, up to `KEPT_BYTES`."""
-
-    samples: list[Tensors] = field(default_factory=list)
-    room: int = KEPT_BYTES
-
-    def add(self, outputs: Mapping[str, np.ndarray]) -> None:
-        """Keep one more sample's outputs, if they fit and none was left out before."""
-        size = sum(array.nbytes for array in outputs.values())
-        if size <= self.room:
-            self.samples.append({name: array.copy() for name, array in outputs.items()})
-            self.room -= size
-        else:
-            self.room = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Workshop:
-    """What all passes of a run share."""
-
-    model: Model
-    samples: Samples
-    goldens: Goldens
-    plan: Plan
-    crew: Crew
-    logs: Path
-    threads: int
-    meter: Callable[[], Meter | None]
-    watch: Watch
-
-    def tally(self) -> Tally:
-        """An empty tally that knows which operator makes which tensor."""
-        return Tally(ops={each.tensor: each.op_type for each in self.model.layers})
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The golden names of the graph's outputs."""
-        return tuple(port.name for port in self.model.outputs)
-
-    def graph(self, folder: Path, taps: Sequence[str] = ()) -> Path:
-        """A copy of the graph under test in `folder`, with `taps` (golden names) promoted to outputs."""
-        target = self.plan.target
-        if target.model is None:
-            return target.copy_to(folder)
-        if not taps:
-            return target.model.write(folder)
-        proto = tap(target.model.proto, [target.name(each) for each in taps])
-        return write_proto(proto, folder, "tapped.onnx", target.model.data_files)
 
 
 @dataclass(slots=True)
@@ -132,7 +34,7 @@ class Outputs:
 
     tally: Tally
     runtime: RuntimeFacts | None = None
-    missing: set[str] = field(default_factory=set)
+    missing: dict[str, str] = field(default_factory=dict)  # output -> why it was not compared
     unsteady: set[str] = field(default_factory=set)
     kept: Kept = field(default_factory=Kept)
     tasks: tuple[TaskFigure, ...] = ()
@@ -160,15 +62,17 @@ def measure_outputs(shop: Workshop, variant: Variant, place: str, found: Outputs
             got = session.run(feed)
             found.kept.add(got)
             if number == 0:
-                before = found.kept.samples[0] if found.kept.samples else {}
-                got = session.run(feed)
-                found.unsteady = {name for name in before if name in got and not _same(before[name], got[name])}
+                before = {name: _fingerprint(array) for name, array in got.items()}
+                got = session.run(feed, again=True)
+                found.unsteady = {name for name, array in got.items() if before.get(name) != _fingerprint(array)}
             golden = shop.goldens.sample(number)
             for name in shop.outputs:
-                if name in got and name in golden:
-                    found.tally.compare(golden[name], got[name], number)
+                if name not in golden:
+                    found.missing[name] = _not_kept(golden, name)
+                elif name not in got:
+                    found.missing[name] = "the runtime did not return it"
                 else:
-                    found.missing.add(name)
+                    found.tally.compare(golden[name], got[name], number)
             if meter is not None and not found.missing:
                 meter.add({name: golden[name].data for name in shop.outputs}, got)
             shop.watch(str(variant), "running", number + 1, len(shop.samples))
@@ -229,7 +133,7 @@ def _watch_chunk(shop: Workshop, variant: Variant, place: str, taps: tuple[str, 
             golden = shop.goldens.sample(number)
             for name in taps:
                 if name not in golden:
-                    absent[name] = "the golden keeps no tensor for it"
+                    absent[name] = _not_kept(golden, name)
                 elif name not in got:
                     absent[name] = "the runtime did not return it"
                 else:
@@ -252,5 +156,11 @@ def _facts(runtime: Runtime, session: RemoteSession | None, variant: Variant, py
     )
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+def _not_kept(golden: GoldenSample, name: str) -> str:
+    return f"the golden keeps none: {golden.left_out.get(name, 'PyTorch did not compute it')}"
+
+
+def _fingerprint(array: np.ndarray) -> tuple[object, ...]:
+    """Equal for equal bits; a digest, since outputs may be too large to keep twice."""
+    content = repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
+    return array.shape, array.dtype, hashlib.blake2b(content).digest()

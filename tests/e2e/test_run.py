@@ -276,3 +276,87 @@ def test_a_deployed_file_is_judged_by_the_original_model(conform, model: Path, t
     ort = done.variant("ort")
     assert ort["layers"]["first_departure"] == "d"
     assert "1.02" in done.stdout
+
+
+def test_a_failed_command_leaves_no_former_verdict_behind(conform, model: Path) -> None:
+    assert conform("run", "--model", model, "--backends", "ort").code == 0
+
+    failed = conform("run", "--model", "gone.onnx", "--backends", "ort")
+
+    assert failed.code == 2
+    assert not (failed.out / "summary.json").exists()
+    assert not (failed.out / "report.jsonl").exists()
+
+
+def test_float32_of_a_float16_model_is_not_what_the_model_is(conform, tmp_path: Path) -> None:
+    half = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["": 18]>
+        half (float16[1,4] x) => (float16[1,4] y) { y = Add (x, x) }
+    """)
+    onnx.save(half, tmp_path / "half.onnx")
+
+    done = conform("run", "--model", tmp_path / "half.onnx", "--backends", "ort:fp32,ort")
+
+    assert done.code == 5
+    assert done.variant("ort:fp32")["status"] == "unsupported"
+    assert done.variant("ort")["verdict"] == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--map", "typo=r"], "did you mean"), (["--layout", "typo=NHWC"], "no tensor of that name"),
+     (["--map", "y=nowhere"], "no such tensor"), (["--map", "y=c", "--map", "d=c"], "two tensors")],
+)
+def test_names_of_a_deployed_file_are_checked_on_both_sides(
+    conform, model: Path, arguments: list[str], words: str
+) -> None:
+    done = conform("run", "--model", model, "--backends", "ort", "--deployed", model, *arguments)
+
+    assert done.code == 2
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+
+
+def test_a_deployed_file_with_another_interface_is_refused_before_any_run(conform, model: Path, tmp_path: Path) -> None:
+    other = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["": 18]>
+        flat (float[1,4] x) => (float[1,4] y) { y = Relu (x) }
+    """)
+    onnx.save(other, tmp_path / "flat.onnx")
+
+    done = conform("run", "--model", model, "--backends", "ort", "--deployed", tmp_path / "flat.onnx")
+
+    assert done.code == 2
+    assert "FLOAT [1, 4]" in done.stderr
+
+
+def test_what_was_measured_before_an_interrupt_is_in_the_report(model: Path, tmp_path: Path) -> None:
+    run = [*CONFORM, "run", "--model", str(model), "--backends", "hangs,ort", "--out", f"{tmp_path}/o"]
+    process = subprocess.Popen(run, env={**os.environ, **fakes("hangs")}, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    report = tmp_path / "o" / "report.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (report.exists() and '"outcome"' in report.read_text()):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+
+    records = [json.loads(line) for line in report.read_text().splitlines()]
+    assert process.returncode == 130
+    assert [each["variant"] for each in records if each["record"] == "outcome"] == ["ort"]
+    assert records[-1]["record"] != "footer"
+
+
+def test_an_output_that_the_golden_cannot_keep_is_named_with_its_reason(conform, tmp_path: Path) -> None:
+    strings = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["": 18]>
+        words (float[2] x) => (string[2] s, float[2] y) {
+          s = Cast <to = 8> (x)
+          y = Relu (x)
+        }
+    """)
+    onnx.save(strings, tmp_path / "words.onnx")
+
+    done = conform("run", "--model", tmp_path / "words.onnx", "--backends", "ort")
+
+    assert done.code == 5
+    assert "STRING" in done.stdout

@@ -1,0 +1,70 @@
+"""What a pass gathers while it goes: diffs merged over samples, and copies of the first outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from sysnoise_conform.backend import Tensors
+from sysnoise_conform.compare.readings import read
+from sysnoise_conform.compare.tensors import measure, merge
+from sysnoise_conform.outcome import TensorDiff
+from sysnoise_conform.store import GoldenTensor
+
+# Reading what a difference looks like costs more than measuring it. Below this many floor units it is
+# rounding and looks like nothing; of a diverged network only the first layers are worth the look.
+READ_ABOVE = 8.0
+MOST_READ = 8
+
+# The observer effect needs both passes' outputs at once: those of the first samples are kept.
+KEPT_BYTES = 64 << 20
+
+
+@dataclass(slots=True)
+class Tally:
+    """Diffs by tensor name, merged over samples."""
+
+    ops: Mapping[str, str] = field(default_factory=dict)  # tensor -> the operator that makes it
+    diffs: dict[str, TensorDiff] = field(default_factory=dict)
+    read: int = 0
+
+    def compare(self, golden: GoldenTensor, got: np.ndarray, sample: int) -> None:
+        """Measure one sample's tensor and merge it in; read what the first abnormal ones look like."""
+        diff = replace(measure(golden, got, sample=sample), op_type=self.ops.get(golden.name, ""))
+        known = self.diffs.get(diff.name)
+        if self.read < MOST_READ and (known is None or not known.readings) and _abnormal(diff):
+            self.read += known is None
+            diff = replace(diff, readings=read(golden, got))
+        self.diffs[diff.name] = diff if known is None else merge(known, diff)
+
+    def update(self, other: Tally) -> None:
+        """Take over the tensors of another tally, which are not in this one."""
+        self.diffs.update(other.diffs)
+
+    def in_order(self, names: Iterable[str]) -> tuple[TensorDiff, ...]:
+        """The diffs there are, in the order of `names`."""
+        return tuple(self.diffs[each] for each in names if each in self.diffs)
+
+
+def _abnormal(diff: TensorDiff) -> bool:
+    ratio = diff.floor_ratio
+    return diff.nan_mismatch > 0 or not diff.comparable or (ratio is not None and ratio > READ_ABOVE)
+
+
+@dataclass(slots=True)
+class Kept:
+    """Copies of the outputs of the first samples, as many as `KEPT_BYTES` hold."""
+
+    samples: list[Tensors] = field(default_factory=list)
+    room: int = KEPT_BYTES
+    full: bool = False
+
+    def add(self, outputs: Mapping[str, np.ndarray]) -> None:
+        """Keep one more sample's outputs, if they fit and all before them did."""
+        size = sum(array.nbytes for array in outputs.values())
+        self.full = self.full or size > self.room
+        if not self.full:
+            self.samples.append({name: array.copy() for name, array in outputs.items()})
+            self.room -= size
