@@ -12,9 +12,8 @@ TORCH   ?= torch==2.13.0
 	$(PYTHON) -m venv .venv
 	$(PIP) install -q 'setuptools>=77' wheel
 	$(PIP) install -q $(TORCH)
-	$(PIP) install -q -c constraints.txt -e '.[all]' psutil
-	$(PIP) install -q --no-deps --ignore-requires-python onnx2tf==2.6.9
-	$(PIP) install -q --no-deps sng4onnx==2.0.1 sne4onnx==2.0.1
+	$(PIP) install -q -c constraints.txt -e '.[all]'
+	$(PIP) install -q --no-deps --ignore-requires-python onnx2tf==2.6.9 sng4onnx==2.0.1 sne4onnx==2.0.1
 	@touch $@
 
 .venv/.dev: .venv/.base
@@ -24,9 +23,9 @@ TORCH   ?= torch==2.13.0
 # A real FPN text detector (PP-OCRv4) on real photographs, over three real runtimes.
 demo: .venv/.base
 	@$(BIN)/python -m sysnoise_conform.models.demo .demo
-	$(BIN)/conform run --model .demo/ppocr-v4-det.onnx --inputs .demo/photographs --samples 2 \
-	    --backends ort,openvino,tflite --out .demo/report
-	@echo "report: file://$(CURDIR)/.demo/report/report.html"
+	@code=0; set -x; $(BIN)/conform run --model .demo/ppocr-v4-det.onnx --inputs .demo/photographs --samples 2 \
+	    --shape x=1,3,320,320 --backends ort,openvino,tflite --out .demo/report || code=$$?; { set +x; } 2>/dev/null; \
+	    [ ! -f .demo/report/report.html ] || echo "report: file://$(CURDIR)/.demo/report/report.html"; exit $$code
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -q

@@ -1,4 +1,4 @@
-"""MNN, Alibaba's runtime for phones: ONNX converted by its own converter, computed in full float32."""
+"""MNN, Alibaba's runtime for phones: ONNX converted by its own converter, full float32 asked for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHATTER = ("Start to ", "ONNX Model ", "inputTensors", "outputTensors", "The de
 
 
 class MNN:
-    """MNN on the CPU, with precision high; `:auto` is its precision normal."""
+    """MNN on the CPU, asked for precision high, its fp32; `:auto` is its precision normal."""
 
     name: ClassVar[str] = "mnn"
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -81,7 +81,7 @@ class _Session:
         }
         self.effective = Effective(
             device="cpu",
-            precision="fp32",  # MNN reports none; on x86 both modes compute so
+            precision="not reported by MNN" if auto else "fp32 requested (precision=high); MNN does not report it",
             options={"precision_mode": "normal" if auto else "high", "threads": threads},
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
 from sysnoise_conform.backends import litert
 from sysnoise_conform.backends.plain import Plain
-from sysnoise_conform.backends.tflite_convert import Converted, Output, installed, operator, to_tflite
+from sysnoise_conform.backends.tflite_convert import INSTALL, Converted, Output, lacking, operator, to_tflite
 from sysnoise_conform.errors import Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -39,7 +39,8 @@ class TFLite:
     def probe(self) -> Runtime:
         """Which interpreter really runs a model here, and whether the converter is there."""
         home = litert.find()
-        converter = "onnx2tf" if installed() else "missing, so only .tflite files run: conform env create tflite"
+        missing = ", ".join(lacking())
+        converter = f"{missing} not installed, so only .tflite files run: {INSTALL}" if missing else "onnx2tf"
         return Runtime(name=home.name, version=home.version, devices=("cpu",), details={"converter": converter})
 
     def compile(self, build: Build) -> _FromOnnx | _Deployed:

@@ -44,9 +44,17 @@ class Converted:
     plain: Plain
 
 
-def installed() -> bool:
-    """Whether onnx2tf is there; it is never imported here."""
-    return importlib.util.find_spec("onnx2tf") is not None
+# Its metadata refuses Python 3.11, where its code works, and pins what clashes with every other runtime: so it comes
+# without its dependencies, and what the path without TensorFlow imports of them comes beside it.
+CONVERTER = ("onnx2tf==2.6.9", "sng4onnx==2.0.1", "sne4onnx==2.0.1")
+BESIDE = ("flatbuffers", "psutil", "tqdm")
+INSTALL = f"pip install --no-deps --ignore-requires-python {' '.join(CONVERTER)}"
+
+
+def lacking() -> tuple[str, ...]:
+    """The packages of the converter that are not there; none of them is imported here."""
+    names = (*(each.partition("==")[0] for each in CONVERTER), *BESIDE)
+    return tuple(each for each in names if importlib.util.find_spec(each) is None)
 
 
 def to_tflite(model: Path, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> Converted:
@@ -54,8 +62,14 @@ def to_tflite(model: Path, shapes: Mapping[str, tuple[int, ...]], folder: Path) 
 
     Raises `Unsupported(stage="convert")` when onnx2tf refuses, `BackendUnavailable` when it is not installed.
     """
-    if not installed():
-        raise BackendUnavailable("onnx2tf, the converter to TFLite, is not installed", hint="conform env create tflite")
+    missing = lacking()
+    if missing:
+        what = "is not installed" if "onnx2tf" in missing else f"lacks {', '.join(missing)}"
+        beside = [each for each in missing if each in BESIDE]
+        line = f"pip install {' '.join(beside)}" if beside == list(missing) else INSTALL
+        raise BackendUnavailable(
+            f"onnx2tf, the converter to TFLite, {what}", hint=f"{line}, or conform env create tflite"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     plain = plain_copy(model, shapes)
     outputs = _as_vectors(plain)

@@ -20,11 +20,11 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma_sq: float | None
     Sums and maxima run over the elements that are finite in both, and `n` counts these. `mismatches`
     counts elements of integers and bools that differ, and elements of floats that are finite in one run
     only, or NaN or Inf of the other sign. A float32 run that has another shape (NonZero, NMS) mismatches
-    everywhere.
+    everywhere and is told by `shapes_differ`.
     """
     total = int(np.prod(exact.shape(name), dtype=np.int64))
     if tuple(value.data.shape) != exact.shape(name):
-        return Floor(n=total, mismatches=total, sigma_sq=sigma_sq)
+        return Floor(n=total, mismatches=total, shapes_differ=True, sigma_sq=sigma_sq)
     if value.elem_type not in FLOATS:
         declared = to_numpy(value).reshape(-1)
         differ = sum(
@@ -41,6 +41,7 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma_sq: float | None
     return Floor(
         n=floor.n,
         sum_sq=floor.sum_sq,
+        sum_quad=floor.sum_quad,
         max_abs=floor.max_abs,
         rounding_sum_sq=floor.rounding_sum_sq,
         rounding_max=floor.rounding_max,
@@ -62,6 +63,7 @@ def _block(truth: Tensor, single: Tensor, *, rounded: bool) -> Floor:
         squares = float(torch.dot(error, error))
     if not truth.numel():
         return Floor(mismatches=mismatches, sigma_sq=0.0)
+    powers = error * error
     rounding_sum, rounding_max = 0.0, 0.0
     if rounded:
         rounding = truth.to(torch.float32).to(torch.float64) - truth
@@ -69,6 +71,7 @@ def _block(truth: Tensor, single: Tensor, *, rounded: bool) -> Floor:
     return Floor(
         n=truth.numel(),
         sum_sq=squares,
+        sum_quad=float(torch.dot(powers, powers)),
         max_abs=_largest(error),
         rounding_sum_sq=rounding_sum,
         rounding_max=rounding_max,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
-
 import onnx
 import torch
 import torch.nn.functional as F
@@ -15,7 +13,6 @@ from sysnoise_conform.golden.op import Call, Typed, op
 from sysnoise_conform.golden.pooling import max_pool
 
 MICROSOFT = "com.microsoft"
-_SQRT_2_OVER_PI = sqrt(2 / torch.pi)
 
 
 def activated(call: Call, y: Tensor, parameters: list[float]) -> Tensor:

@@ -226,10 +226,3 @@ def as_working(value: Value, working: torch.dtype) -> torch.Tensor:
     target = torch.float64 if value.elem_type == T.DOUBLE else working
     data: torch.Tensor = value.data
     return data if data.dtype is target else data.to(target)
-
-
-def as_declared(value: Value) -> Value:
-    """A FLOAT value that carries more digits than its type, rounded to float32; others unchanged."""
-    if value.elem_type == T.FLOAT and value.data.dtype is torch.float64:
-        return Value(value.data.to(torch.float32), T.FLOAT)
-    return value

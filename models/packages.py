@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,12 +13,12 @@ from pathlib import Path
 
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.store import cache_folder
 
 
 def cache() -> Path:
     """The folder in which unpacked packages are kept between runs."""
-    named = os.environ.get("CONFORM_CACHE")
-    return (Path(named) if named else Path.home() / ".cache" / "conform") / "packages"
+    return cache_folder() / "packages"
 
 
 def extract(

@@ -14,12 +14,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sysnoise_conform import registry
+from sysnoise_conform.backends.tflite_convert import CONVERTER
 from sysnoise_conform.errors import BackendUnavailable, StorageError, UsageError
 from sysnoise_conform.printable import lines, one_line
 from sysnoise_conform.store import cache_folder
@@ -63,8 +64,7 @@ RECIPES: dict[str, Recipe] = {
     "mnn": Recipe(packages=(*_COMMON, "MNN==3.6.1")),
     "tflite": Recipe(
         packages=(*_COMMON, "ai-edge-litert==2.3.0", "flatbuffers==25.12.19", "psutil==7.2.2", "tqdm==4.70.1"),
-        # onnx2tf pins what clashes with every runtime, and its metadata refuses Python 3.11, where its code works.
-        bare=("onnx2tf==2.6.9", "sng4onnx==2.0.1", "sne4onnx==2.0.1"),
+        bare=CONVERTER,
     ),
 }
 
@@ -106,21 +106,34 @@ def environments() -> tuple[Environment, ...]:
 
 
 def listing() -> tuple[str, ...]:
-    """One line for each backend that does not run in our own interpreter."""
-    configured = _configured()
-    told = [f"{name:<10} {one_line(python)}  (by {one_line(config_file())})" for name, python in configured.items()]
-    for each in environments():
-        why = "" if each.current else f"; outdated, refresh it: conform env create {each.backend}"
-        why += "; not used, the config names another" if each.backend in configured else ""
-        told.append(f"{each.backend:<10} {one_line(each.python)}  (Python {each.version}, under the cache{why})")
-    return tuple(told)
+    """One line for each backend, with the interpreter that runs it; then one for each environment that is not used."""
+    configured, made = _configured(), {each.backend: each for each in environments()}
+    told, idle = [], []
+    for name in (*registry.names(), *sorted(set(made) - set(registry.names()))):
+        own = made.get(name)
+        if name in configured:
+            told.append(_line(name, configured[name], f"configured in {config_file()}"))
+        elif own is None:
+            told.append(_line(name, sys.executable, "this one"))
+        if own is not None:
+            why = "" if own.current else f"; outdated, refresh it: conform env create {name}"
+            unused = "; not used, the config names another" if name in configured else ""
+            (idle if unused else told).append(
+                _line(name, own.python, f"its own, Python {own.version}, under the cache{why}{unused}")
+            )
+    return (*told, *idle)
 
 
-def create(backend: str) -> Path:
+def _line(backend: str, python: Path | str, whose: str) -> str:
+    return f"{backend:<10} {one_line(python)}  ({one_line(whose)})"
+
+
+def create(backend: str, *, announce: Callable[[str], None] | None = None) -> Path:
     """Make a backend's environment under the cache and fill it; one that is there and current is left as it is.
 
-    Returns its folder. Raises UsageError for a backend without a recipe, BackendUnavailable when pip can't fill it
-    (its whole output is kept beside it), StorageError. A half-made one is removed and never listed.
+    `announce` is told before anything is downloaded. Returns its folder. Raises UsageError for a backend without a
+    recipe, BackendUnavailable when pip can't fill it (its whole output is kept beside it), StorageError. A half-made
+    one is removed and never listed.
     """
     recipe = RECIPES.get(backend)
     if recipe is None:
@@ -136,6 +149,8 @@ def create(backend: str) -> Path:
         with _held(folder.with_suffix(".lock")):
             found = _read(folder)
             if found is None or not found.current:
+                if announce is not None:
+                    announce(f"creating an environment for {backend}; this downloads packages")
                 _make(folder, backend, recipe)
     except OSError as err:
         raise StorageError(f"can't make the environment {one_line(folder)}: {err.strerror or one_line(err)}") from err

@@ -12,8 +12,6 @@ from pathlib import Path
 from sysnoise_conform.errors import ConformError
 from sysnoise_conform.printable import one_line
 
-CHUNK = 1 << 20
-
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),

@@ -47,6 +47,7 @@ class _Session(Session):
 
     def close(self) -> None:
         self._model = None
+        self._backend.farewell()
 
 
 class _Fake(Backend):
@@ -67,6 +68,9 @@ class _Fake(Backend):
 
     def fault(self) -> None:
         """Nothing happens to the healthy."""
+
+    def farewell(self) -> None:
+        """Most leave without a word."""
 
 
 class Exact(_Fake):
@@ -298,6 +302,15 @@ class Lingers(_Fake):
         print("left behind", subprocess.Popen(["sleep", "3600"]).pid)
 
 
+class SaysGoodbye(_Fake):
+    """Prints a word when its session is closed."""
+
+    name = "says_goodbye"
+
+    def farewell(self) -> None:
+        print("goodbye")
+
+
 BACKENDS: dict[str, type[_Fake]] = {
     each.name: each
     for each in (
@@ -325,6 +338,7 @@ BACKENDS: dict[str, type[_Fake]] = {
         ConverterDies,
         TalksNonsense,
         Lingers,
+        SaysGoodbye,
     )
 }
 

@@ -64,3 +64,5 @@ def test_precision_and_threads_are_reported(tmp_path: Path) -> None:
     auto = MNN().compile(build_of(text, tmp_path / "b", precision="auto")).effective
     assert pinned.options == {"precision_mode": "high", "threads": 2}
     assert auto.options == {"precision_mode": "normal", "threads": 1}
+    assert pinned.precision == "fp32 requested (precision=high); MNN does not report it"
+    assert auto.precision == "not reported by MNN"

@@ -15,12 +15,12 @@ from onnx import numpy_helper
 
 from sysnoise_conform.backend import Build
 from sysnoise_conform.backends.tflite import TFLite
-from sysnoise_conform.backends.tflite_convert import installed, to_tflite
+from sysnoise_conform.backends.tflite_convert import INSTALL, lacking, to_tflite
 from sysnoise_conform.errors import Unsupported
 
 pytest.importorskip("ai_edge_litert")
-if not installed():
-    pytest.skip("onnx2tf is not installed", allow_module_level=True)
+if lacking():
+    pytest.skip("onnx2tf is not whole", allow_module_level=True)
 
 SIGMOID = "g (float[N,3] x) => (float[N,3] y) { a = Exp(x) y = Tanh(a) }"
 
@@ -77,9 +77,28 @@ def test_without_the_converter_a_deployed_file_still_runs_and_onnx_is_unavailabl
         """,
         tmp_path,
     ).splitlines()
-    assert said[0].startswith("missing")
+    assert said[0] == f"onnx2tf not installed, so only .tflite files run: {INSTALL}"
     assert said[1] == "fp32"
-    assert "onnx2tf" in said[2]
+    assert said[2].endswith(f"onnx2tf, the converter to TFLite, is not installed; {INSTALL}, or conform env create tflite")
+
+
+def test_a_converter_without_its_own_dependencies_names_what_is_lacking(tmp_path: Path) -> None:
+    build = build_of(SIGMOID, tmp_path, {"x": ramp(2, 3)})
+    said = python(
+        f"""
+        import sys
+        from pathlib import Path
+        sys.modules["psutil"] = None
+        from sysnoise_conform.backends.tflite_convert import to_tflite
+        from sysnoise_conform.errors import BackendUnavailable
+        try:
+            to_tflite(Path({str(build.model)!r}), {{"x": (2, 3)}}, Path("converted"))
+        except BackendUnavailable as why:
+            print(why)
+        """,
+        tmp_path,
+    )
+    assert "lacks psutil; pip install psutil, or conform env create tflite" in said
 
 
 def test_builtin_kernels_can_be_asked_for_and_are_reported(tmp_path: Path) -> None:

@@ -108,9 +108,8 @@ def test_two_sessions_live_in_one_child(start: Start, model: Path) -> None:
     two = child.run(FEED, session="two").tensors["y"].max()
 
     assert (one, two) == (1, np.float32(1.02))
-    child.call("close", {"session": "one"}, stage="close")
-    with pytest.raises(ConformError, match="no session 'one'"):
-        child.run(FEED, session="one")
+    with pytest.raises(ConformError, match="no session 'three'"):
+        child.run(FEED, session="three")
 
 
 def test_many_runs_reuse_the_memory(start: Start, model: Path) -> None:
@@ -180,6 +179,24 @@ def test_a_child_that_eats_its_memory_is_told_so(start: Start, model: Path) -> N
     assert (death.value.cause, death.value.stage) == ("memory", "run")
     assert "512 MiB" in str(death.value)
     assert 100 < child.close().peak_rss_mb <= 512
+
+
+@pytest.mark.parametrize("limit", [1 << 10, 16 << 20, 40 << 20, 128 << 20])
+def test_a_child_that_has_too_little_memory_to_start_says_so(start: Start, limit: int) -> None:
+    with pytest.raises(BackendDied, match="stage start") as death:
+        start(memory=limit).probe("exact")
+
+    assert death.value.cause == "memory"
+    assert (death.value.hint or "").startswith("--memory allows it 1 KiB" if limit == 1 << 10 else "--memory allows")
+
+
+def test_a_session_is_closed_when_its_child_ends_in_peace(start: Start, model: Path, tmp_path: Path) -> None:
+    child = compiled(start("closes"), model, "says_goodbye")
+
+    child.run(FEED)
+    child.close()
+
+    assert "goodbye" in (tmp_path / "logs" / "closes.txt").read_text()
 
 
 def test_a_kill_from_outside_reads_as_the_kernels_want_of_memory(start: Start, model: Path) -> None:

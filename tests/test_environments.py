@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sysnoise_conform import environments
+from sysnoise_conform import environments, registry
+from sysnoise_conform.backends.tflite_convert import BESIDE, CONVERTER, INSTALL
 from sysnoise_conform.case import Limits
 from sysnoise_conform.environments import Recipe
 from sysnoise_conform.errors import BackendUnavailable, StorageError, UsageError
@@ -44,6 +47,10 @@ def pretend_environment(cache: Path, backend: str, recipe: object = None) -> Pat
     return folder / "bin" / "python"
 
 
+def listed() -> dict[str, str]:
+    return {line.split()[0]: line for line in environments.listing()}
+
+
 def script(path: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o755)
@@ -52,7 +59,8 @@ def script(path: Path, text: str) -> Path:
 
 def test_our_own_interpreter_runs_what_nobody_asked_otherwise() -> None:
     assert environments.interpreter(parse_variant("ort")) is None
-    assert environments.listing() == ()
+    assert list(listed()) == list(registry.names())
+    assert all(line.endswith(f"{sys.executable}  (this one)") for line in environments.listing())
 
 
 def test_the_spec_goes_before_the_config_and_the_config_before_the_cache(cache: Path, tmp_path: Path) -> None:
@@ -73,7 +81,7 @@ def test_the_config_chooses_an_interpreter(tmp_path: Path, monkeypatch: pytest.M
 
     assert environments.interpreter(parse_variant("tflite")) == Path(sys.executable)
     assert environments.interpreter(parse_variant("ort")) is None
-    assert sys.executable in environments.listing()[0]
+    assert "configured in" in listed()["tflite"]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +131,7 @@ def test_an_environment_of_another_recipe_is_listed_as_outdated(cache: Path) -> 
     pretend_environment(cache, "mnn", recipe={"packages": ["MNN==1"], "bare": []})
     pretend_environment(cache, "ort")
 
-    outdated, current = environments.listing()
+    outdated, current = listed()["mnn"], listed()["ort"]
 
     assert "outdated" in outdated
     assert "conform env create mnn" in outdated
@@ -134,7 +142,7 @@ def test_a_half_made_environment_is_neither_listed_nor_used(cache: Path) -> None
     pretend_environment(cache, "ort")
     (cache / "envs" / "ort" / "conform-env.json").unlink()
 
-    assert environments.listing() == ()
+    assert listed()["ort"].endswith("(this one)")
     assert environments.interpreter(parse_variant("ort")) is None
 
 
@@ -156,7 +164,37 @@ def test_what_pip_refuses_is_one_line_and_leaves_no_environment(cache: Path, mon
     assert "\n" not in str(refusal.value)
     assert "no-such-package-of-ours" in (cache / "envs" / "mnn.log").read_text()
     assert not (cache / "envs" / "mnn").exists()
-    assert environments.listing() == ()
+    assert listed()["mnn"].endswith("(this one)")
+
+
+def test_the_pins_of_the_recipes_are_those_of_the_constraints_and_of_the_makefile() -> None:
+    root = Path(__file__).parents[1]
+    tested = {line for line in (root / "constraints.txt").read_text().splitlines() if "==" in line and line[0] != "#"}
+    pins = {pin for recipe in environments.RECIPES.values() for pin in recipe.packages}
+    converter = f"--no-deps --ignore-requires-python {' '.join(CONVERTER)}\n"
+
+    assert pins <= tested | {"typing_extensions==4.16.0"}  # onnx's, which no constraint of ours touches
+    assert converter in (root / "constraints.txt").read_text()
+    assert converter in (root / "Makefile").read_text()
+    assert INSTALL.endswith(converter.rstrip())
+
+
+def test_the_tflite_extra_brings_what_the_converter_imports() -> None:
+    extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    names = {re.split("[^a-z0-9-]", each)[0] for each in extras["optional-dependencies"]["tflite"]}
+
+    assert set(BESIDE) <= names
+
+
+def test_nothing_is_announced_that_does_not_happen(cache: Path) -> None:
+    said: list[str] = []
+    pretend_environment(cache, "ort")
+
+    environments.create("ort", announce=said.append)
+    with pytest.raises(UsageError):
+        environments.create("nosuch", announce=said.append)
+
+    assert said == []
 
 
 def test_a_backend_without_a_recipe_is_told_the_other_way() -> None:

@@ -21,13 +21,12 @@ def create(
     """
     from sysnoise_conform import environments
 
-    typer.echo(f"creating an environment for {backend}; this downloads packages", err=True)
-    typer.echo(environments.create(backend))
+    typer.echo(environments.create(backend, announce=lambda words: typer.echo(words, err=True)))
 
 
 @app.command("list")
 def list_() -> None:
-    """List the environments there are, and the interpreter that each backend would use.
+    """List the interpreter that each backend would use: this one, its own, or one that the config names.
 
     Example: conform env list
     """

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from onnx import AttributeProto, NodeProto
+from onnx import NodeProto
+
+from sysnoise_conform.graph.walk import attribute_of
 
 Shape = tuple[int | None, ...]
 Known = Mapping[str, np.ndarray]
@@ -29,12 +31,8 @@ def shapes_after(node: NodeProto, shapes: Mapping[str, Shape], known: Known) -> 
     return {name: shape for name, shape in zip(node.output, found, strict=False) if name and shape is not None}
 
 
-def _attribute(node: NodeProto, name: str) -> AttributeProto | None:
-    return next((each for each in node.attribute if each.name == name), None)
-
-
 def _axis(node: NodeProto, rank: int, default: int) -> int:
-    attribute = _attribute(node, "axis")
+    attribute = attribute_of(node, "axis")
     axis = attribute.i if attribute is not None else default
     if not -rank <= axis < rank:
         raise IndexError("no such axis")
@@ -43,7 +41,7 @@ def _axis(node: NodeProto, rank: int, default: int) -> int:
 
 def _axes(node: NodeProto, position: int, known: Known) -> list[int] | None:
     """The axes that a node names, by attribute or (newer opsets) by input; None where they aren't known."""
-    attribute = _attribute(node, "axes")
+    attribute = attribute_of(node, "axes")
     if attribute is not None:
         return list(attribute.ints)
     if len(node.input) > position and node.input[position] in known:
@@ -114,7 +112,7 @@ def _concat(node: NodeProto, inputs: list[Shape | None], known: Known) -> list[S
 
 
 def _transpose(node: NodeProto, inputs: list[Shape | None], known: Known) -> list[Shape | None]:
-    shape, order = inputs[0], _attribute(node, "perm")
+    shape, order = inputs[0], attribute_of(node, "perm")
     if shape is None:
         return [None]
     return [tuple(shape[each] for each in order.ints) if order is not None else shape[::-1]]
@@ -137,7 +135,7 @@ def _reshape(node: NodeProto, inputs: list[Shape | None], known: Known) -> list[
 
 
 def _reduce(node: NodeProto, inputs: list[Shape | None], known: Known) -> list[Shape | None]:
-    shape, axes, keep = inputs[0], _axes(node, 1, known), _attribute(node, "keepdims")
+    shape, axes, keep = inputs[0], _axes(node, 1, known), attribute_of(node, "keepdims")
     if shape is None:
         return [None]
     if keep is None or keep.i:

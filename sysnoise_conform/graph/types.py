@@ -15,7 +15,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, TypeProto
 
 from sysnoise_conform.errors import BadModel
-from sysnoise_conform.graph.walk import named, quoted
+from sysnoise_conform.graph.walk import attribute_of, named, quoted
 from sysnoise_conform.graph.wellformed import schema_of
 
 T = TensorProto
@@ -164,15 +164,11 @@ def _body_types(node: NodeProto, types: Types, versions: Mapping[str, int]) -> l
 Special = Callable[[NodeProto, list[str], list[list[str]]], list[str]]
 
 
-def _attribute(node: NodeProto, name: str) -> AttributeProto | None:
-    return next((each for each in node.attribute if each.name == name), None)
-
-
 def _of(name: str, default: int) -> Special:
     """The element type is an integer attribute."""
 
     def special(node: NodeProto, inputs: list[str], bodies: list[list[str]]) -> list[str]:
-        attribute = _attribute(node, name)
+        attribute = attribute_of(node, name)
         number = attribute.i if attribute is not None else default
         return [tensor_type(number) if number else (inputs[0] if inputs else "")]
 
@@ -196,14 +192,14 @@ def _constant(node: NodeProto, inputs: list[str], bodies: list[list[str]]) -> li
 
 
 def _quantize(node: NodeProto, inputs: list[str], bodies: list[list[str]]) -> list[str]:
-    output = _attribute(node, "output_dtype")
+    output = attribute_of(node, "output_dtype")
     if output is not None and output.i:
         return [tensor_type(output.i)]
     return [inputs[2] if len(inputs) > 2 and inputs[2] else "tensor(uint8)"]
 
 
 def _dequantize(node: NodeProto, inputs: list[str], bodies: list[list[str]]) -> list[str]:
-    output = _attribute(node, "output_dtype")
+    output = attribute_of(node, "output_dtype")
     return [tensor_type(output.i) if output is not None and output.i else (inputs[1] if len(inputs) > 1 else "")]
 
 
@@ -222,12 +218,12 @@ def _sequence_of_first(node: NodeProto, inputs: list[str], bodies: list[list[str
 
 
 def _empty_sequence(node: NodeProto, inputs: list[str], bodies: list[list[str]]) -> list[str]:
-    attribute = _attribute(node, "dtype")
+    attribute = attribute_of(node, "dtype")
     return [f"seq({tensor_type(attribute.i if attribute is not None else T.FLOAT)})"]
 
 
 def _optional(node: NodeProto, inputs: list[str], bodies: list[list[str]]) -> list[str]:
-    attribute = _attribute(node, "type")
+    attribute = attribute_of(node, "type")
     inner = declared(attribute.tp) if attribute is not None else (inputs[0] if inputs else "")
     return [f"optional({inner})" if inner else ""]
 

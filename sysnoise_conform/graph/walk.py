@@ -10,6 +10,11 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 from sysnoise_conform.printable import one_line
 
 
+def attribute_of(node: NodeProto, name: str) -> AttributeProto | None:
+    """The attribute of that name; None where the node has none."""
+    return next((each for each in node.attribute if each.name == name), None)
+
+
 def bodies(node: NodeProto) -> Iterator[GraphProto]:
     """The graphs that a node carries: branches of If, bodies of Loop and Scan."""
     for attribute in node.attribute:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from sysnoise_conform.printable import lines, one_line
+from sysnoise_conform.process.memory import tells_of_want
 
 _FATAL = "Fatal Python error: "  # faulthandler's first words
 _HALF = 512 * 1024  # bytes kept of the beginning, and as many of the end
@@ -43,10 +44,10 @@ class Capture:
             return f"{_clean(head)}\n... {dropped} bytes are not kept ...\n{_clean(tail)}"
         return _clean(head + tail)
 
-    def mentions(self, words: str) -> bool:
-        """Whether these words were printed."""
+    def tells_of_want(self) -> bool:
+        """Whether the child said that it found no memory."""
         self._settle()
-        return words in self.text()
+        return tells_of_want(self.text())
 
     def last_line(self) -> str:
         """The last line that the runtime itself said, before Python's report of a fatal signal; cleaned and short."""

@@ -222,12 +222,12 @@ class Child:
         if self._process.unwanted:
             return self._died(stage, "crash", "was ended by conform")
         if code >= 0:
-            cause = "memory" if code and self._process.capture.mentions("MemoryError") else "crash"
+            cause = "memory" if code and self._process.capture.tells_of_want() else "crash"
             return self._died(stage, cause, f"ended with status {code} and no answer")
         name = _signal_name(-code)
         if -code == signal.SIGKILL:  # we did not send it: it was dead before end()
             return self._died(stage, "memory", "was killed, most likely by the kernel for want of memory", name)
-        if -code == signal.SIGABRT and self._process.capture.mentions("std::bad_alloc"):
+        if -code == signal.SIGABRT and self._process.capture.tells_of_want():
             return self._died(stage, "memory", "ran out of memory and aborted", name)
         return self._died(stage, "crash", f"died of {name}", name)
 
@@ -247,7 +247,10 @@ class Child:
 
     def _memory_hint(self) -> str:
         bound = self.limits.memory_bytes
-        return f"--memory allows it {bound / 2**20:.0f} MiB" if bound else "the machine has no more"
+        if not bound:
+            return "the machine has no more"
+        size = f"{bound / 2**20:.0f} MiB" if bound >= 2**20 else f"{bound / 2**10:g} KiB"
+        return f"--memory allows it {size}, allow more"
 
 
 def _signal_name(number: int) -> str:

@@ -1,12 +1,8 @@
-"""A child process as the operating system sees it: started apart and limited, killed with its group, reaped.
-
-PYTHONSAFEPATH, an empty working directory and absolute paths keep everything beside a model from being imported.
-"""
+"""A child process as the operating system sees it: started apart and limited, killed with its group, reaped."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import resource
@@ -21,21 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sysnoise_conform import registry
 from sysnoise_conform.case import Limits
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.capture import Capture
 from sysnoise_conform.process.private import PrivateFolder
+from sysnoise_conform.process.surroundings import child_environment, package_roots
 
-_PACKAGES = tuple(f"sysnoise_conform{each}" for each in ("", ".backends", ".golden", ".models", ".reports"))
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 # PR_SET_PDEATHSIG kills a child when the THREAD that forked it ends, so one thread that lasts forks them all.
 _STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="conform-start")
 
@@ -75,14 +63,14 @@ class Process:
             raise StorageError(f"can't make a private folder: {err}", hint="TMPDIR names another place") from err
         capture = Capture()
         baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        config = {"fd": sock.fileno(), "parent": os.getpid(), "memory": limits.memory_bytes, "roots": _roots()}
+        config = {"fd": sock.fileno(), "parent": os.getpid(), "memory": limits.memory_bytes, "roots": package_roots()}
         command = [str(interpreter), "-u", str(Path(__file__).with_name("boot.py")), json.dumps(config)]
         try:
             popen = _STARTER.submit(
                 subprocess.Popen,
                 command,
                 cwd=folder.path / "here",
-                env=_environment(folder.path / "tmp", limits.threads),
+                env=child_environment(folder.path / "tmp", limits.threads),
                 stdin=subprocess.DEVNULL,
                 stdout=capture.sink,
                 stderr=capture.sink,
@@ -159,31 +147,3 @@ class Process:
             except OSError as err:  # `close` tells it: here it would hide how the child died
                 self.log_fault = err
             return self.ended
-
-
-def _roots() -> dict[str, str]:
-    """The folder of each package of ours, found without importing it, however we are installed."""
-    roots: dict[str, str] = {}
-    for package in _PACKAGES:
-        spec = importlib.util.find_spec(package)
-        if spec is not None and spec.submodule_search_locations:
-            roots[package] = str(Path(next(iter(spec.submodule_search_locations))).resolve())
-    return roots
-
-
-def _environment(tmp: Path, threads: int) -> dict[str, str]:
-    environment = {
-        **os.environ,
-        "PYTHONSAFEPATH": "1",  # -P, where it is known (3.11); boot.py does the same for 3.10
-        "PYTHONIOENCODING": "utf-8:backslashreplace",
-        "TMPDIR": str(tmp),
-    }
-    paths = environment.pop("PYTHONPATH", "").split(os.pathsep)
-    if any(paths):  # an empty entry means the working directory: never the child's, and not the model's either
-        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(each) for each in paths if each)
-    backends = registry.absolute_environment()
-    if backends is not None:
-        environment[registry.VARIABLE] = backends
-    if threads > 0:
-        environment.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
-    return environment

@@ -1,8 +1,8 @@
 """The child's side: takes one request after another, asks a backend or the golden, and answers.
 
-Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors,
-`close {session}`, and `golden`, `module`, `export`, which alone import the golden. Every fault of a backend that
-leaves the process alive becomes an error of ours here; what does not leave it alive is the parent's to name.
+Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, and
+`golden`, `module`, `export`, which alone import the golden. Every fault of a backend that leaves the process alive
+becomes an error of ours here; what does not leave it alive is the parent's to name. Sessions end with the channel.
 Needs numpy and onnx alone; Python 3.10.
 """
 
@@ -13,7 +13,6 @@ import ctypes
 import functools
 import json
 import platform
-import re
 import socket
 import sys
 import time
@@ -30,14 +29,11 @@ from sysnoise_conform.backend import Session, Tensors
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, BadModel, ConformError, Unsupported
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.arena import Reader, Writer
+from sysnoise_conform.process.memory import tells_of_want
 from sysnoise_conform.process.wire import Channel, ClosedError, build_from
 
 PROTOCOL = 1
 _GOLDEN = ("golden", "module", "export")
-# What native runtimes say when an allocation fails: C++, glibc, ONNX Runtime, numpy, CUDA.
-_OUT_OF_MEMORY = re.compile(
-    r"bad[_ ]alloc|cannot allocate memory|failed to allocate memory|unable to allocate|out of memory", re.IGNORECASE
-)
 
 Answer = tuple[dict[str, Any], Mapping[str, np.ndarray]]
 
@@ -56,17 +52,21 @@ class Worker:
             return self._compile(payload), {}
         if do == "run":
             return self._run(payload, tensors)
-        if do == "close":
-            session = self._sessions.pop(payload["session"], None)
-            if session is not None:
-                session.close()
-            return {}, {}
         if do in _GOLDEN:
             from sysnoise_conform.golden import service
 
             facts: dict[str, Any] = service.handle({"do": do, **payload}, tensors)
             return facts, facts.pop("tensors", {})
         raise ConformError(f"the worker knows no request {one_line(do)!r}")
+
+    def close(self) -> None:
+        """Close every session; what one of them says to that is nobody's concern any more, and goes to the log."""
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            try:
+                session.close()
+            except Exception:  # a runtime's own
+                traceback.print_exc()
 
     def _compile(self, payload: dict[str, Any]) -> dict[str, Any]:
         backend = registry.load(payload["backend"])()
@@ -101,6 +101,7 @@ def serve(fd: int) -> None:
             reply, sent = _reply(worker, message, functools.partial(reader.read, message["tensors"], fds), writer)
             flush()
             channel.send({"id": message["id"], **reply, **_memory()}, sent)
+    worker.close()
     flush()
 
 
@@ -140,7 +141,7 @@ def _fault(do: str, payload: dict[str, Any], err: BaseException) -> ConformError
 def _memory_fault(do: str, err: BaseException) -> BackendDied | None:
     if isinstance(err, BackendDied):
         return None
-    if isinstance(err, MemoryError) or _OUT_OF_MEMORY.search(str(err)):
+    if isinstance(err, MemoryError) or tells_of_want(str(err)):
         return BackendDied(f"out of memory: {one_line(err) or type(err).__name__}", stage=do, cause="memory")
     return None
 
