@@ -10,6 +10,7 @@ from string import Template
 from typing import Any
 
 from sysnoise_conform.judge import departure
+from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import lines
@@ -83,7 +84,7 @@ def _banner(judgement: Judgement) -> Markup:
 def _strip(header: Mapping[str, Any], footer: Mapping[str, Any]) -> Markup:
     model, inputs, answer = (_part(header, each) for each in ("model", "inputs", "golden"))
     cells = [
-        ("model", f"opset {model.get('opset', NOTHING)}, {model.get('nodes', NOTHING)} nodes"),
+        ("model", f"opset {model.get('opset', NOTHING)}, {counted(int(model.get('nodes') or 0), 'node')}"),
         ("inputs", f"{inputs.get('samples', 0)} × {inputs.get('kind', 'unknown')}"),
         ("golden", golden(answer)),
         ("started", str(header.get("started", NOTHING)).replace("T", " ").replace("+00:00", " UTC")),

@@ -50,7 +50,7 @@ def section(header: Mapping[str, Any], row: VariantRow, whole: str, anchor: str,
     parts = [heading]
     if said != whole:  # of one variant the banner has said it
         parts.append(element("p", text(said, 1000)))
-    parts.extend(_findings(row.verdict.findings))
+    parts.extend(_findings(row.verdict.findings, row.verdict.first_departure))
     if isinstance(outcome, Measured):
         parts.extend(_measured(header, row, outcome, budget))
     facts = runtime_of(outcome)
@@ -85,12 +85,13 @@ def relative_error(diff: TensorDiff) -> float | None:
     return 0.0 if diff.exact else diff.rel_l2
 
 
-def _findings(findings: Sequence[Finding]) -> Iterator[Markup]:
+def _findings(findings: Sequence[Finding], departure: str | None) -> Iterator[Markup]:
     """The first departure in sight, the others folded: most of them only pass its error on."""
     if not findings:
         return
     first, *others = findings
-    yield element("p", element("strong", "First departure: "), text(first.sentence, 1000), class_="finding")
+    label = "First departure: " if first.tensor == departure else "Broken: "
+    yield element("p", element("strong", label), text(first.sentence, 1000), class_="finding")
     if others:
         shown = [element("li", text(each.sentence, 600)) for each in others[:FINDINGS]]
         if len(others) > FINDINGS:
@@ -111,7 +112,7 @@ def _measured(header: Mapping[str, Any], row: VariantRow, measured: Measured, bu
         yield _layer_table(worst)
     yield element("h3", "Coverage")
     inner = int((header.get("model") or {}).get("inner_tensors") or 0)
-    seen = sum(each.diff is not None for each in layers)
+    seen = [each.diff for each in layers if each.diff is not None]
     yield element("p", text(coverage(len(layers), seen, measured.unobservable, inner), 1000))
     yield from _hidden(layers, budget)
     yield element("h3", "Observer effect")
@@ -167,8 +168,8 @@ def _title(layer: LayerRow) -> str:
 
 
 def _numbers(diff: TensorDiff) -> str:
-    if diff.exact:
-        return "exact"
+    if diff.exact or diff.empty:
+        return floor_units(diff)
     units = floor_ratio(diff)
     times = "" if units is None else f", {number(units)} × the noise floor"
     return f"rel. L2 {number(diff.rel_l2)}{times}"
@@ -187,7 +188,8 @@ def _outputs(measured: Measured) -> Markup:
         for each in measured.outputs
     ]
     rows += [
-        [element("code", shorten(name, 120)), "not compared", *[NOTHING] * 5, ""] for name in measured.missing_outputs
+        [element("code", shorten(each.tensor, 120)), "not compared", *[NOTHING] * 5, shorten(each.why, 120)]
+        for each in measured.missing_outputs
     ]
     headings = ["output", "type", "floor ×", "rel. L2", "SQNR dB", "max abs", "cosine", "farthest at"]
     return table(headings, rows, numeric=frozenset(range(2, 7)))

@@ -7,8 +7,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.judge.verdict import Judgement
-from sysnoise_conform.outcome import Measured, NoOp, NotApplicable, Skipped, TensorDiff
+from sysnoise_conform.outcome import Measured, NoOp, NotApplicable, Skipped, TensorDiff, Unobservable
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
 from sysnoise_conform.reports.rows import VariantRow, variant_rows
@@ -110,9 +111,9 @@ def _output(row: VariantRow, diff: TensorDiff) -> ET.Element:
     return case
 
 
-def _missing(row: VariantRow, name: str) -> ET.Element:
-    case = _case(row, one_line(name, _NAME_LIMIT))
-    _say(case, "error", "not_compared", "this output was not compared", row.verdict.sentence)
+def _missing(row: VariantRow, missing: Unobservable) -> ET.Element:
+    case = _case(row, one_line(missing.tensor, _NAME_LIMIT))
+    _say(case, "error", "not_compared", f"this output was not compared: {missing.why}", row.verdict.sentence)
     return case
 
 
@@ -134,12 +135,12 @@ def _numbers(diff: TensorDiff) -> str:
         return moot
     return (
         f"floor units {floor_units(diff)}, rel L2 {number(diff.rel_l2)}, SQNR {decibels(diff.sqnr_db)} dB, "
-        f"max abs {number(diff.max_abs)} over {diff.n} elements of {diff.samples} samples"
+        f"max abs {number(diff.max_abs)} over {counted(diff.n, 'element')} of {counted(diff.samples, 'sample')}"
     )
 
 
 def _properties(header: Mapping[str, Any], row: VariantRow) -> Iterator[tuple[str, str]]:
-    for part in ("model", "golden", "inputs", "environment"):
+    for part in ("model", "deployed", "golden", "inputs", "environment"):
         facts = header.get(part)
         for name, value in facts.items() if isinstance(facts, Mapping) else ():
             if isinstance(value, str | int | float | bool):

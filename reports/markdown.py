@@ -13,6 +13,7 @@ from sysnoise_conform.reports.wording import (
     NOTHING,
     coverage,
     decibels,
+    deployed,
     floor_units,
     number,
     observer,
@@ -35,6 +36,7 @@ def render(report: Report, judgement: Judgement) -> str:
     """The verdict, a table of variants and outputs, and what was found, folded."""
     model = report.header.get("model") or {}
     rows = variant_rows(report, judgement)
+    shipped = deployed(report.header)
     parts = [
         f"### {_MARKS.get(judgement.verdict.name, '')} conform: {judgement.verdict.name}",
         prose(judgement.sentence),
@@ -48,6 +50,7 @@ def render(report: Report, judgement: Judgement) -> str:
         "<details><summary>Details</summary>",
         "\n".join(_detail(report, row) for row in rows) or "No variant ran.",
         f"Model {code(model.get('path', 'unknown'))}, sha256 {code(model.get('sha256', 'unknown'))}. "
+        f"{f'Deployed: {prose(shipped)}. ' if shipped else ''}"
         f"Command: {code(report.header.get('command', ''))}",
         "</details>",
     ]
@@ -80,7 +83,7 @@ def _detail(report: Report, row: VariantRow) -> str:
     if isinstance(outcome, Measured):
         layers = layer_rows(report.header, outcome)
         inner = int((report.header.get("model") or {}).get("inner_tensors") or 0)
-        seen = sum(each.diff is not None for each in layers)
+        seen = [each.diff for each in layers if each.diff is not None]
         said.append(f"  - layers: {prose(coverage(len(layers), seen, outcome.unobservable, inner))}")
         said.append(f"  - observer effect: {prose(observer(outcome.observer_effect))}")
     said.extend(f"  - {prose(each.sentence)}" for each in row.verdict.findings)

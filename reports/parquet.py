@@ -99,9 +99,9 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
         for role, diffs in (("output", measured.outputs), ("observer", measured.observer_effect)):
             for diff in diffs:
                 yield {"variant": result.variant, "role": role, **makers.get(diff.name, {}), **_facts(diff)}
-        for name in measured.missing_outputs:
-            why = "the output was not compared"
-            yield {"variant": result.variant, "role": "output", "tensor": name, "observable": False, "why": why}
+        for each in measured.missing_outputs:
+            lost = {"tensor": each.tensor, "observable": False, "why": each.why}
+            yield {"variant": result.variant, "role": "output", **lost}
         for layer in layers:
             row = {"variant": result.variant, "role": "layer", "index": layer.index, **makers[layer.tensor]}
             if layer.diff is None:

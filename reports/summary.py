@@ -28,6 +28,7 @@ def summary(report: Report, judgement: Judgement) -> dict[str, Any]:
         "exit_codes": list(judgement.exit_codes),
         "sentence": judgement.sentence,
         "model": _chosen(header.get("model"), "path", "sha256", "opset", "nodes"),
+        "deployed": _chosen(header["deployed"], "path", "sha256", "format") if header.get("deployed") else None,
         "golden": _golden(header.get("golden")),
         "inputs": _chosen(header.get("inputs"), "kind", "samples", "sha256"),
         "variants": [_variant(header, row) for row in variant_rows(report, judgement)],
@@ -63,7 +64,9 @@ def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:
         "findings": [_finding(each) for each in verdict.findings],
         "runtime": None if facts is None else _runtime(facts),
         "outputs": [_output(each) for each in measured.outputs] if measured else [],
-        "missing_outputs": list(measured.missing_outputs) if measured else [],
+        "missing_outputs": [{"tensor": each.tensor, "why": each.why} for each in measured.missing_outputs]
+        if measured
+        else [],
         "layers": _layers(header, measured, row) if measured else None,
         "observer_effect": _finite(observer_ratio(measured.observer_effect)) if measured else None,
         "nondeterministic": list(measured.nondeterministic) if measured else [],

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
@@ -21,6 +22,7 @@ from sysnoise_conform.reports.wording import (
     NOTHING,
     coverage,
     decibels,
+    deployed,
     duration,
     figure,
     floor_units,
@@ -89,9 +91,12 @@ def _head(header: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield (
         "model",
         f"{one_line(model.get('path', NOTHING))} (sha256 {str(model.get('sha256') or '')[:12] or 'unknown'}, "
-        f"opset {model.get('opset', NOTHING)}, {model.get('nodes', NOTHING)} nodes)",
+        f"opset {model.get('opset', NOTHING)}, {counted(int(model.get('nodes') or 0), 'node')})",
     )
-    yield "inputs", f"{inputs.get('samples', 0)} samples: {one_line(inputs.get('kind', 'unknown'))}"
+    shipped = deployed(header)
+    if shipped is not None:
+        yield "deployed", shipped
+    yield "inputs", f"{counted(int(inputs.get('samples') or 0), 'sample')}: {one_line(inputs.get('kind', 'unknown'))}"
     yield "golden", golden(answer)
 
 
@@ -163,7 +168,7 @@ def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[t
     if isinstance(outcome, Measured):
         yield from _measured(header, outcome, row.verdict.departing)
     for found in row.verdict.findings[:1]:
-        yield "departs", one_line(found.sentence, 1000)
+        yield "departs" if found.tensor == row.verdict.first_departure else "broken", one_line(found.sentence, 1000)
     if len(row.verdict.findings) > 1:
         yield "", f"and {len(row.verdict.findings) - 1} more; report.html lists them"
     if row.result.log:
@@ -178,8 +183,8 @@ def _measured(
 ) -> Iterator[tuple[str, str | Text]]:
     layers = layer_rows(header, measured)
     inner = int((header.get("model") or {}).get("inner_tensors") or 0)
-    observable = sum(each.diff is not None for each in layers)
-    yield "layers", coverage(len(layers), observable, measured.unobservable, inner)
+    seen = [each.diff for each in layers if each.diff is not None]
+    yield "layers", coverage(len(layers), seen, measured.unobservable, inner)
     yield "observer", observer(measured.observer_effect)
     for diff in measured.outputs:
         said = trouble(diff)
@@ -187,8 +192,8 @@ def _measured(
             yield "output", f"{shorten(diff.name, 60)}: {said}"
         for found in diff.readings[: diff.name in departing]:  # of what conforms, rounding looks like nothing
             yield "reading", f"{shorten(diff.name, 60)}: {reading(found)}"
-    for name in measured.missing_outputs:
-        yield "output", f"{shorten(name, 60)}: not compared"
+    for each in measured.missing_outputs:
+        yield "output", f"{shorten(each.tensor, 60)}: not compared: {one_line(each.why, 200)}"
     for name in measured.nondeterministic:
         yield "output", f"{shorten(name, 60)}: another result when the same inputs ran twice"
     for task in measured.tasks:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 from sysnoise_conform.judge import departure
-from sysnoise_conform.judge.sentences import looks_like
+from sysnoise_conform.judge.sentences import counted, looks_like
 from sysnoise_conform.outcome import (
     Crashed,
     Measured,
@@ -61,6 +61,8 @@ def reason(outcome: Outcome) -> str | None:
             return why
         case NotApplicable(why=why, node=node):
             return f"{why} (node {node})" if node else why
+        case Unsupported(stage="plan", why=why):
+            return why
         case Unsupported(stage=stage, why=why, node=node, op=op):
             place = ", ".join(part for part in (op, f"node {node}" if node else None) if part)
             return f"refused at {stage}{f' ({place})' if place else ''}: {why}"
@@ -115,8 +117,11 @@ def floor_units(diff: TensorDiff) -> str:
     """The error in units of the noise floor, or why it has none."""
     if not diff.comparable:
         return NOTHING
+    if diff.empty:
+        return "empty"
     if diff.exact:
-        return "exact"
+        # Equal NaN is no evidence that anything is right.
+        return "exact" if not diff.nan_golden else "same NaN" if diff.finite else "all NaN"
     units = departure.floor_units(diff)
     if units is None:
         return f"{diff.mismatches} differ" if diff.mismatches else NOTHING
@@ -154,18 +159,25 @@ def runtime(facts: RuntimeFacts) -> str:
     """Name, version, device and the precision that was really used."""
     asked = facts.asked_precision or "the model's own"
     version = f" {facts.version}" if facts.version else ""
+    if not facts.device and not facts.effective_precision:  # it never got as far as a session
+        return one_line(f"{facts.name}{version}, which made no session (asked: {asked})")
     return one_line(
         f"{facts.name}{version} on {facts.device or 'an unknown device'}, "
         f"effective precision {facts.effective_precision or 'unknown'} (asked: {asked})"
     )
 
 
-def coverage(total: int, observable: int, unobservable: Iterable[Unobservable], inside_bodies: int = 0) -> str:
+def coverage(
+    total: int, diffs: Sequence[TensorDiff], unobservable: Iterable[Unobservable], inside_bodies: int = 0
+) -> str:
     """How many layers were compared, and the commonest reasons why the others were not."""
     if not total:
         said = "no layers depend on an input"
     else:
-        said = f"{observable} of {total} layers compared ({_percent(observable, total)})"
+        empty = sum(each.empty for each in diffs)
+        compared = len(diffs) - empty
+        said = f"{compared} of {counted(total, 'layer')} compared ({_percent(compared, total)})"
+        said += f"; {empty} empty: there was nothing to compare" if empty else ""
     why = Counter(one_line(each.why, 120) for each in unobservable)
     if why:
         counts = ", ".join(f"{count} {words}" for words, count in why.most_common(3))
@@ -183,7 +195,7 @@ def _percent(part: int, whole: int) -> str:
 
 def observer_ratio(effects: Iterable[TensorDiff]) -> float | None:
     """The largest difference that tapping made at an output, in floor units; None where it has no such number."""
-    ratios = [departure.floor_units(each) for each in effects]
+    ratios = [departure.floor_units(each) for each in effects if not each.empty]
     known = [each for each in ratios if each is not None and math.isfinite(each)]
     return max(known) if known else None
 
@@ -192,15 +204,17 @@ def observer(effects: Sequence[TensorDiff]) -> str:
     """What tapping the layers did to the outputs."""
     if not effects:
         return "not measured: the outputs of the tapped graph were not compared with the untouched graph's"
-    if all(each.exact for each in effects):
+    if all(each.empty for each in effects):
+        return "nothing to see: the outputs are empty"
+    if all(each.exact or each.empty for each in effects):
         return "none: the tapped graph gives the untouched graph's outputs, bit for bit"
     moot = [each for each in effects if trouble(each)]
     if moot:
         return f"{shorten(moot[0].name, 60)}: {trouble(moot[0])}"
     ratio = observer_ratio(effects)
     if ratio is None:
-        changed = sum(not each.exact for each in effects)
-        return f"tapping changes {changed} of {len(effects)} outputs"
+        changed = sum(not (each.exact or each.empty) for each in effects)
+        return f"tapping changes {changed} of {counted(len(effects), 'output')}"
     return f"tapping moves the outputs by up to {number(ratio)} × the noise floor"
 
 
@@ -211,9 +225,18 @@ def golden_from_store(facts: Mapping[str, Any]) -> bool:
 
 
 def golden(facts: Mapping[str, Any]) -> str:
-    """PyTorch's version, and whether the golden was computed for this run."""
-    where = "from the store" if golden_from_store(facts) else "computed now"
+    """PyTorch's version, and whether the golden was computed for the run that the report is of."""
+    where = "from the store" if golden_from_store(facts) else "computed during the run"
     return f"PyTorch {one_line(facts.get('torch') or 'unknown', 60)}, float64, {where}"
+
+
+def deployed(header: Mapping[str, Any]) -> str | None:
+    """The file that really ships, where it is another than the model; None for a run on the model itself."""
+    facts = header.get("deployed")
+    if not isinstance(facts, Mapping):
+        return None
+    sha256 = str(facts.get("sha256") or "")[:12] or "unknown"
+    return f"{one_line(facts.get('path', NOTHING))} ({one_line(facts.get('format', ''), 40)}, sha256 {sha256})"
 
 
 def figure(task: TaskFigure) -> str:

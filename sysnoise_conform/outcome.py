@@ -23,10 +23,12 @@ class Floor:
 
     n: int = 0
     sum_sq: float = 0.0  # of golden32 - golden64
+    sum_quad: float = 0.0  # of its fourth power: tells how many elements carry it
     max_abs: float = 0.0
     rounding_sum_sq: float = 0.0  # of declared(golden64) - golden64
     rounding_max: float = 0.0
     mismatches: int = 0  # elements where golden32, in the declared type, is another value (ints, bools)
+    shapes_differ: bool = False  # golden32 has another shape than golden64 (NonZero, NonMaxSuppression)
     sigma_sq: float | None = None
 
     def merged(self, other: Floor) -> Floor:
@@ -35,10 +37,12 @@ class Floor:
         return Floor(
             n=self.n + other.n,
             sum_sq=self.sum_sq + other.sum_sq,
+            sum_quad=self.sum_quad + other.sum_quad,
             max_abs=max(self.max_abs, other.max_abs),
             rounding_sum_sq=self.rounding_sum_sq + other.rounding_sum_sq,
             rounding_max=max(self.rounding_max, other.rounding_max),
             mismatches=self.mismatches + other.mismatches,
+            shapes_differ=self.shapes_differ or other.shapes_differ,
             sigma_sq=(self.sigma_sq or 0.0) + (other.sigma_sq or 0.0) if both else None,
         )
 
@@ -85,11 +89,13 @@ class TensorDiff:
     n: int = 0  # elements compared, finite or not
     finite: int = 0
     sum_sq_err: float = 0.0
+    sum_quad_err: float = 0.0  # of (got - golden)^4: tells how many elements carry the error
     max_abs: float = 0.0
     worst: Worst | None = None
     sum_golden: float = 0.0
     sum_got: float = 0.0
     sum_sq_golden: float = 0.0
+    sum_quad_golden: float = 0.0  # of the golden's fourth power
     sum_sq_got: float = 0.0
     dot: float = 0.0
     max_golden: float = 0.0
@@ -106,6 +112,11 @@ class TensorDiff:
     def exact(self) -> bool:
         """Every element equals the golden's, rounded to the declared type (NaN equals NaN)."""
         return self.comparable and self.n > 0 and self.mismatches == 0 and self.nan_mismatch == 0
+
+    @property
+    def empty(self) -> bool:
+        """There is no element on either side: neither a difference nor evidence of anything."""
+        return self.comparable and self.n == 0
 
     @property
     def comparable(self) -> bool:
@@ -164,7 +175,7 @@ class TensorDiff:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unobservable:
-    """A layer whose tensor the backend could not show."""
+    """A tensor that could not be compared: the backend could not show it, or the golden can't keep it."""
 
     tensor: str
     why: str
@@ -210,7 +221,7 @@ class Measured:
     outputs: tuple[TensorDiff, ...]
     layers: tuple[TensorDiff, ...] = ()
     unobservable: tuple[Unobservable, ...] = ()
-    missing_outputs: tuple[str, ...] = ()  # graph outputs that the backend did not return or that have no golden
+    missing_outputs: tuple[Unobservable, ...] = ()  # graph outputs that could not be compared, or for some samples only
     observer_effect: tuple[TensorDiff, ...] = ()  # outputs: tapped graph against untouched graph
     tasks: tuple[TaskFigure, ...] = ()
     nondeterministic: tuple[str, ...] = ()  # outputs that differed when the same feeds ran twice
@@ -243,7 +254,7 @@ class NotApplicable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unsupported:
-    """The runtime refuses by a clean error. `stage`: convert, compile, run."""
+    """The runtime refuses by a clean error. `stage`: convert, compile, run; plan: conform itself declines before it."""
 
     stage: str
     why: str

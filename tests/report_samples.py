@@ -253,7 +253,7 @@ def hostile() -> tuple[Report, Judgement]:
         facts=RuntimeFacts(name=nasty, version=nasty, device=nasty, effective_precision=nasty, options={nasty: nasty}),
         outputs=tuple(diff(each, readings=(Reading(kind=nasty, residual=0.5, value=nasty),)) for each in names),
         unobservable=(Unobservable(tensor=nasty, why=nasty),),
-        missing_outputs=(nasty,),
+        missing_outputs=(Unobservable(tensor=nasty, why=nasty),),
         nondeterministic=(nasty,),
         tasks=(TaskFigure(name=nasty, value=1, about=nasty),),
         notes=(nasty,),

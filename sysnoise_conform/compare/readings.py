@@ -9,6 +9,9 @@ Number formats: a tensor reads as bfloat16 (float16) when its values, but not th
 representable in that format, and the error is no larger than a network computed in the format makes
 it (`FORMAT_REACH` unit roundoffs of the tensor's rms). Its residual is the larger of the share of
 values that are not representable and the part of the error beyond that reach.
+
+An error that a few elements carry, (sum e²)² / sum e⁴ < `CARRIERS`, is fitted by nearly everything: of such
+only clipping and formats are told, which each element witnesses by itself.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ Array = np.ndarray[Any, Any]
 EXPLAINS = 0.5  # a hypothesis that leaves more of the error's rms than this is not named
 TIE = 0.05  # residuals closer than this are equally good
 FEWEST = 16  # elements: below, a fitted constant explains noise too well (R^2 > 3/4 by chance)
+CARRIERS = FEWEST / 3  # of that many elements with a normal error; (sum e²)² / sum e⁴ is a third of them
 MOST = 1 << 18  # elements looked at: leading items, then leading channels, of a larger tensor
 FORMAT_REACH = 8.0  # unit roundoffs: 8 * 2**-8 = 3 %; bfloat16 networks measured 0.3 to 2.5 %
 MOST_SHIFTED = 1 << 15  # elements: there are 24 shifts to try, and a few planes tell one
@@ -61,7 +65,8 @@ def read(golden: GoldenTensorLike, got: Array) -> tuple[Reading, ...]:
     if g.size < FEWEST or not 0 < total < math.inf:
         return tuple(hidden)
     found = hidden
-    for group in (_PREDICT, _LOCATE, (_formats,)):
+    groups = (_PREDICT, _LOCATE, (_formats,)) if _carriers(error) >= CARRIERS else ((_clipped, _formats),)
+    for group in groups:
         named = [
             (round(each.residual / TIE), rank, each)
             for rank, hypothesis in enumerate(group)
@@ -75,6 +80,12 @@ def read(golden: GoldenTensorLike, got: Array) -> tuple[Reading, ...]:
 def _rms(x: Array) -> float:
     flat = x.reshape(-1)
     return math.sqrt(float(np.dot(flat, flat)) / flat.size) if flat.size else 0.0
+
+
+def _carriers(error: Array) -> float:
+    """How many elements carry the error: all where it is even, 1 where one outweighs the rest."""
+    powers = np.square(error / np.abs(error).max()).reshape(-1)
+    return float(powers.sum()) ** 2 / float(np.dot(powers, powers))
 
 
 def _part(x: Array, most: int = MOST) -> Array:

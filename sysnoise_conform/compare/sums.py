@@ -28,6 +28,7 @@ class Sums:
         self.n = self.finite = self.mismatches = 0
         self.nan_golden = self.nan_got = self.nan_mismatch = 0
         self.sum_sq_err = self.sum_golden = self.sum_got = self.sum_sq_golden = self.sum_sq_got = self.dot = 0.0
+        self.sum_quad_err = self.sum_quad_golden = 0.0
         self.max_abs = self.max_golden = 0.0
         self.worst: tuple[int, float, float] | None = None  # flat index, golden, got
         self.first: int | None = None  # flat index of the first mismatch of NaN or Inf, else of the first NaN or Inf
@@ -80,12 +81,16 @@ class Sums:
         self.sum_sq_err += squares
         self.sum_golden += float(g.sum())
         self.sum_got += float(a.sum())
-        self.sum_sq_golden += float(np.dot(g, g))
+        powers = np.square(g)
+        self.sum_sq_golden += float(powers.sum())
+        self.sum_quad_golden += float(np.dot(powers, powers))
         self.sum_sq_got += float(np.dot(a, a))
         self.dot += float(np.dot(a, g))
         self.max_golden = max(self.max_golden, float(g.max()), -float(g.min()))
         if not squares and not e.any():
             return
+        powers = np.square(e)
+        self.sum_quad_err += float(np.dot(powers, powers))
         distance = np.abs(e)
         at = int(distance.argmax())
         if distance[at] > self.max_abs:

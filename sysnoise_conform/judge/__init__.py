@@ -41,8 +41,6 @@ def judge(report: Report, policy: Policy, *, today: date | None = None) -> Judge
     codes = {each.exit_code for each in verdicts}
     if absent or not verdicts:
         codes.add(5)
-    if report.footer.get("interrupted"):
-        codes.add(130)
     order = tuple(each for each in PRECEDENCE if each in codes) or (0,)
     if 0 in codes and order != (0,):
         order = (*order, 0)
@@ -122,8 +120,6 @@ def _summing_up(
         return verdicts[0].sentence
     good = [one_line(each.variant, 80) for each in verdicts if each.exit_code == 0]
     tally = f"{len(good)} of {len(verdicts) + len(absent)} conform" + (f" ({', '.join(good)})" if good else "")
-    if code == 130:
-        return f"{word.value}: the run was interrupted; {tally}"
     if code == 0:
         head = word.value
         if is_synthetic(report.header):
@@ -131,6 +127,6 @@ def _summing_up(
             return f"{head}; {tally}"
         return f"{head}: {tally}"
     lost = f"; no result for {', '.join(one_line(each, 80) for each in absent)}" if absent else ""
-    blamed = [each.sentence for each in verdicts if each.exit_code == code]
+    blamed = [each.sentence.removeprefix(f"{word.value} ") for each in verdicts if each.exit_code == code]
     more = f" (and {sentences.counted(len(blamed) - 1, 'more variant')} like it)" if len(blamed) > 1 else ""
     return f"{word.value}: {tally}{lost}" + (f"; {blamed[0]}{more}" if blamed else "")

@@ -30,11 +30,15 @@ CODES = ("INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Departure:
-    """Why a tensor departs: in floor units (None where there is no such unit), and in words."""
+    """Why a tensor departs: in floor units (None where there is no such unit), and in words.
+
+    `broken` tensors are no departure of the backend's: it gives the NaN or Inf that PyTorch gives.
+    """
 
     diff: TensorDiff
     number: float | None
     words: str
+    broken: bool = False
 
 
 def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Departure | None:
@@ -43,7 +47,7 @@ def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Dep
         return Departure(diff=diff, number=None, words=_other_kind(diff))
     if diff.nan_mismatch:
         return Departure(diff=diff, number=None, words=_nonfinite(diff))
-    if diff.exact or diff.n == 0:
+    if diff.exact or diff.empty:
         return None
     if unit_roundoff(diff.dtype) is None:
         return _counted(diff, limits, max_code_share)
@@ -53,10 +57,15 @@ def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Dep
 def is_unsettled(diff: TensorDiff) -> bool:
     """PyTorch's own float32 and float64 disagree here as a whole: a tie, or a shape that hangs on one.
 
-    What a backend answers there is neither right nor wrong.
+    What a backend answers there is neither right nor wrong, but a shape or a type of its own always is wrong.
     """
     floor = diff.floor
-    return floor.mismatches > 0 and (floor.mismatches >= floor.n or diff.shape_got is not None)
+    if diff.dtype_got is not None:
+        return False
+    if floor.shapes_differ or diff.shape_got is not None:
+        return floor.shapes_differ
+    settled = floor.n if unit_roundoff(diff.dtype) is not None else floor.n - floor.mismatches
+    return floor.mismatches > 0 and settled <= 0  # floors of floats count in n what is finite in both runs
 
 
 def floor_of(diff: TensorDiff) -> float:
@@ -65,12 +74,42 @@ def floor_of(diff: TensorDiff) -> float:
     On few elements PyTorch's float32 may hit the truth by luck. Rounding values of this size to the
     declared type costs u / sqrt(6) of their rms, and no runtime can be held to less.
     """
+    return max(diff.floor_rms, _least_floor(diff))
+
+
+def _least_floor(diff: TensorDiff) -> float:
     roundoff = unit_roundoff(diff.dtype)
     if roundoff is None or not diff.finite:
-        return diff.floor_rms
+        return 0.0
     slack = FLOORLESS_SLACK if diff.dtype in FLOORLESS else 1.0
     size = 1.0 if diff.op_type in BOUNDED else math.sqrt(diff.sum_sq_golden / diff.finite)
-    return max(diff.floor_rms, slack * roundoff / math.sqrt(6) * size)
+    return slack * roundoff / math.sqrt(6) * size
+
+
+def carriers(diff: TensorDiff) -> int:
+    """How many elements carry the rounding: all of them when it is even, 1 when one huge value outweighs the rest.
+
+    These are the degrees of freedom of a rms whose elements have unequal variances s² (Satterthwaite 1946,
+    Biometrics Bulletin 2:110): (sum s²)² / sum s⁴. For n normal elements f, E(sum f²)² / E(sum f⁴) = (n + 2) / 3,
+    so a measured error tells them by 3 (sum f²)² / sum f⁴ - 2; where the floor is a rounding of the golden's own
+    values g, s is proportional to |g|. The backend's error counts where more elements carry it than carry the
+    floor, never the other way: one wrong element would then excuse itself.
+    """
+    n, floor = diff.finite, diff.floor
+    if diff.floor_rms > _least_floor(diff):
+        known = 3 * _participation(floor.sum_sq, floor.sum_quad, n) - 2
+    elif diff.op_type in BOUNDED:
+        known = n
+    else:
+        known = _participation(diff.sum_sq_golden, diff.sum_quad_golden, n)
+    known = max(known, 3 * _participation(diff.sum_sq_err, diff.sum_quad_err, n) - 2)
+    return max(1, min(n, math.floor(known + 1e-6)))
+
+
+def _participation(squares: float, powers: float, n: int) -> float:
+    if not (powers > 0 and math.isfinite(powers) and math.isfinite(squares)):
+        return float(n)  # unknown, or beyond float64
+    return squares * (squares / powers)
 
 
 def floor_units(diff: TensorDiff) -> float | None:
@@ -87,7 +126,7 @@ def _rounded(diff: TensorDiff, limits: Limits, floor: float) -> Departure | None
     rmse = diff.rmse
     if rmse is None:
         return None  # no finite element, and NaN and Inf where PyTorch has them
-    wider = widening(diff.finite)
+    wider = widening(carriers(diff))
     # Written so that a comparison with NaN departs.
     typical = rmse <= limits.max_floor_ratio * wider * floor
     peak_floor = max(floor, diff.floor.max_abs, diff.floor.rounding_max)
@@ -98,21 +137,27 @@ def _rounded(diff: TensorDiff, limits: Limits, floor: float) -> Departure | None
         return None
     if not typical:
         number = rmse / floor if floor > 0 else None
-        words = f"is {departure_units(number)} off ({limit_words(limits.max_floor_ratio, diff.finite)})"
+        words = f"is {departure_units(number)} off ({limit_words(limits.max_floor_ratio, diff)})"
     else:
         number = diff.max_abs / peak_floor if peak_floor > 0 else None
         at = "" if diff.worst is None else f" at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
         words = f"has an element that is {departure_units(number)} off"
-        words += f" ({limit_words(limits.max_peak_ratio, diff.finite)}){at}"
+        words += f" ({limit_words(limits.max_peak_ratio, diff)}){at}"
     if number is None:
         words = f"differs by up to {plain(diff.max_abs)} where PyTorch has no rounding at all"
     return Departure(diff=diff, number=number, words=words)
 
 
-def limit_words(limit: float, n: int) -> str:
-    """`limit 10`, or `limit 29.6 at 10 elements` where few elements widen it."""
-    wider = widening(n)
-    return f"limit {plain(limit)}" if wider < 1.05 else f"limit {plain(limit * wider)} at {n:,} elements"
+def limit_words(limit: float, diff: TensorDiff) -> str:
+    """`limit 10`, `limit 29.6 at 10 elements`, or `limit 6,370: 1 of 500 elements carries the rounding`."""
+    carrying = carriers(diff)
+    wider = widening(carrying)
+    if wider < 1.05:
+        return f"limit {plain(limit)}"
+    said = f"limit {plain(limit * wider)}"
+    if 2 * carrying > diff.finite:
+        return f"{said} at {diff.finite:,} {'element' if diff.finite == 1 else 'elements'}"
+    return f"{said}: {carrying:,} of {diff.finite:,} elements {'carries' if carrying == 1 else 'carry'} the rounding"
 
 
 def _within_theory(diff: TensorDiff, max_z: float) -> bool:

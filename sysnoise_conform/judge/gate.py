@@ -29,6 +29,8 @@ class Gate:
             str(each["tensor"]): Place(number, len(layers), str(each.get("op_type", "")), str(each.get("node", "")))
             for number, each in enumerate(layers, start=1)
         }
+        self.random = frozenset(str(each) for each in header.get("random", ()))
+        self.nonfinite = int((header.get("inputs") or {}).get("nonfinite") or 0)
         self.own = sentences.own_precisions(header)
         self.synthetic = is_synthetic(header)
         self.met: set[Deviation] = set()  # expected deviations that did occur
@@ -51,14 +53,14 @@ class _Case:
         self.name = variant
         self.measured = measured
         order = {tensor: place.number for tensor, place in gate.places.items()}
-        layers = sorted(measured.layers, key=lambda each: order.get(each.name, len(order)))
+        self.in_order = sorted(measured.layers, key=lambda each: order.get(each.name, len(order)))
         self.outputs = self._departures(measured.outputs, layer=False)
-        self.layers = self._departures(layers, layer=True)
+        self.layers = self._departures(self.in_order, layer=True)
 
     def verdict(self) -> VariantVerdict:
         """FAIL before INCONCLUSIVE before EXPECTED before PASS."""
         expired: list[Deviation] = []
-        judged = [each for each in self.outputs if not is_unsettled(each.diff)]
+        judged = [each for each in self.outputs if not is_unsettled(each.diff) and not self._is_chance(each)]
         failing = [each for each in judged if not self._expected(each, expired)]
         for each in self.layers:
             self._expected(each, [])
@@ -77,12 +79,38 @@ class _Case:
         for each in diffs:
             limits = policy.limits(self.name, each.name, layer=layer)
             one = departure(each, limits, max_code_share=policy.max_code_share)
-            if one is None and not layer and each.n and not each.finite and each.dtype not in _NOT_NUMBERS:
-                words = "holds no finite value, and PyTorch's does not either: the model itself is broken"
-                one = Departure(diff=each, number=None, words=words)
+            if one is None and not layer:
+                one = self._broken(each)
             if one is not None:
                 found.append(one)
         return found
+
+    def _broken(self, diff: TensorDiff) -> Departure | None:
+        """An output that says nothing, through no fault of the backend: PyTorch's NaN and Inf are the same."""
+        if diff.dtype in _NOT_NUMBERS or not diff.nan_golden or (diff.finite and not self.gate.nonfinite):
+            return None
+        words = "holds no finite value" if not diff.finite else f"holds {diff.nan_golden:,} NaN or Inf"
+        words += ", and PyTorch's golden holds the same: "
+        if self.gate.nonfinite:
+            words += f"the inputs hold {self.gate.nonfinite:,} NaN or Inf"
+        else:
+            words += "the model is broken, not the runtime: "
+            words += "its weights hold NaN or Inf, or it makes them of these inputs"
+            first = next((each for each in self.in_order if each.nan_golden and not each.finite), None)
+            if first is not None:
+                place = self.gate.places.get(first.name)
+                words += f"; nothing finite is left from {sentences.layer(place, first.name)} on"
+        return Departure(diff=diff, number=None, words=words, broken=True)
+
+    def _is_chance(self, found: Departure) -> bool:
+        """The output hangs on a random operator, whose numbers PyTorch has no way to draw again."""
+        if not self.gate.random or found.broken or not found.diff.comparable:
+            return False
+        if found.diff.name in self.measured.nondeterministic:
+            return True
+        first = self._first()
+        place = None if first is None else self.gate.places.get(first.diff.name)
+        return place is not None and one_line(place.node or place.op_type) in self.gate.random
 
     def _expected(self, found: Departure, expired: list[Deviation]) -> bool:
         covered = False
@@ -99,12 +127,20 @@ class _Case:
         """Why a variant without a failing output still is no PASS."""
         header, measured, policy = self.gate.header, self.measured, self.gate.policy
         compared = {each.name for each in measured.outputs if each.samples}
-        wanted = dict.fromkeys([*header.get("outputs", ()), *measured.missing_outputs])
-        gaps = [f"output {sentences.quoted(each)} was not compared" for each in wanted if each not in compared]
+        missing = {each.tensor: one_line(each.why, 200) for each in measured.missing_outputs}
+        gaps = []
+        for each in dict.fromkeys([*header.get("outputs", ()), *missing]):
+            why = f": {missing[each]}" if missing.get(each) else ""
+            if each not in compared:
+                gaps.append(f"output {sentences.quoted(each)} was not compared{why}")
+            elif each in missing:
+                gaps.append(f"output {sentences.quoted(each)} was compared for some samples only{why}")
         gaps += [
-            f"output {sentences.quoted(each)} came back for some samples only"
-            for each in measured.missing_outputs
-            if each in compared
+            f"output {sentences.quoted(each.diff.name)} {each.words}, but it hangs on a random operator "
+            f"({', '.join(sorted(one_line(name, 60) for name in self.gate.random)[:3])}), whose numbers PyTorch can't "
+            "draw again: give it as an input, or take it out of the model"
+            for each in self.outputs
+            if self._is_chance(each)
         ]
         gaps += [
             f"output {sentences.quoted(each.diff.name)} {each.words}, but PyTorch's own float32 and float64 disagree "
@@ -116,11 +152,12 @@ class _Case:
             gaps.append("no output was compared")
         if compared and not any(each.n for each in measured.outputs):
             gaps.append("every output is empty, so nothing was compared")
-        total = len(self.gate.places)
-        share = len(measured.layers) / total if total else 1.0
+        empty = sum(each.empty for each in measured.layers)
+        watched, total = len(measured.layers) - empty, len(self.gate.places) - empty
+        share = watched / total if total else 1.0
         if share < policy.min_layer_coverage:
             asked = f"{100 * policy.min_layer_coverage:.3g} %"
-            gaps.append(f"{len(measured.layers)} of {total} layers were compared, the policy asks for {asked}")
+            gaps.append(f"{watched} of {total} layers were compared, the policy asks for {asked}")
         if policy.require_real_inputs and self.gate.synthetic:
             gaps.append("the inputs are synthetic and the policy requires real ones: give --inputs")
         return gaps
@@ -130,6 +167,8 @@ class _Case:
         parts = [f"output {sentences.quoted(worst.diff.name)} {worst.words}"]
         if len(failing) > 1:
             parts[0] += f", and {sentences.counted(len(failing) - 1, 'other output')}"
+        if worst.broken:
+            return "; ".join([*parts, *self._caveats()])
         first = self._first()
         if self.layers and first is not None:
             parts.append(sentences.first_departure(first, self.gate.places.get(first.diff.name)))
@@ -170,7 +209,7 @@ class _Case:
         moved = [
             (floor_units(each) or 0.0, each.name)
             for each in self.measured.observer_effect
-            if not each.exact
+            if not each.exact and not each.empty
         ]
         if self.layers and moved and max(moved)[0] > 1:
             much, name = max(moved)
@@ -184,7 +223,7 @@ class _Case:
 
     def _first(self) -> Departure | None:
         places = self.gate.places
-        found = [*self.layers, *self.outputs]
+        found = [*self.layers, *(each for each in self.outputs if not each.broken)]
         return min(found, key=lambda each: _number(places.get(each.diff.name)), default=None)
 
     def _conclude(self, verdict: Verdict, code: int, said: str) -> VariantVerdict:
@@ -230,4 +269,6 @@ def _number(place: Place | None) -> int:
 
 
 def _severity(found: Departure) -> float:
+    if found.broken:
+        return -1.0
     return float("inf") if found.number is None else found.number

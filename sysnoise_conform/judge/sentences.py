@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from sysnoise_conform.judge.departure import Departure, departure_units, floor_units, limit_words, plain, widening
+from sysnoise_conform.judge.departure import (
+    Departure,
+    carriers,
+    departure_units,
+    floor_units,
+    limit_words,
+    plain,
+    widening,
+)
 from sysnoise_conform.outcome import (
     Crashed,
     Measured,
@@ -144,6 +152,8 @@ def not_measured(variant: str, outcome: Outcome, log: str | None) -> str:
     match outcome:
         case Measured():
             return f"INCONCLUSIVE {name}"
+        case Unsupported(stage="plan", why=why):  # conform's own limit, no word of the runtime's
+            return f"INCONCLUSIVE {name}: {one_line(why)}"
         case Unsupported(stage=stage, why=why, node=node, op=op):
             where = f" {one_line(op, 60)}" if op else ""
             where += f" at node {quoted(node)}" if node else ""
@@ -173,14 +183,14 @@ def counted(number: int, noun: str) -> str:
 
 def worst_output(diffs: Sequence[TensorDiff], limit: Callable[[TensorDiff], float]) -> str:
     """`worst 2.1 floor units (limit 10)` of the output that is nearest to its limit, or that all are exact."""
-    if all(each.exact for each in diffs):
+    if all(each.exact or each.empty for each in diffs):
         return "bit for bit"
-    known = [(units / (limit(each) * widening(each.finite)), units, each)
+    known = [(units / (limit(each) * widening(carriers(each))), units, each)
              for each in diffs if (units := floor_units(each)) is not None and limit(each) > 0]  # fmt: skip
     if not known:
         return "equal within the limits"
     share, units, worst = max(known, key=lambda item: item[0])
-    said = f"worst {plain(units)} floor units ({limit_words(limit(worst), worst.finite)}"
+    said = f"worst {plain(units)} floor units ({limit_words(limit(worst), worst)}"
     if share > 1 and worst.z is not None:
         said += f"; its operator's own rounding explains it, z {plain(worst.z)}"
     return said + ")"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-# Interrupted, bad input or usage, I/O, the gate failed, crashed, unavailable, inconclusive: of
-# several, the first wins, so that a measured failure is never masked by an accident.
-PRECEDENCE = (130, 2, 4, 1, 3, 6, 5)
+# The gate failed, crashed, unavailable, inconclusive: of several, the first wins, so that a measured
+# failure is never masked by an accident.
+PRECEDENCE = (1, 3, 6, 5)
 
 
 class Verdict(Enum):

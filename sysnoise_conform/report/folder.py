@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -21,6 +22,15 @@ LOGS = "logs"
 # that the others are conform's own last.
 FILES = (SUMMARY, "report.html", "report.md", "junit.xml", LAYERS, REPORT)
 
+_HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another --out"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "see who may write there (ls -ld), or choose another --out"),
+    errno.EROFS: "its file system can only be read: choose another --out",
+    errno.ENOENT: "the folder is not there, or went away meanwhile: make it, or choose another --out",
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of its path is a file, not a folder: choose another --out"),
+    errno.ENAMETOOLONG: "choose a shorter --out",
+}
+
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
@@ -29,7 +39,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as err:
         what = err.strerror or type(err).__name__
-        raise StorageError(f"can't use {one_line(path)}: {what}", hint="free space, or choose another --out") from err
+        hint = _HINTS.get(err.errno or 0, "choose another --out")
+        raise StorageError(f"can't use {one_line(path)}: {what}", hint=hint) from err
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:

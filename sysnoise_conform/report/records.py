@@ -67,13 +67,14 @@ def tensor(record: Mapping[str, Any]) -> TensorDiff:
 
 
 _SUMS = (
-    "sum_sq_err", "max_abs", "sum_golden", "sum_got", "sum_sq_golden", "sum_sq_got", "dot", "max_golden",
+    "sum_sq_err", "sum_quad_err", "max_abs", "sum_golden", "sum_got", "sum_sq_golden", "sum_quad_golden", "sum_sq_got",
+    "dot", "max_golden",
 )  # fmt: skip
 
 
 def _floor(record: Mapping[str, Any]) -> Floor:
     data = dict(record)
-    for key in ("sum_sq", "max_abs", "rounding_sum_sq", "rounding_max"):
+    for key in ("sum_sq", "sum_quad", "max_abs", "rounding_sum_sq", "rounding_max"):
         data[key] = math.inf if data[key] is None else float(data[key])
     return Floor(**data)
 
@@ -96,6 +97,7 @@ def outcome(kind: str, record: Mapping[str, Any], tensors: Mapping[str, Any]) ->
     return Measured(
         runtime=data.pop("runtime"),
         unobservable=tuple(Unobservable(**each) for each in data.pop("unobservable")),
+        missing_outputs=tuple(Unobservable(**each) for each in data.pop("missing_outputs")),
         tasks=tuple(TaskFigure(**each) for each in data.pop("tasks")),
         seconds=Seconds(**data.pop("seconds")),
         peak_rss_mb=data.pop("peak_rss_mb"),
