@@ -282,6 +282,24 @@ def single(outcome: Outcome, names: list[str]) -> tuple[Report, Judgement]:
     return report, judged(report)
 
 
+def shipped() -> tuple[Report, Judgement]:
+    """A run on the file that really ships."""
+    names = names_of(3)
+    deployed = {"path": "det[1].tflite", "format": "tflite", "sha256": "c0de" * 16, "names": {}, "layouts": {}}
+    report = Report(
+        header={**header(names), "deployed": deployed},
+        results=(Result(variant="tflite", outcome=measured(names)),),
+        footer={},
+    )
+    return report, judged(report)
+
+
+def spoiled() -> tuple[Report, Judgement]:
+    """A model that makes NaN of everything, with a backend that agrees."""
+    nan = {"rel": 0.0, "finite": 0, "nan_golden": 4096, "nan_got": 4096, "sum_sq_err": 0.0, "max_abs": 0.0}
+    return single(measured([], outputs=(diff("sigmoid_0.tmp_0", **nan),), observer_effect=()), [])
+
+
 def nothing() -> tuple[Report, Judgement]:
     report = Report(header=header([]), results=(), footer={})
     return report, judged(report)

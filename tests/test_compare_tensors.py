@@ -39,6 +39,8 @@ def oracle(golden: Array, got: Array) -> dict[str, float]:
     return {
         "finite": len(pairs),
         "sum_sq_err": math.fsum((a - g) ** 2 for g, a in pairs),
+        "sum_quad_err": math.fsum((a - g) ** 4 for g, a in pairs),
+        "sum_quad_golden": math.fsum(g**4 for g, _ in pairs),
         "max_abs": max((abs(a - g) for g, a in pairs), default=0.0),
         "sum_golden": math.fsum(g for g, _ in pairs),
         "sum_got": math.fsum(a for _, a in pairs),

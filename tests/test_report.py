@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
+import os
 import random
 import resource
 import subprocess
@@ -15,9 +17,9 @@ import pytest
 from report_samples import HOSTILE, OUTCOMES, diff, header, measured, names_of
 
 from sysnoise_conform.errors import BadInput, StorageError, TruncatedReport, UsageError
-from sysnoise_conform.outcome import Floor, Outcome, Reading, Result, TaskFigure, TensorDiff, Worst
+from sysnoise_conform.outcome import Floor, Outcome, Reading, Result, TaskFigure, TensorDiff, Unobservable, Worst
 from sysnoise_conform.report import Report, ReportWriter
-from sysnoise_conform.report.folder import REPORT, atomic_write
+from sysnoise_conform.report.folder import REPORT, atomic_write, storage_errors
 
 
 def write(folder: Path, *results: Result, names: tuple[str, ...] = ("a", "b")) -> Path:
@@ -48,14 +50,20 @@ def test_every_outcome_comes_back_as_it_went_in(tmp_path: Path) -> None:
 def test_every_fact_of_a_tensor_comes_back(tmp_path: Path) -> None:
     full = TensorDiff(
         name="y", dtype="FLOAT", shape=(1, 2, 3), samples=2, n=12, finite=10, sum_sq_err=0.5, max_abs=0.25,
+        sum_quad_err=0.125, sum_quad_golden=32.0,
         worst=Worst(sample=1, index=(0, 1, 2), golden=1.5, got=1.75), sum_golden=-1.0, sum_got=-1.5,
         sum_sq_golden=8.0, sum_sq_got=9.0, dot=8.5, max_golden=2.0, mismatches=7, nan_golden=1, nan_got=2,
         nan_mismatch=1, first_nonfinite=(1, 0, 0, 1), ulp_histogram={-3: 2, 80: 5},
-        floor=Floor(n=12, sum_sq=1e-12, max_abs=1e-6, rounding_sum_sq=2e-13, rounding_max=1e-7, sigma_sq=3e-12),
+        floor=Floor(
+            n=12, sum_sq=1e-12, sum_quad=1e-25, max_abs=1e-6, rounding_sum_sq=2e-13, rounding_max=1e-7, mismatches=1,
+            shapes_differ=True, sigma_sq=3e-12,
+        ),
         readings=(Reading(kind="scale", residual=0.01, value="1.02"),),
     )  # fmt: skip
     other = TensorDiff(name="z", dtype="INT64", shape=(), shape_got=(1,), dtype_got="INT32", samples=1)
-    outcome = measured(names_of(3), outputs=(full, other), tasks=(TaskFigure(name="top1_flips", value=1, of=8),))
+    lost = (Unobservable(tensor="pairs", why="the golden keeps no sequence"),)
+    tasks = (TaskFigure(name="top1_flips", value=1, of=8),)
+    outcome = measured(names_of(3), outputs=(full, other), missing_outputs=lost, tasks=tasks)
 
     back = Report.read(write(tmp_path / "out", Result(variant="ort", outcome=outcome)))
 
@@ -247,6 +255,24 @@ def test_an_out_that_is_a_file_is_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="--out"):
         ReportWriter(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "see who may write there"),
+        (errno.ENOENT, "is not there, or went away"),
+        (errno.EROFS, "can only be read"),
+        (errno.ENOTDIR, "is a file, not a folder"),
+        (errno.EIO, "choose another --out"),
+    ],
+)
+def test_each_refusal_of_the_system_has_the_hint_that_helps(tmp_path: Path, number: int, words: str) -> None:
+    with pytest.raises(StorageError) as caught, storage_errors(tmp_path):
+        raise OSError(number, os.strerror(number))
+
+    assert words in (caught.value.hint or "")
 
 
 def test_an_atomic_write_leaves_the_old_content_or_the_new(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 from datetime import date
 
 import pytest
-from report_samples import broken_numbers, every_outcome, hostile, measured, names_of, nothing, odd, single
+from report_samples import broken_numbers, every_outcome, hostile, measured, names_of, nothing, odd, shipped, single
 
 from sysnoise_conform.judge import judge
 from sysnoise_conform.judge.policy import parse_policy
@@ -82,6 +82,13 @@ def test_an_output_that_was_not_compared_is_an_error() -> None:
     lost = (Unobservable(tensor="boxes", why="the golden keeps no sequence"),)
     root = ET.fromstring(render(*single(measured(names, missing_outputs=lost), names)))
     assert [child.tag for child in root.find(".//testcase[@name='boxes']") or ()] == ["error"]
+
+
+def test_the_file_that_ships_is_a_property() -> None:
+    root = ET.fromstring(render(*shipped()))
+    found = {each.get("name"): each.get("value") for each in root.iter("property")}
+    assert (found["deployed.path"], found["deployed.sha256"]) == ("det[1].tflite", "c0de" * 16)
+    assert found["deployed.format"] == "tflite"
 
 
 def test_nan_fails_its_output() -> None:

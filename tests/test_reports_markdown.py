@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from report_samples import HOSTILE, every_outcome, hostile
+from report_samples import HOSTILE, every_outcome, hostile, shipped
 
 from sysnoise_conform.reports.markdown import code, prose, render
 
@@ -23,6 +23,10 @@ def test_a_name_has_nothing_left_to_act_on(kind: str) -> None:
     assert not set(said) & set("`*[]<>|~$")
     assert "@team" not in said
     assert "://" not in said
+
+
+def test_the_file_that_ships_is_named() -> None:
+    assert "Deployed: det&#91;1&#93;.tflite (tflite, sha256 c0dec0dec0de)." in render(*shipped())
 
 
 def test_a_sentence_stays_readable() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,16 @@ def test_it_has_the_keys_that_programs_rely_on() -> None:
     } <= set(ort["outputs"][0])  # fmt: skip
     assert {"total", "observable", "unobservable", "first_departure", "worst"} <= set(ort["layers"])
     assert set(ort["seconds"]) == {"compile", "run", "total"}
+
+
+def test_the_file_that_ships_is_named_where_it_is_another_than_the_model() -> None:
+    report, judgement = every_outcome()
+    shipped = {"path": "det.tflite", "format": "tflite", "sha256": "ab" * 32, "names": {"y": "z"}, "layouts": {}}
+    found = summary(replace(report, header={**report.header, "deployed": shipped}), judgement)
+
+    assert found["deployed"] == {"path": "det.tflite", "format": "tflite", "sha256": "ab" * 32}
+    SUMMARY.validate(found)
+    assert summary(report, judgement)["deployed"] is None
 
 
 def test_observable_and_unobservable_layers_make_the_total() -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
-from report_samples import every_outcome, hostile, odd
+from report_samples import diff, every_outcome, hostile, measured, names_of, odd, shipped, single, spoiled
 from rich.cells import cell_len
 from rich.console import Console
 
+from sysnoise_conform.outcome import RuntimeFacts, Unsupported
 from sysnoise_conform.reports.terminal import render, show
 
 ODD = odd()
@@ -72,6 +74,67 @@ def test_nan_is_told_with_its_place() -> None:
 
 def test_another_shape_is_told() -> None:
     assert "shape [1, 8] where the golden has [1, 4, 32, 32]" in " ".join(render(*ODD["another shape"]).split())
+
+
+def test_the_file_that_ships_stands_beside_the_model() -> None:
+    assert "deployed det[1].tflite (tflite, sha256 c0dec0dec0de)" in " ".join(render(*shipped()).split())
+
+
+def test_nan_on_both_sides_is_never_called_exact() -> None:
+    text = render(*spoiled())
+
+    assert "exact" not in text
+    assert re.search(r"sigmoid_0.tmp_0 +all NaN .*✗", text)
+    assert "the model is broken, not the runtime" in text
+    assert "departs" not in text
+
+
+def test_empty_tensors_are_neither_compared_nor_changed() -> None:
+    nothing = {"n": 0, "finite": 0, "mismatches": 0, "shape": (0, 6)}
+    names = names_of(3)
+    layers = (*measured(names, hidden=0).layers[:2], diff(names[2], **nothing))
+    effect = (diff("boxes", rel=0.0), diff(names[2], **nothing))
+
+    text = " ".join(render(*single(measured(names, hidden=0, layers=layers, observer_effect=effect), names)).split())
+
+    assert "2 of 3 layers compared (66.6 %); 1 empty: there was nothing to compare" in text
+    assert "gives the untouched graph's outputs, bit for bit" in text
+
+
+def test_one_of_a_thing_is_singular() -> None:
+    report, judgement = single(measured(names_of(1)), names_of(1))
+    one = replace(report, header={**report.header, "inputs": {"kind": "images", "samples": 1}})
+
+    text = " ".join(render(one, judgement).split())
+
+    assert "1 node)" in text
+    assert "1 sample: images" in text
+
+
+def test_a_runtime_that_made_no_session_has_no_device_to_be_unknown() -> None:
+    facts = RuntimeFacts(name="openvino", version="2026.4", device="", effective_precision="")
+    refused = Unsupported(stage="compile", why="no kernel", runtime=facts)
+
+    text = " ".join(render(*single(refused, names_of(1))).split())
+
+    assert "openvino 2026.4, which made no session" in text
+    assert "unknown" not in text
+
+
+def test_what_conform_itself_declines_is_no_refusal() -> None:
+    planned = Unsupported(stage="plan", why="this version does not rewrite graphs to int8")
+
+    text = " ".join(render(*single(planned, names_of(1))).split())
+
+    assert "reason this version does not rewrite graphs to int8" in text
+    assert "refuse" not in text
+
+
+def test_a_golden_that_was_computed_was_so_during_the_run_not_now() -> None:
+    report, judgement = every_outcome()
+    made = replace(report, header={**report.header, "golden": {"torch": "2.13.0", "cached": 0, "of": 8}})
+
+    assert "float64, computed during the run" in render(made, judgement)
 
 
 def test_a_stdout_without_the_letters_gets_escapes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,9 +183,7 @@ class _Case:
         outputs = self.measured.outputs
         samples = max((each.samples for each in outputs), default=0)
         policy = self.gate.policy
-        worst = sentences.worst_output(
-            outputs, lambda each: policy.limits(self.name, each.name).max_floor_ratio
-        )
+        worst = sentences.worst_output(outputs, lambda each: policy.limits(self.name, each.name).max_floor_ratio)
         said = f"{sentences.counted(len(outputs), 'output')} over {sentences.counted(samples, 'sample')}, {worst}"
         parts = [said]
         if self.layers:
