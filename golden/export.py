@@ -21,6 +21,7 @@ from sysnoise_conform.backend import Tensors
 from sysnoise_conform.errors import BadModel, StorageError, UsageError
 from sysnoise_conform.golden.executor import Executor, Mode, to_numpy
 from sysnoise_conform.golden.module import flattened, forward_parameters, load_module, run_module
+from sysnoise_conform.golden.plan import OLDEST_OPSET
 from sysnoise_conform.golden.values import Value
 from sysnoise_conform.printable import one_line
 
@@ -80,11 +81,14 @@ def export(
     is used, TorchScript's where that fails, which `notes` tells. Nothing is left at `out` unless the check
     passes. Returns the facts: sha256, exporter, opset, checks, notes, card.
 
-    Raises UsageError (factory, shapes), BadInput (weights, forward fails), BadModel (torch.onnx can't, the
+    Raises UsageError (factory, shapes, opset), BadInput (weights, forward fails), BadModel (torch.onnx can't, the
     golden can't run it, or the export departs from the module), StorageError.
     """
     if not shapes:
         raise UsageError("an export needs the shape of each input", hint="--shape x=1,3,224,224")
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and not OLDEST_OPSET <= opset <= newest:
+        raise UsageError(f"there is no export at opset {opset}", hint=f"{OLDEST_OPSET} to {newest} can be written")
     module = load_module(factory, weights=weights, search=search)
     samples = [seeded_feeds(shapes, dtypes or {}, seed + number) for number in range(_SAMPLES)]
     feeds = samples[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import onnx
@@ -10,14 +12,16 @@ from onnx.defs import OpSchema
 from sysnoise_conform.golden.types import T, type_name
 
 _BY_TEXT = {f"tensor({name.lower()})": number for name, number in T.DataType.items()}
+_OPTIONAL = re.compile(r"optional\((.*)\)")  # a full one is held as what is in it
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
     """The types of an operator's formal inputs and outputs.
 
-    Each entry is a type variable (`T`) or a type's text (`tensor(int64)`); `fixed` resolves those
-    that allow one tensor type alone. The last of a variadic list stands for all further ones.
+    Each entry is a type variable (`T`) or a type's text (`tensor(int64)`). `allowed` holds the element types that an
+    input's entry allows, `fixed` resolves those that allow one alone. The last of a variadic list stands for all
+    further ones.
     """
 
     inputs: tuple[str, ...]
@@ -25,6 +29,7 @@ class Signature:
     variadic_input: bool
     homogeneous: bool  # a variadic input's tensors share one type
     fixed: dict[str, int]
+    allowed: dict[str, frozenset[int]]
 
     def mismatch(self, input_types: tuple[int, ...]) -> str | None:
         """Why these input types contradict the schema, or None."""
@@ -33,6 +38,8 @@ class Signature:
             variable = self._input(position)
             if not elem_type or variable is None:
                 continue
+            if elem_type not in self.allowed[variable]:
+                return f"its input {position} is {type_name(elem_type)}, which the operator does not take"
             first = bound.setdefault(variable, elem_type)
             if first != elem_type:
                 return f"its inputs of type {variable} are {type_name(first)} and {type_name(elem_type)}"
@@ -73,7 +80,15 @@ def signature_of(schema: OpSchema) -> Signature:
         variadic_input=variadic,
         homogeneous=variadic and schema.inputs[-1].is_homogeneous,
         fixed=fixed,
+        allowed={
+            each.type_str: _tensor_types(allowed.get(each.type_str, [each.type_str])) for each in schema.inputs
+        },
     )
+
+
+def _tensor_types(texts: Iterable[str]) -> frozenset[int]:
+    plain = (_OPTIONAL.sub(r"\1", each) for each in texts)
+    return frozenset(_BY_TEXT[each] for each in plain if each in _BY_TEXT)
 
 
 def find_schema(node: onnx.NodeProto, opset: int) -> OpSchema | None:

@@ -58,11 +58,12 @@ def read_regular(path: Path, *, what: str, error: type[ConformError], limit: int
     """The whole content of a regular file of at most `limit` bytes."""
     with open_regular(path, what=what, error=error, limit=limit) as stream:
         try:
-            data = stream.read(limit + 1)
+            size = os.fstat(stream.fileno()).st_size
+            data = stream.read(size + 1)  # read() allocates what it is asked for: never the limit
         except OSError as err:
             raise error(f"can't read {what} {one_line(path, 200)!r}: {_reason(err)}") from err
-    if len(data) > limit:  # it grew while we read
-        raise error(f"{what} {one_line(path, 200)!r} grew beyond the limit of {limit:,} bytes")
+    if len(data) > size:
+        raise error(f"{what} {one_line(path, 200)!r} grew while it was read", hint="run again when it is finished")
     return data
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 import pytest
 from golden_oracle import assert_agrees, by_golden, by_ort, one_node
+from onnx import parser
 
 from sysnoise_conform.errors import BadModel
-from sysnoise_conform.golden.executor import Mode
+from sysnoise_conform.golden.executor import Executor, Mode
 
 _X = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
 _I = np.random.default_rng(1).integers(-100, 100, (3, 4)).astype(np.int32)
@@ -239,3 +240,21 @@ def test_numbers_become_strings_and_back() -> None:
 def test_the_impossible_is_refused(op: str, opset: int, feeds: dict[str, Any], attributes: dict[str, Any]) -> None:
     with pytest.raises(BadModel, match=op):
         by_golden(one_node(op, feeds, opset=opset, **attributes), feeds)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("Sqrt(i)", "Sqrt node 'y': its input 0 is INT32, which the operator does not take"),
+        ("Not(x)", "Not node 'y': its input 0 is FLOAT, which the operator does not take"),
+        ("Gather(x, x)", "Gather node 'y': its input 1 is FLOAT, which the operator does not take"),
+    ],
+)
+def test_an_input_of_a_type_that_the_operator_does_not_take_names_its_node(body: str, said: str) -> None:
+    text = f'<ir_version: 9, opset_import: ["": 17]> g (float[2] x, int32[2] i) => (float[2] y) {{ y = {body} }}'
+    run = Executor(parser.parse_model(text), Mode.FLOAT64)
+
+    with pytest.raises(BadModel) as caught:
+        run.run({"x": np.zeros(2, np.float32), "i": np.zeros(2, np.int32)})
+
+    assert caught.value.message == said

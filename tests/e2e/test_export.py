@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
+
 SOURCE = """
 import torch
 
@@ -35,6 +37,14 @@ def test_a_module_in_the_current_folder_is_exported_checked_and_described(tmp_pa
     assert "times the module's own float32 rounding" in done.stdout
     assert "opset 13, torchscript exporter" in done.stdout
     assert {each.name for each in tmp_path.iterdir()} >= {"gain.onnx", "gain.toml"}
+
+
+def test_an_opset_that_nobody_knows_is_answered_with_the_range(tmp_path: Path) -> None:
+    (tmp_path / "my_nets.py").write_text(SOURCE)
+    done = conform("--torch", "my_nets:gain", "--shape", "x=2,5", "--opset", "99", "--out", "g.onnx", folder=tmp_path)
+    assert done.returncode == 2
+    newest = onnx.defs.onnx_opset_version()
+    assert done.stderr == f"error: there is no export at opset 99; 7 to {newest} can be written\n"
 
 
 def test_a_factory_that_is_not_there_is_a_mistake_in_one_line(tmp_path: Path) -> None:
