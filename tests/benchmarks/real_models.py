@@ -36,9 +36,6 @@ CARDS = Path(sysnoise_conform.models.__file__).parent / "cards"
 RUNTIMES = "ort,openvino,tflite,mnn"
 SHOWN_VERSIONS = ("onnxruntime", "openvino", "ai-edge-litert", "onnx2tf", "MNN", "torch", "onnx", "numpy")
 
-# The card's own policy makes the shorter side 736; the layers of a smaller picture say the same, sooner.
-DET_320 = ('resize = "multiple_of"\nshorter = 736\nmultiple = 32', 'resize = "squash"\nsize = 320')
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
@@ -58,16 +55,6 @@ class Done:
     job: Job
     summary: dict[str, Any]
     seconds: float
-
-
-def small_det_card(scratch: Path) -> Path:
-    """The card of PP-OCRv4 det with pictures of 320 x 320."""
-    text = (CARDS / "ppocr-v4-det.toml").read_text(encoding="utf-8")
-    if DET_320[0] not in text:
-        raise SystemExit("the card of ppocr-v4-det has changed: adapt DET_320")
-    path = scratch / "det-320.toml"
-    path.write_text(text.replace(*DET_320), encoding="utf-8")
-    return path
 
 
 def speech(scratch: Path) -> Path:
@@ -107,7 +94,7 @@ JOBS = (
         title="PP-OCRv4 det, a text detector on an FPN",
         inputs="2 photographs at 320 x 320",
         model=get("ppocr-v4-det"),
-        arguments=lambda scratch: pictures(2, "--card", str(small_det_card(scratch))),
+        arguments=lambda _: pictures(2, "--shape", "x=1,3,320,320"),
     ),
     Job(
         title="EfficientNet-Lite0, exported by `conform export`",
