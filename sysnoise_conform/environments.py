@@ -108,7 +108,8 @@ def environments() -> tuple[Environment, ...]:
 def listing() -> tuple[str, ...]:
     """One line for each backend, with the interpreter that runs it; then one for each environment that is not used."""
     configured, made = _configured(), {each.backend: each for each in environments()}
-    told, idle = [], []
+    told: list[str] = []
+    idle: list[str] = []
     for name in (*registry.names(), *sorted(set(made) - set(registry.names()))):
         own = made.get(name)
         if name in configured:
