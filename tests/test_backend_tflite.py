@@ -79,7 +79,8 @@ def test_without_the_converter_a_deployed_file_still_runs_and_onnx_is_unavailabl
     ).splitlines()
     assert said[0] == f"onnx2tf not installed, so only .tflite files run: {INSTALL}"
     assert said[1] == "fp32"
-    assert said[2].endswith(f"onnx2tf, the converter to TFLite, is not installed; {INSTALL}, or conform env create tflite")
+    expected = f"onnx2tf, the converter to TFLite, is not installed; {INSTALL}, or conform env create tflite"
+    assert said[2].endswith(expected)
 
 
 def test_a_converter_without_its_own_dependencies_names_what_is_lacking(tmp_path: Path) -> None:

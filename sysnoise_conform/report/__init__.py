@@ -76,7 +76,7 @@ class Report:
                 raise BadInput(f"{name} has schema {header.get('schema')!r}, not {SCHEMA!r}", hint="run conform again")
             # What the golden was is known only when the run ends.
             golden = {"golden": footer["golden"]} if "golden" in footer else {}
-            return cls(header={**header, **golden}, results=_results(records[1:]), footer=footer)
+            return cls(header={**header, **golden}, results=_in_order(_results(records[1:]), header), footer=footer)
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise TruncatedReport(f"{name} is not a report of conform: {one_line(err)}", hint="run again") from err
 
@@ -193,6 +193,12 @@ def _footer(content: bytes, name: str) -> Record:
     if footer.get("sha256") != hashlib.sha256(content[:start]).hexdigest():
         raise damaged
     return footer
+
+
+def _in_order(results: tuple[Result, ...], header: Mapping[str, Any]) -> tuple[Result, ...]:
+    """Results as they were asked for; they were written as they came."""
+    asked = {text: number for number, text in enumerate(header.get("variants", ()))}
+    return tuple(sorted(results, key=lambda each: asked.get(each.variant, len(asked))))
 
 
 def _results(records: list[Record]) -> tuple[Result, ...]:
