@@ -183,7 +183,7 @@ def remarks(variants: Sequence[dict[str, Any]]) -> list[str]:
             said.append(f"- {name}: {variant['reason']}")
             continue
         if variant["verdict"] != "PASS":
-            said.append(f"- {variant['sentence']}")
+            said.append(f"- {name}: {variant['sentence']}")
         hidden = Counter(each["why"] for each in variant["layers"]["unobservable"])
         said += [f"- {name}: {count} layers not observable: {why}" for why, count in hidden.most_common()]
         if inner := variant["layers"]["inside_bodies"]:
@@ -197,6 +197,8 @@ def remarks(variants: Sequence[dict[str, Any]]) -> list[str]:
 def section(done: Done) -> str:
     """One model."""
     model = done.summary["model"]
+    asked = done.job.backends.split(",")
+    variants = sorted(done.summary["variants"], key=lambda each: asked.index(each["variant"]))  # they come as they end
     lines = [
         f"## {done.job.title}",
         "",
@@ -205,10 +207,10 @@ def section(done: Done) -> str:
         "",
         "| runtime | verdict | worst output, floor units | layers compared | first departure | precision | seconds |",
         "|---|---|---:|---:|---|---|---:|",
-        *(row(each) for each in done.summary["variants"]),
+        *(row(each) for each in variants),
     ]
-    notes = remarks(done.summary["variants"])
-    return "\n".join([*lines, "", *notes]).rstrip()
+    notes = remarks(variants)
+    return "\n".join([*lines, "", _wrapped("\n".join(notes))]).rstrip()
 
 
 def page(results: Sequence[Done]) -> str:
@@ -226,8 +228,8 @@ def page(results: Sequence[Done]) -> str:
     head = f"""
 # Real models on real runtimes
 
-Made by `python tests/benchmarks/real_models.py` on {datetime.now(UTC).date()}, through the command line as a user has
-it. Do not edit it by hand.
+Made by `python tests/benchmarks/real_models.py` on {datetime.now(UTC).date()}, through the command line
+as a user has it. Do not edit it by hand.
 
 - processor: {name}, {usable_cores()} cores; {', '.join(flags)}
 - versions: {', '.join(f"{each} {installed.get(each, 'not installed')}" for each in SHOWN_VERSIONS)}
@@ -235,8 +237,8 @@ it. Do not edit it by hand.
 A floor unit is the rounding that PyTorch's own float32 has at that tensor ([the error model](error-model.md)); outputs
 fail beyond 10, more where a tensor has few elements. The first departure is the first layer in graph order beyond its
 limit; layers inform, outputs gate. Seconds are a runtime's own: conversion, compilation and all runs of both sessions
-(outputs, layers). Inputs are small, so that the page is made within minutes; they are named at each model. A FAIL is a
-finding: [what MNN's is about](reading-a-report.md#a-case-that-went-through-it).
+(outputs, layers), on a machine that other work kept busy. Inputs are small, so that the page is made within minutes;
+they are named at each model. A FAIL is a finding: [what MNN's is about](reading-a-report.md#a-case-that-went-through-it).
 
 {auto}
 """
@@ -244,9 +246,12 @@ finding: [what MNN's is about](reading-a-report.md#a-case-that-went-through-it).
 
 
 def _wrapped(text: str) -> str:
-    """Lines of at most 120 characters; a list's items hang."""
+    """Lines of at most 120 characters; a list's items hang, long names stay whole."""
     return "\n".join(
-        textwrap.fill(line, 120, subsequent_indent="  " if line.startswith("- ") else "", break_on_hyphens=False)
+        textwrap.fill(
+            line, 120, subsequent_indent="  " if line.startswith("- ") else "", break_on_hyphens=False,
+            break_long_words=False,
+        )
         for line in text.splitlines()
     )
 

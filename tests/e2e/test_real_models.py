@@ -36,7 +36,12 @@ SYNTHETIC = (
     Expected("ppocr-v2-cls", ALL_CONFORM),
     Expected("ppocr-v4-rec", ALL_CONFORM, ("--shape", "x=1,3,48,64"), layers=False),
     Expected("all-minilm-l6-v2", ALL_CONFORM, layers=False),
-    Expected("silero-vad", ALL_CONFORM, ("--input", "sr=16000", "--shape", "input=1,576", "--shape", "state=2,1,128")),
+    Expected(
+        "silero-vad",
+        # OpenVINO wants ranks that ONNX leaves open within its Ifs, onnx2tf writes a file with a hole in it.
+        {"ort": CONFORMS, "mnn": CONFORMS, "openvino": REFUSED, "tflite": REFUSED},
+        ("--input", "sr=16000", "--shape", "input=1,576", "--shape", "state=2,1,128"),
+    ),
 )
 
 
