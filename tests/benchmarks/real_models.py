@@ -238,7 +238,8 @@ A floor unit is the rounding that PyTorch's own float32 has at that tensor ([the
 fail beyond 10, more where a tensor has few elements. The first departure is the first layer in graph order beyond its
 limit; layers inform, outputs gate. Seconds are a runtime's own: conversion, compilation and all runs of both sessions
 (outputs, layers), on a machine that other work kept busy. Inputs are small, so that the page is made within minutes;
-they are named at each model. A FAIL is a finding: [what MNN's is about](reading-a-report.md#a-case-that-went-through-it).
+they are named at each model. A FAIL is a finding, see
+[what MNN's is about](reading-a-report.md#a-case-that-went-through-it).
 
 {auto}
 """
