@@ -544,3 +544,18 @@ def test_an_input_with_a_default_value_need_not_be_fed(tmp_path: Path) -> None:
 
     assert [each.name for each in open_model(path).inputs] == ["x"]
     assert open_model(path, bind={"w": np.full((1, 4), 2.0)}).bound == ("w",)
+
+
+def test_a_bound_graph_takes_the_sizes_that_are_known(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["": 18]>
+        sized (float[N,4] x, float gain) => (float[N,4] y) { y = Mul (x, gain) }
+    """)
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+
+    bound = open_model(path, bind={"gain": np.float32(2)}, shapes={"x": (3, 4)})
+    free = open_model(path, shapes={"x": (3, 4)})
+
+    assert bound.inputs[0].shape == (3, 4)
+    assert free.inputs[0].shape == ("N", 4)

@@ -37,6 +37,18 @@ def bind_inputs(graph: GraphProto, values: Mapping[str, np.ndarray]) -> tuple[st
     return tuple(values)
 
 
+def bind_sizes(graph: GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Fix the open sizes of inputs, in place. What contradicts a declared size is left: feeds are checked against it."""
+    for port in graph.input:
+        sizes = shapes.get(port.name)
+        dims = port.type.tensor_type.shape.dim
+        if sizes is None or len(sizes) != len(dims):
+            continue
+        for dim, size in zip(dims, sizes, strict=True):
+            if not dim.HasField("dim_value") or dim.dim_value <= 0:
+                dim.dim_value = size
+
+
 def _fitted(name: str, value: np.ndarray, port: onnx.ValueInfoProto) -> TensorProto:
     shown = f"--input {one_line(name)}"
     elem_type = element_type(declared(port.type))

@@ -18,7 +18,7 @@ import onnx
 
 from sysnoise_conform.errors import BadModel, StorageError
 from sysnoise_conform.files import open_regular, read_regular, resolved
-from sysnoise_conform.graph.bind import bind_inputs
+from sysnoise_conform.graph.bind import bind_inputs, bind_sizes
 from sysnoise_conform.graph.container import MAX_BYTES, check_versions, parse, plain_domain
 from sysnoise_conform.graph.external import DataFile, external_files
 from sysnoise_conform.graph.functions import check_expansion, check_functions, inline_functions, table
@@ -101,8 +101,17 @@ class Model:
         return target
 
 
-def open_model(path: Path, *, bind: Mapping[str, np.ndarray] | None = None, allow_linked_data: bool = False) -> Model:
+def open_model(
+    path: Path,
+    *,
+    bind: Mapping[str, np.ndarray] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    allow_linked_data: bool = False,
+) -> Model:
     """Open, check and prepare an ONNX file; `bind` maps input names to constants.
+
+    A bound graph takes the sizes in `shapes`, too: branches that hang on them are resolved, and runtimes that
+    need ranks find them. Without a binding the file stays as it is.
 
     Raises BadModel, in one line, for whatever is broken, hostile or beyond the caps; BadInput for a
     binding that does not fit.
@@ -130,6 +139,8 @@ def open_model(path: Path, *, bind: Mapping[str, np.ndarray] | None = None, allo
     _check_ports(model.graph)
     sort(model.graph)
     bound = bind_inputs(model.graph, bind or {})
+    if bound:
+        bind_sizes(model.graph, shapes or {})
     bound_sha256 = _values_sha256(model.graph, bound)
     _fix_defaults(model.graph)
     inline_constant_ifs(model.graph)

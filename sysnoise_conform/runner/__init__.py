@@ -48,7 +48,12 @@ def run(case: Case, out: Path, *, command: str, watch: Watch) -> None:
     clock = perf_counter()
     check_variants(case)
     card = load_card(case.card) if case.card is not None else find_card(case.model)
-    model = open_model(case.model, bind=_bindings(case, card), allow_linked_data=case.allow_linked_data)
+    model = open_model(
+        case.model,
+        bind=_bindings(case, card),
+        shapes={**({} if card is None else card.shapes), **case.shapes},
+        allow_linked_data=case.allow_linked_data,
+    )
     samples = load_samples(
         model, inputs=case.inputs, card=card, samples=case.samples, seed=case.seed, shapes=case.shapes
     )
