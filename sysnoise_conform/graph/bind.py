@@ -38,7 +38,7 @@ def bind_inputs(graph: GraphProto, values: Mapping[str, np.ndarray]) -> tuple[st
 
 
 def bind_sizes(graph: GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Fix the open sizes of inputs, in place. What contradicts a declared size is left: feeds are checked against it."""
+    """Fix the open sizes of inputs, in place. A size that contradicts a declared one is left to the check of feeds."""
     for port in graph.input:
         sizes = shapes.get(port.name)
         dims = port.type.tensor_type.shape.dim
