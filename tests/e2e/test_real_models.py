@@ -136,7 +136,7 @@ def test_an_object_detector_conforms_on_real_photographs(conform, test_data: Pat
 @pytest.mark.timeout(600)
 def test_a_classifier_keeps_its_first_class_on_images_of_its_own_kind(conform, real_model, test_data: Path) -> None:
     done = conform(
-        "run", "--model", real_model("efficientnet-lite0"), "--inputs", test_data / "imagenet-sample", "--samples", "8",
+        "run", "--model", real_model("efficientnet-lite0"), "--inputs", test_data / "imagenet-sample", "--samples", "3",
         "--backends", "ort,openvino", "--no-layers", timeout=580,
     )
 
