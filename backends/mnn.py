@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from sysnoise_conform.backend import Build, Capabilities, Effective, Runtime, Tensors
+from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
 from sysnoise_conform.backends.converter import convert
 from sysnoise_conform.backends.overheard import overheard
 from sysnoise_conform.backends.plain import Plain, plain_copy
@@ -30,12 +30,23 @@ _CHECKED = re.compile(r"^\[[\d:]+\] :\d+: ")
 _CHATTER = ("Start to ", "ONNX Model ", "inputTensors", "outputTensors", "The device supports", "Converted Failed")
 
 
+# HintMode::WINOGRAD_MEMORY_LEVEL of MNN's headers, which its Python package does not name. At level 0 it computes
+# 3x3 convolutions directly; by default by Winograd's F(6x6, 3x3), whose rounding was measured 325 times PyTorch's
+# on one such convolution (3.6.1), 1.0 times at level 0.
+_WINOGRAD_MEMORY_LEVEL = 3
+
+
 class MNN:
     """MNN on the CPU, asked for precision high, its fp32; `:auto` is its precision normal."""
 
     name: ClassVar[str] = "mnn"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        about="MNN through its own converter, precision high", extra="mnn", auto=True
+        about="MNN through its own converter, precision high",
+        extra="mnn",
+        options=(
+            Option("winograd", "Winograd's convolutions, on as MNN ships; off is slower, and exact", ("on", "off")),
+        ),
+        auto=True,
     )
 
     def probe(self) -> Runtime:
@@ -69,11 +80,16 @@ class _Session:
         self._expr = expr
         self._plain = plain
         self._dtypes = {each.name: _dtype(each) for each in plain.model.graph.output}
+        self._ranks = _ranks(plain.model)
         self._outputs = dict(plain.outputs)
         auto = build.precision == "auto"
         threads = build.threads or 1  # MNN's default
         mode = expr.PrecisionMode.Normal if auto else expr.PrecisionMode.High
-        self._module = self._load(path, backend=expr.Backend.CPU, precision_mode=mode, thread_num=threads)
+        winograd = build.options.get("winograd", "on")
+        modes: dict[str, Any] = {"backend": expr.Backend.CPU, "precision_mode": mode, "thread_num": threads}
+        if winograd == "off":
+            modes["runtime_manager"] = _without_winograd("normal" if auto else "high", threads)
+        self._module = self._load(path, **modes)
         self._kinds = {
             str(expr.dtype.float): np.float32,
             str(expr.dtype.int): np.int32,
@@ -82,7 +98,7 @@ class _Session:
         self.effective = Effective(
             device="cpu",
             precision="not reported by MNN" if auto else "fp32 requested (precision=high); MNN does not report it",
-            options={"precision_mode": "normal" if auto else "high", "threads": threads},
+            options={"precision_mode": "normal" if auto else "high", "threads": threads, "winograd": winograd},
         )
 
     def _load(self, path: Path, **modes: Any) -> Any:
@@ -118,9 +134,14 @@ class _Session:
         tensors: Tensors = {}
         for (plain, name), result in zip(self._outputs.items(), results, strict=True):
             dense = self._expr.convert(result, self._expr.NCHW)
-            array = np.array(dense.read()).reshape(result.shape)
+            array = np.array(dense.read()).reshape(self._shape(plain, list(result.shape)))
             tensors[name] = array.astype(self._dtypes[plain] or array.dtype, copy=False)
         return self._plain.all_outputs(tensors)
+
+    def _shape(self, name: str, shape: list[int]) -> list[int]:
+        """MNN computes a Conv over one axis with two and leaves a trailing 1: the rank is the graph's own."""
+        rank = self._ranks.get(name, len(shape))
+        return shape[:rank] if all(each == 1 for each in shape[rank:]) else shape
 
     def _variable(self, name: str, array: np.ndarray, port: Any) -> Any:
         kind = self._kinds.get(str(port.dtype))
@@ -146,6 +167,27 @@ def _import() -> Any:
             f"MNN can't be imported: {one_line(error)}", hint="pip install 'sysnoise-conform[mnn]'"
         ) from error
     return MNN
+
+
+def _without_winograd(precision: str, threads: int) -> Any:
+    import MNN.nn as nn
+
+    manager = nn.create_runtime_manager(({"precision": precision, "numThread": threads, "backend": "CPU"},))
+    manager.set_hint(_WINOGRAD_MEMORY_LEVEL, 0)
+    return manager
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    """Ranks of the graph's outputs, as far as ONNX's own inference finds them."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    except Exception:  # above protobuf's 2 GiB, or an operator that it does not know: then ranks stay MNN's
+        graph = model.graph
+    return {
+        each.name: len(each.type.tensor_type.shape.dim)
+        for each in graph.output
+        if each.type.tensor_type.HasField("shape")
+    }
 
 
 def _dtype(info: onnx.ValueInfoProto) -> Any:

@@ -9,9 +9,13 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
+import torch
 from graphs import build_of, ramp
 
+from sysnoise_conform.backend import Build
 from sysnoise_conform.backends.mnn import MNN
 from sysnoise_conform.errors import Unsupported
 
@@ -62,7 +66,56 @@ def test_precision_and_threads_are_reported(tmp_path: Path) -> None:
     text = "g (float[2] x) => (float[2] y) { y = Relu(x) }"
     pinned = MNN().compile(build_of(text, tmp_path / "a", threads=2)).effective
     auto = MNN().compile(build_of(text, tmp_path / "b", precision="auto")).effective
-    assert pinned.options == {"precision_mode": "high", "threads": 2}
-    assert auto.options == {"precision_mode": "normal", "threads": 1}
+    assert pinned.options == {"precision_mode": "high", "threads": 2, "winograd": "on"}
+    assert auto.options == {"precision_mode": "normal", "threads": 1, "winograd": "on"}
     assert pinned.precision == "fp32 requested (precision=high); MNN does not report it"
     assert auto.precision == "not reported by MNN"
+
+
+def test_a_convolution_over_one_axis_keeps_the_rank_of_the_graph(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["": 18]>
+        line (float[1,2,9] x) => (float[1,3,7] y) {
+          y = Conv (x, w)
+        }
+    """)
+    rng = np.random.default_rng(3)
+    weights = rng.standard_normal((3, 2, 3)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    path = tmp_path / "line.onnx"
+    onnx.save(model, path)
+    x = rng.standard_normal((1, 2, 9)).astype(np.float32)
+
+    session = MNN().compile(Build(model=path, shapes={"x": x.shape}, dtypes={"x": "float32"}, workdir=tmp_path))
+
+    assert session.run({"x": x})["y"].shape == (1, 3, 7)
+
+
+def test_without_winograd_a_convolution_is_as_exact_as_pytorch(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["": 18]>
+        deep (float[1,64,40,40] x) => (float[1,64,40,40] y) {
+          y = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w)
+        }
+    """)
+    rng = np.random.default_rng(3)
+    weights = (rng.standard_normal((64, 64, 3, 3)) / 24).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    x = rng.standard_normal((1, 64, 40, 40)).astype(np.float32)
+    exact = torch.nn.functional.conv2d(torch.tensor(x).double(), torch.tensor(weights).double(), padding=1).numpy()
+
+    errors = {}
+    for winograd in ("on", "off"):
+        folder = tmp_path / winograd
+        folder.mkdir()
+        onnx.save(model, folder / "deep.onnx")
+        build = Build(
+            model=folder / "deep.onnx", shapes={"x": x.shape}, dtypes={"x": "float32"}, workdir=folder,
+            options={"winograd": winograd},
+        )
+        session = MNN().compile(build)
+        errors[winograd] = float(np.sqrt(np.mean((session.run({"x": x})["y"] - exact) ** 2)))
+        assert session.effective.options["winograd"] == winograd
+
+    assert errors["off"] < 1e-6 * np.abs(exact).max()
+    assert errors["off"] < errors["on"]
