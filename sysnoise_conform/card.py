@@ -97,6 +97,8 @@ class Card:
 
 def find_card(model: Path) -> Card | None:
     """The card beside a model, `det.toml` beside `det.onnx`, or None. Raises UsageError for a broken one."""
+    if not model.name:  # a folder such as "." or "/", which intake will refuse
+        return None
     path = model.with_suffix(".toml")
     return load_card(path) if path.is_file() else None
 

@@ -169,7 +169,23 @@ def test_a_failure_that_no_layer_shows_says_so() -> None:
 
 
 def test_an_error_without_a_reading_is_told_by_its_size() -> None:
-    assert "usual for bfloat16" in only(ort=ran(diff("y", rel=5e-3, floor=1e-6))).sentence
+    measured_in_fp32 = ran(diff("y", rel=5e-3, floor=1e-6))
+    unsaid = replace(measured_in_fp32.runtime, effective_precision="not reported by MNN")
+
+    assert "usual for bfloat16" in only(ort=replace(measured_in_fp32, runtime=unsaid)).sentence
+    # Where the runtime is known to have computed in float32, precision is not where to look.
+    assert "bfloat16" not in only(ort=measured_in_fp32).sentence
+
+
+def test_a_reading_is_told_of_the_tensor_that_the_sentence_names() -> None:
+    shifted = replace(tensor("b", units=1e4), readings=())
+    output = replace(tensor(units=1e4), readings=(Reading(kind="scale", residual=0.0, value="1.02"),))
+
+    one = only(ort=ran(output, layers=(shifted,)))
+
+    assert "first departure" in one.sentence
+    assert "1.02" not in one.sentence
+    assert "1.02" in next(each.reading for each in one.findings if each.tensor == "y")
 
 
 @pytest.mark.parametrize(
@@ -315,7 +331,7 @@ def test_a_pass_on_one_element_says_one_element() -> None:
 def test_a_pass_names_the_output_that_is_nearest_to_its_own_limit_not_the_largest_number() -> None:
     scalar, image = tensor(units=50, n=1, mismatches=1), tensor("z", units=9)
 
-    assert only(outputs=("y", "z"), ort=ran(scalar, image)).sentence.endswith("worst 9 floor units (limit 10)")
+    assert only(outputs=("y", "z"), ort=ran(scalar, image)).sentence.endswith("at 9 floor units (limit 10)")
 
 
 def test_a_pass_that_only_the_operators_own_rounding_explains_says_so() -> None:

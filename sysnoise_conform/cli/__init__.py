@@ -20,6 +20,7 @@ app = typer.Typer(
     epilog="Example: conform run --model det.onnx --backends ort,openvino,tflite",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -54,6 +55,17 @@ def fail(message: str, code: int) -> int:
     return code
 
 
+def usage(err: typer.TyperException) -> int:
+    """A mistake in the words of the command line: one line, or the help where no command was given at all."""
+    text = err.format_message() if hasattr(err, "format_message") else str(err)
+    if type(err).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{text}\n")
+        return 2
+    context = getattr(err, "ctx", None)
+    command = context.command_path if context is not None else "conform"
+    return fail(f"{text.rstrip('.')}; try '{command} --help'", 2)
+
+
 def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; the one place where errors are printed."""
     try:
@@ -65,8 +77,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return fail("interrupted", 130)
     except typer.TyperException as err:
-        text = err.format_message() if hasattr(err, "format_message") else str(err)
-        return fail(f"{text} Try 'conform --help'" if text else "no command given; try 'conform --help'", 2)
+        return usage(err)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter's own flush at exit must find a place
         return 0

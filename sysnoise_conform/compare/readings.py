@@ -58,6 +58,8 @@ def read(golden: GoldenTensorLike, got: Array) -> tuple[Reading, ...]:
     g, a = _part(g), _part(a).astype(np.float64)
     hidden = list(_nan_hidden(g, a))
     both = np.isfinite(g) & np.isfinite(a)
+    if not np.array_equal(np.isfinite(g), np.isfinite(a)):
+        return tuple(hidden)  # what is left of the numbers is not what the difference is about
     if not both.all():
         g, a = np.where(both, g, 0.0), np.where(both, a, 0.0)
     error = a - g

@@ -197,10 +197,9 @@ class _Case:
         return "; ".join([*parts, *self._caveats()])
 
     def _reading(self, first: Departure | None, worst: Departure) -> str:
-        for each in (first, worst):
-            if each is not None and each.diff.readings:
-                return sentences.looks_like(each.diff.readings)
-        return sentences.size_of(first.diff if first is not None else worst.diff)
+        """Of the departure that the sentence names last: the first one, else the worst output."""
+        told = (first or worst).diff
+        return sentences.looks_like(told.readings) or sentences.size_of(told, self.measured.runtime)
 
     def _caveats(self) -> list[str]:
         said = [sentences.off_precision(self.measured.runtime, self.gate.own, self.name)]
@@ -250,7 +249,7 @@ class _Case:
             node=place.node if place else "",
             number=found.number,
             reading=sentences.looks_like(found.diff.readings),
-            sentence=sentences.departs(found, place, output=output),
+            sentence=sentences.departs(found, place, self.measured.runtime, output=output),
         )
 
     def _worst(self) -> str | None:

@@ -102,8 +102,13 @@ def looks_like(readings: Sequence[Reading]) -> str:
     return f"this looks like {words}"
 
 
-def size_of(diff: TensorDiff) -> str:
-    """What an unexplained error's size is usual for; a weaker word than a reading."""
+def size_of(diff: TensorDiff, runtime: RuntimeFacts) -> str:
+    """What an unexplained error's size is usual for; a weaker word than a reading.
+
+    Nothing where the runtime is known to have computed in float32, or where NaN is what departs.
+    """
+    if runtime.effective_precision == "fp32" or diff.nan_mismatch:
+        return ""
     relative = diff.rel_l2
     for name, low, high in _SIZES:
         if relative is not None and low <= relative < high:
@@ -111,11 +116,11 @@ def size_of(diff: TensorDiff) -> str:
     return ""
 
 
-def departs(found: Departure, place: Place | None, *, output: bool) -> str:
+def departs(found: Departure, place: Place | None, runtime: RuntimeFacts, *, output: bool) -> str:
     """One finding as a sentence of its own."""
     who = f"output {quoted(found.diff.name)}" if output else layer(place, found.diff.name)
     said = f"{who} {found.words}"
-    why = looks_like(found.diff.readings) or size_of(found.diff)
+    why = looks_like(found.diff.readings) or size_of(found.diff, runtime)
     return f"{said}; {why}" if why else said
 
 
@@ -136,7 +141,9 @@ def off_precision(runtime: RuntimeFacts, own: frozenset[str], variant: str) -> s
     if runtime.asked_precision == "auto":
         pinned = variant.replace(":auto", "", 1)
         return f"{name} chose {used} by itself on this host: pin it with {one_line(pinned, 80)} (no :auto)"
-    if runtime.asked_precision is None:
+    if "%" in runtime.effective_precision:
+        return f"{name} ran in {one_line(runtime.effective_precision, 80)}"
+    if runtime.asked_precision is None and "not report" not in runtime.effective_precision:
         return f"{name} reports that it ran in {used}, though the model's own types were asked for"
     return ""
 
@@ -182,7 +189,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def worst_output(diffs: Sequence[TensorDiff], limit: Callable[[TensorDiff], float]) -> str:
-    """`worst 2.1 floor units (limit 10)` of the output that is nearest to its limit, or that all are exact."""
+    """`worst 2.1 floor units (limit 10)`; of several outputs the one that is nearest to its limit, by name."""
     if all(each.exact or each.empty for each in diffs):
         return "bit for bit"
     known = [(units / (limit(each) * widening(carriers(each))), units, each)
@@ -190,7 +197,8 @@ def worst_output(diffs: Sequence[TensorDiff], limit: Callable[[TensorDiff], floa
     if not known:
         return "equal within the limits"
     share, units, worst = max(known, key=lambda item: item[0])
-    said = f"worst {plain(units)} floor units ({limit_words(limit(worst), worst)}"
+    which = "worst" if len(diffs) == 1 else f"nearest to its limit {quoted(worst.name)} at"
+    said = f"{which} {plain(units)} floor units ({limit_words(limit(worst), worst)}"
     if share > 1 and worst.z is not None:
         said += f"; its operator's own rounding explains it, z {plain(worst.z)}"
     return said + ")"

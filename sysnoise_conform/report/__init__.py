@@ -62,6 +62,10 @@ class Report:
             raise BadInput(f"no report at {one_line(path)}", hint=hint)
         with storage_errors(file):
             content = file.read_bytes()
+        if file.name != REPORT and b'"record":"header"' not in content.split(b"\n", 1)[0]:
+            raise BadInput(
+                f"{one_line(path)} is no report", hint=f"give the folder made by `conform run`, or its {REPORT}"
+            )
         return cls.parse(content, name=one_line(path))
 
     @classmethod

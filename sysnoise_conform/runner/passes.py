@@ -70,7 +70,7 @@ def measure_outputs(shop: Workshop, variant: Variant, place: str, found: Outputs
                 if name not in golden:
                     found.missing[name] = _not_kept(golden, name)
                 elif name not in got:
-                    found.missing[name] = "the runtime did not return it"
+                    found.missing[name] = _not_returned(shop, name)
                 else:
                     found.tally.compare(golden[name], got[name], number)
             if meter is not None and not found.missing:
@@ -154,6 +154,15 @@ def _facts(runtime: Runtime, session: RemoteSession | None, variant: Variant, py
         asked_precision=variant.precision,
         python=str(python or ""),
     )
+
+
+def _not_returned(shop: Workshop, name: str) -> str:
+    shipped = shop.plan.target.model
+    theirs = [] if shipped is None else [port.name for port in shipped.outputs]
+    if shipped is None or shop.plan.target.name(name) in theirs:
+        return "the runtime did not return it"
+    known = ", ".join(one_line(each, 60) for each in theirs)
+    return f"the deployed file has no output of this name, only {known}: say --map {one_line(name, 60)}=THEIRS"
 
 
 def _not_kept(golden: GoldenSample, name: str) -> str:

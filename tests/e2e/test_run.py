@@ -360,3 +360,26 @@ def test_an_output_that_the_golden_cannot_keep_is_named_with_its_reason(conform,
 
     assert done.code == 5
     assert "STRING" in done.stdout
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_model_that_is_a_folder_is_bad_input(conform, path: str) -> None:
+    done = conform("run", "--model", path, "--backends", "ort")
+
+    assert done.code == 2
+    assert done.stderr.startswith("error: ")
+
+
+def test_what_is_no_report_is_bad_input_and_not_an_unfinished_run(conform, model: Path) -> None:
+    done = conform("judge", model)
+
+    assert done.code == 2
+    assert "is no report" in done.stderr
+
+
+def test_no_command_prints_the_help_and_a_typo_names_the_command_to_ask(conform) -> None:
+    bare, typo = conform(), conform("run", "--backend", "ort")
+
+    assert (bare.code, typo.code) == (2, 2)
+    assert "Usage:" in bare.stderr
+    assert "run --help'" in typo.stderr
