@@ -252,7 +252,8 @@ def test_a_missing_or_a_mistyped_input_is_an_error_not_an_old_buffer(bench: Benc
 def test_the_effective_configuration_is_reported(bench: Bench) -> None:
     effective = bench.compile(DENSE, {"x": ramp(2, 3)}).effective
     assert effective.device.startswith(("cpu", "cuda"))
-    assert effective.precision == "fp32"
+    # A runtime that reports nothing says so, after what it was asked for.
+    assert effective.precision == "fp32" or effective.precision.startswith("fp32 requested")
     assert effective.options
 
 
