@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -14,7 +15,8 @@ from rich.table import Column
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.reports.wording import shorten
 
-Watch = Callable[[str, str, int, int], None]  # who (a variant, the golden), what it does, done, of
+if TYPE_CHECKING:
+    from sysnoise_conform.runner.workshop import Watch
 
 DONE = "done"
 
