@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma_sq: float | None
     only, or NaN or Inf of the other sign. A float32 run that has another shape (NonZero, NMS) mismatches
     everywhere and is told by `shapes_differ`.
     """
-    total = int(np.prod(exact.shape(name), dtype=np.int64))
+    total = math.prod(exact.shape(name))
     if tuple(value.data.shape) != exact.shape(name):
         return Floor(n=total, mismatches=total, shapes_differ=True, sigma_sq=sigma_sq)
     if value.elem_type not in FLOATS:
@@ -51,7 +53,6 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma_sq: float | None
 
 
 def _block(truth: Tensor, single: Tensor, *, rounded: bool) -> Floor:
-    finite = None
     mismatches = 0
     error = single - truth
     squares = float(torch.dot(error, error))
@@ -63,16 +64,20 @@ def _block(truth: Tensor, single: Tensor, *, rounded: bool) -> Floor:
         squares = float(torch.dot(error, error))
     if not truth.numel():
         return Floor(mismatches=mismatches, sigma_sq=0.0)
-    powers = error * error
+    sum_quad, max_abs = 0.0, 0.0
+    if squares or error.any():  # a square may underflow
+        powers = error * error
+        sum_quad, max_abs = float(torch.dot(powers, powers)), _largest(error)
     rounding_sum, rounding_max = 0.0, 0.0
     if rounded:
         rounding = truth.to(torch.float32).to(torch.float64) - truth
-        rounding_sum, rounding_max = float(torch.dot(rounding, rounding)), _largest(rounding)
+        rounding_sum = float(torch.dot(rounding, rounding))
+        rounding_max = _largest(rounding) if rounding_sum or rounding.any() else 0.0
     return Floor(
         n=truth.numel(),
         sum_sq=squares,
-        sum_quad=float(torch.dot(powers, powers)),
-        max_abs=_largest(error),
+        sum_quad=sum_quad,
+        max_abs=max_abs,
         rounding_sum_sq=rounding_sum,
         rounding_max=rounding_max,
         mismatches=mismatches,

@@ -258,16 +258,20 @@ def _unsupported(node: onnx.NodeProto, opset: int, why: str) -> UnsupportedOpera
 
 
 def _check_attributes(node: onnx.NodeProto, attributes: Mapping[str, onnx.AttributeProto], schema: OpSchema) -> None:
-    where = Call(node, 0, {}, torch.float32, (), ()).where()
     for name, attribute in attributes.items():
         known: Any = schema.attributes.get(name)
         if known is None:
-            raise BadModel(f"{where}: the operator has no attribute {one_line(name, 80)!r}")
+            raise BadModel(f"{_where(node)}: the operator has no attribute {one_line(name, 80)!r}")
         if attribute.type != int(known.type.value):
-            raise BadModel(f"{where}: the attribute {one_line(name, 80)!r} is not of its type, {known.type.name}")
+            kind = known.type.name
+            raise BadModel(f"{_where(node)}: the attribute {one_line(name, 80)!r} is not of its type, {kind}")
     for name, known in schema.attributes.items():
         if known.required and name not in attributes:
-            raise BadModel(f"{where}: the attribute {name!r} is missing")
+            raise BadModel(f"{_where(node)}: the attribute {name!r} is missing")
+
+
+def _where(node: onnx.NodeProto) -> str:
+    return Call(node, 0, {}, torch.float32, (), ()).where()
 
 
 def decode(attribute: onnx.AttributeProto, base_dir: Path | None = None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import onnx
 from onnx.defs import OpSchema
@@ -67,6 +68,12 @@ class Signature:
 
 def signature_of(schema: OpSchema) -> Signature:
     """The signature that an ONNX schema describes."""
+    return _signature(schema.name, schema.since_version, schema.domain)
+
+
+@lru_cache(maxsize=4096)
+def _signature(name: str, since: int, domain: str) -> Signature:
+    schema = onnx.defs.get_schema(name, since, domain)
     variadic = bool(schema.inputs) and schema.inputs[-1].option == OpSchema.FormalParameterOption.Variadic
     allowed = {each.type_param_str: list(each.allowed_type_strs) for each in schema.type_constraints}
     fixed = {}

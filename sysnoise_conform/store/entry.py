@@ -20,13 +20,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import mmap
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -40,6 +41,7 @@ from sysnoise_conform.printable import one_line
 
 FORMAT_VERSION = 1
 ALIGNMENT = 64
+_PART_BYTES = 1 << 20
 _HEADER = f"CONFORM GOLDEN {FORMAT_VERSION}\n".encode().ljust(ALIGNMENT, b"\0")
 _FOOTER = struct.Struct("<8sQQ32s8s")
 _FOOTER_MAGIC = b"GOLDENIX"
@@ -57,6 +59,9 @@ STORED: dict[int, np.dtype[Any]] = {
     for name, number in _T.DataType.items()
     if name in _FLOATS or name in _INTEGERS or name.startswith("FLOAT")
 }
+
+
+_NO_FLOOR = Floor()
 
 
 class DamagedEntry(ConformError):
@@ -94,6 +99,11 @@ class _Placed:
     def end(self) -> int:
         """Offset of the first byte behind the tensor and its zeros."""
         return _aligned(self.offset + self.nbytes)
+
+
+def _plain(floor: Floor) -> dict[str, Any]:
+    """The floor's fields as they are: asdict's deep copies took half the time of an index of 20,000 tensors."""
+    return {field: getattr(floor, field) for field in Floor.__slots__}
 
 
 def _aligned(size: int) -> int:
@@ -186,7 +196,7 @@ class EntryWriter:
         tensors = [
             {
                 "name": each.name, "elem_type": each.elem_type, "shape": each.shape, "offset": each.offset,
-                "nbytes": each.nbytes, "crc32": each.crc32, "floor": asdict(floors.get(each.name, Floor())),
+                "nbytes": each.nbytes, "crc32": each.crc32, "floor": _plain(floors.get(each.name, _NO_FLOOR)),
             }
             for each in self._placed.values()
         ]  # fmt: skip
@@ -282,7 +292,7 @@ def _read_index(view: memoryview) -> tuple[dict[str, Any], list[_Placed]]:
     at = ALIGNMENT
     for each in placed:
         dtype = STORED.get(each.elem_type)
-        if each.offset != at or dtype is None or each.nbytes != int(np.prod(each.shape, dtype=object)) * dtype.itemsize:
+        if each.offset != at or dtype is None or each.nbytes != math.prod(each.shape) * dtype.itemsize:
             raise DamagedEntry(f"its index misplaces tensor {one_line(each.name, 80)!r}")
         at = each.end
     if at != start:
@@ -292,11 +302,28 @@ def _read_index(view: memoryview) -> tuple[dict[str, Any], list[_Placed]]:
 
 def _verify(view: memoryview, placed: list[_Placed]) -> None:
     """Compare every tensor's checksum, on all cores: crc32 runs without the interpreter's lock."""
+
+    def damaged(part: list[_Placed]) -> _Placed | None:
+        return next((each for each in part if zlib.crc32(view[each.offset : each.end]) != each.crc32), None)
+
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        found = pool.map(lambda each: zlib.crc32(view[each.offset : each.end]), placed)
-        for each, checksum in zip(placed, found, strict=True):
-            if checksum != each.crc32:
-                raise DamagedEntry(f"the checksum of tensor {one_line(each.name, 80)!r} differs")
+        for wrong in pool.map(damaged, _parts(placed)):
+            if wrong is not None:
+                raise DamagedEntry(f"the checksum of tensor {one_line(wrong.name, 80)!r} differs")
+
+
+def _parts(placed: list[_Placed]) -> Iterator[list[_Placed]]:
+    """Runs of tensors of about `_PART_BYTES` together: a thread's errand costs more than a small tensor's checksum."""
+    part: list[_Placed] = []
+    size = 0
+    for each in placed:
+        part.append(each)
+        size += each.end - each.offset
+        if size >= _PART_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _mapped(mapping: mmap.mmap, placed: _Placed) -> np.ndarray[Any, Any]:
