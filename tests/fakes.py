@@ -302,6 +302,19 @@ class Lingers(_Fake):
         print("left behind", subprocess.Popen(["sleep", "3600"]).pid)
 
 
+class Emigrates(_Fake):
+    """Leaves a process behind in a session of its own, where no signal to a group reaches it."""
+
+    name = "emigrates"
+
+    def fault(self) -> None:
+        import subprocess
+
+        left = subprocess.Popen(["sleep", "3600"], start_new_session=True, stdin=-3, stdout=-3, stderr=-3, cwd="/")
+        with open(os.path.join(os.path.dirname(os.environ["TMPDIR"]), "work", "left"), "w") as file:
+            file.write(str(left.pid))
+
+
 class SaysGoodbye(_Fake):
     """Prints a word when its session is closed."""
 
@@ -338,6 +351,7 @@ BACKENDS: dict[str, type[_Fake]] = {
         ConverterDies,
         TalksNonsense,
         Lingers,
+        Emigrates,
         SaysGoodbye,
     )
 }

@@ -31,7 +31,7 @@ from sysnoise_conform.errors import (
     UsageError,
 )
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.process.private import PrivateFolder, sweep
+from sysnoise_conform.private import PrivateFolder, sweep
 
 FEED = {"x": np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)}
 Start = Callable[..., Child]
@@ -405,8 +405,15 @@ children[0].run({})
 """
 
 
-def test_a_parent_that_is_killed_leaves_no_orphan_and_the_next_start_sweeps_its_folders(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def sentinels(parent: int) -> list[int]:
+    """The numbers of a process's children that run the sentinel's file."""
+    numbers = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(each) for each in numbers if b"sentinel.py" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("sentinel_dies_too", [False, True])
+def test_a_parent_that_is_killed_leaves_no_orphan_and_no_folder(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sentinel_dies_too: bool
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     command = [sys.executable, "-c", textwrap.dedent(PARENT), str(model), str(tmp_path)]
@@ -415,12 +422,25 @@ def test_a_parent_that_is_killed_leaves_no_orphan_and_the_next_start_sweeps_its_
         *first, third, fourth = parent.stdout.readline().split()
         pids, folders = [int(each) for each in first], [Path(third), Path(fourth)]
         assert all(running(each) for each in pids)
+        for each in sentinels(parent.pid) if sentinel_dies_too else []:
+            os.kill(each, signal.SIGKILL)
         parent.kill()
 
     assert until(lambda: not any(running(each) for each in pids), within_s=2)
-    assert all(each.is_dir() for each in folders)
-    assert set(sweep(tmp_path)) == set(folders)
-    assert not any(each.exists() for each in folders)
+    if sentinel_dies_too:  # then the next run does it
+        assert all(each.is_dir() for each in folders)
+        assert set(sweep(tmp_path)) == set(folders)
+    assert until(lambda: not any(each.exists() for each in folders), within_s=2)
+
+
+def test_a_grandchild_that_left_its_group_ends_with_its_child(start: Start, model: Path, tmp_path: Path) -> None:
+    child = compiled(start("emigrates"), model, "emigrates")
+    child.run(FEED)
+    left = int(Path(child.workdir / "left").read_text())
+    assert running(left)
+    child.close()
+
+    assert until(lambda: not running(left))
 
 
 def test_a_sweep_leaves_the_folders_of_the_living_and_of_strangers(

@@ -20,9 +20,10 @@ from pathlib import Path
 from sysnoise_conform.case import Limits
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.private import PrivateFolder
 from sysnoise_conform.process.capture import Capture
-from sysnoise_conform.process.private import PrivateFolder
 from sysnoise_conform.process.surroundings import child_environment, package_roots
+from sysnoise_conform.sentinel import MARK, sentinel
 
 # PR_SET_PDEATHSIG kills a child when the THREAD that forked it ends, so one thread that lasts forks them all.
 _STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="conform-start")
@@ -45,6 +46,7 @@ class Process:
     folder: PrivateFolder
     capture: Capture
     log: Path
+    mark: str
     started: float
     baseline_kib: int
     peak_kib: int = 0
@@ -62,6 +64,7 @@ class Process:
         except OSError as err:
             raise StorageError(f"can't make a private folder: {err}", hint="TMPDIR names another place") from err
         capture = Capture()
+        mark = sentinel.next_mark()
         baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         config = {"fd": sock.fileno(), "parent": os.getpid(), "memory": limits.memory_bytes, "roots": package_roots()}
         command = [str(interpreter), "-u", str(Path(__file__).with_name("boot.py")), json.dumps(config)]
@@ -70,7 +73,7 @@ class Process:
                 subprocess.Popen,
                 command,
                 cwd=folder.path / "here",
-                env=child_environment(folder.path / "tmp", limits.threads),
+                env={**child_environment(folder.path / "tmp", limits.threads), MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=capture.sink,
                 stderr=capture.sink,
@@ -93,6 +96,7 @@ class Process:
             folder=folder,
             capture=capture,
             log=log,
+            mark=mark,
             started=time.monotonic(),
             baseline_kib=baseline,
         )
@@ -140,6 +144,7 @@ class Process:
             if usage.ru_maxrss > self.baseline_kib:
                 self.note_peak(usage.ru_maxrss)
             os.close(self.pidfd)
+            sentinel.ended(self.mark)  # what left the group is not ours to find: it is found by its mark
             self.folder.remove()
             self.ended = Ended(peak_rss_mb=self.peak_kib / 1024, seconds=time.monotonic() - self.started)
             try:

@@ -1,4 +1,4 @@
-"""Private folders of child processes: mode 0700, removed at the end, and swept when their owner died without it."""
+"""Private folders: mode 0700, removed at the end, by the sentinel if we are killed, and swept if that is killed too."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sysnoise_conform.sentinel import sentinel
+
 _NAME = re.compile(r"conform-([0-9]+)-[A-Za-z0-9_]+")
 _swept: set[Path] = set()
 
@@ -25,23 +27,35 @@ class PrivateFolder:
     lock: int
 
     @classmethod
-    def make(cls, parts: Sequence[str]) -> PrivateFolder:
+    def make(cls, parts: Sequence[str] = ()) -> PrivateFolder:
         """A new folder with these folders in it; the first of a process sweeps what dead ones left. Raises OSError."""
         base = Path(tempfile.gettempdir()).resolve()
         if base not in _swept:
             _swept.add(base)
             sweep(base)
         path = Path(tempfile.mkdtemp(prefix=f"conform-{os.getpid()}-", dir=base))
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with contextlib.suppress(OSError):  # a file system without locks: the owner's number must do
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for part in parts:
-            (path / part).mkdir(mode=0o700)
-        return cls(path=path, lock=lock)
+        sentinel.guard(str(path))
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            with contextlib.suppress(OSError):  # a file system without locks: the owner's number must do
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder = cls(path=path, lock=lock)
+        except OSError:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        try:
+            for part in parts:
+                (path / part).mkdir(mode=0o700)
+        except OSError:
+            folder.remove()
+            raise
+        return folder
 
     def remove(self) -> None:
         """Remove it with everything in it."""
         shutil.rmtree(self.path, ignore_errors=True)
+        if not self.path.exists():
+            sentinel.release(str(self.path))
         os.close(self.lock)
 
 
