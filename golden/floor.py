@@ -36,10 +36,12 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma_sq: float | None
         return Floor(n=total, mismatches=differ)
     rounded = value.elem_type == T.FLOAT  # the others are exactly their declared type in both runs
     flat = value.data.reshape(-1)
-    floor = Floor(sigma_sq=0.0)
+    floor = None
     for start in range(0, total, BLOCK):
         truth = torch.from_numpy(exact.block(name, start, BLOCK))
-        floor = floor.merged(_block(truth, flat[start : start + BLOCK].to(torch.float64), rounded=rounded))
+        part = _block(truth, flat[start : start + BLOCK].to(torch.float64), rounded=rounded)
+        floor = part if floor is None else floor.merged(part)
+    floor = floor or Floor()
     return Floor(
         n=floor.n,
         sum_sq=floor.sum_sq,
@@ -56,6 +58,8 @@ def _block(truth: Tensor, single: Tensor, *, rounded: bool) -> Floor:
     mismatches = 0
     error = single - truth
     squares = float(torch.dot(error, error))
+    if squares == 0.0 and not error.any():  # equal throughout, so the float64 values are float32's own
+        return Floor(n=truth.numel(), sigma_sq=0.0)
     if not squares < float("inf"):  # NaN too
         finite = truth.isfinite() & single.isfinite()
         same = (truth == single) | (truth.isnan() & single.isnan())
@@ -64,20 +68,16 @@ def _block(truth: Tensor, single: Tensor, *, rounded: bool) -> Floor:
         squares = float(torch.dot(error, error))
     if not truth.numel():
         return Floor(mismatches=mismatches, sigma_sq=0.0)
-    sum_quad, max_abs = 0.0, 0.0
-    if squares or error.any():  # a square may underflow
-        powers = error * error
-        sum_quad, max_abs = float(torch.dot(powers, powers)), _largest(error)
+    powers = error * error
     rounding_sum, rounding_max = 0.0, 0.0
     if rounded:
         rounding = truth.to(torch.float32).to(torch.float64) - truth
-        rounding_sum = float(torch.dot(rounding, rounding))
-        rounding_max = _largest(rounding) if rounding_sum or rounding.any() else 0.0
+        rounding_sum, rounding_max = float(torch.dot(rounding, rounding)), _largest(rounding)
     return Floor(
         n=truth.numel(),
         sum_sq=squares,
-        sum_quad=sum_quad,
-        max_abs=max_abs,
+        sum_quad=float(torch.dot(powers, powers)),
+        max_abs=_largest(error),
         rounding_sum_sq=rounding_sum,
         rounding_max=rounding_max,
         mismatches=mismatches,
