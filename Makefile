@@ -5,7 +5,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 # A plain torch would bring several GB of CUDA packages on some machines: the exact pin finds a CPU wheel where one lies ready.
 TORCH   ?= torch==2.13.0
 
-.PHONY: demo test check node-tests bench clean
+.PHONY: demo test faults check node-tests bench clean
 
 .venv/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: conform needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -29,6 +29,10 @@ demo: .venv/.base
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -q
+
+# backends that die, hang and lie, kills, interrupts, full disks, flipped bits: all on the real command line
+faults: .venv/.dev
+	$(BIN)/python -m pytest -q -m faults tests/faults
 
 # ruff on the tree; mypy and import-linter on what ships: the built wheel, unpacked
 check: .venv/.dev

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
 import typer
 
+from sysnoise_conform import interruption
 from sysnoise_conform.cli import backends, doctor, env, export, judge, policy, report, run
 from sysnoise_conform.errors import ConformError
 from sysnoise_conform.printable import one_line
@@ -51,6 +53,12 @@ def conform(
 
 def fail(message: str, code: int) -> int:
     """Print the one `error:` line that a failed command owes, and give back its exit code."""
+    if interruption.noted():  # whatever came of it: it failed because it was told to end
+        code = interruption.EXIT_CODE
+        if not interruption.tell():
+            return code
+        if not message.startswith("interrupted"):
+            message = "interrupted"
     sys.stderr.write(f"error: {one_line(message, 2000)}\n")
     return code
 
@@ -68,6 +76,12 @@ def usage(err: typer.TyperException) -> int:
 
 def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; the one place where errors are printed."""
+    with interruption.listening():
+        code = _invoke(arguments)
+        return fail("interrupted", interruption.EXIT_CODE) if interruption.noted() else code
+
+
+def _invoke(arguments: Sequence[str] | None) -> int:
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except ConformError as err:
@@ -75,7 +89,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except typer.Exit as err:
         return int(err.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return fail("interrupted", 130)
+        return fail("interrupted", interruption.EXIT_CODE)
     except typer.TyperException as err:
         return usage(err)
     except BrokenPipeError:
@@ -96,5 +110,11 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """The `conform` command."""
-    sys.exit(invoke())
+    """The `conform` command, once it is imported: see `__main__`."""
+    code = invoke()
+    if interruption.noted():  # whatever thread is still at work has nothing to finish
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -6,8 +6,6 @@ leaves a report without a footer, which is never green.
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
@@ -17,6 +15,7 @@ from time import perf_counter
 
 import numpy as np
 
+from sysnoise_conform import interruption
 from sysnoise_conform.card import Card, find_card, load_card
 from sysnoise_conform.case import Case
 from sysnoise_conform.errors import Interrupted, StorageError
@@ -38,8 +37,10 @@ from sysnoise_conform.store import Store
 from sysnoise_conform.tasks import task_meter
 
 
-def run(case: Case, out: Path, *, command: str, watch: Watch) -> None:
+def run(case: Case, out: Path, *, command: str, watch: Watch, crew: Crew | None = None) -> None:
     """Measure every variant of `case` and write `out`/report.jsonl.
+
+    A `crew` of the caller's own may keep its children alive between runs.
 
     Raises UsageError, BadModel, BadInput, UnsupportedOperator for what was asked wrongly or what the
     golden refuses too, StorageError for `out` or the store; what a runtime does is an outcome.
@@ -60,7 +61,7 @@ def run(case: Case, out: Path, *, command: str, watch: Watch) -> None:
     plan = make_plan(case, model, samples.feed(0))
     with ExitStack() as stack:
         writer = stack.enter_context(ReportWriter(out))
-        crew = Crew(case.limits)
+        crew = Crew(case.limits) if crew is None else crew
         stack.enter_context(_interruptible(crew))
         store = stack.enter_context(Store.open(enabled=case.cache))
         logs = out / "logs"
@@ -115,18 +116,10 @@ def _results(case: Case, shop: Workshop) -> Iterator[Result]:
 
 @contextmanager
 def _interruptible(crew: Crew) -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does, and either ends all children at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        crew.dismiss()
-        raise KeyboardInterrupt
-
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+    """An interrupt ends all children at once; a disk that is full or refuses is told as one."""
     try:
-        yield
+        with interruption.at_once(crew.dismiss):
+            yield
     except KeyboardInterrupt as err:
         raise Interrupted(
             "interrupted; what was measured is in the report, which has no footer and proves nothing"
@@ -136,6 +129,3 @@ def _interruptible(crew: Crew) -> Iterator[None]:
             f"{err.strerror}: {err.filename}" if err.filename else str(err),
             hint="free some space, or choose another --out, CONFORM_CACHE or TMPDIR",
         ) from err
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
