@@ -8,6 +8,7 @@ Runs in children: Python 3.10, numpy alone.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import math
@@ -22,6 +23,7 @@ from sysnoise_conform.printable import one_line
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector load
 _GRAIN = 1 << 16  # sizes are rounded up to this many bytes
+_UNASKED = 64 << 20  # bytes that are taken without asking how many are left
 _MAX_RANK = 32  # numpy 1.26's
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
@@ -53,6 +55,19 @@ def dtype_named(name: str) -> np.dtype[Any]:
         found: np.dtype[Any] = np.dtype(kind)
         return found
     raise ArenaError(f"dtype {one_line(name, 40)!r} can't travel between processes")
+
+
+class NoSharedMemory(MemoryError):
+    """The system's bound on shared memory, or on the size of a file, is reached."""
+
+
+def available_memory() -> int:
+    """Bytes that can be taken without swapping, by the kernel's own estimate; without one, any number."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/meminfo", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 62
 
 
 class Writer:
@@ -106,16 +121,22 @@ class Writer:
     def _grow(self, needed: int) -> None:
         self.close()
         size = -(-needed // _GRAIN) * _GRAIN
+        wanted = f"{size / 2**20:.0f} MiB of tensors"
+        if size > _UNASKED and size > available_memory():
+            raise MemoryError(f"no memory for {wanted}")  # the kernel would give page after page, then kill somebody
         try:
             self._fd = os.memfd_create("conform", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            # ftruncate would succeed on a full memory, and the first store would then be a SIGBUS.
+            os.ftruncate(self._fd, size)
+            self._map = mmap.mmap(self._fd, size)  # within a limit on addresses, before any memory is taken
+            # ftruncate succeeds on a full memory, and the first store would then be a SIGBUS.
             os.posix_fallocate(self._fd, 0, size)
             fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _SEALS | fcntl.F_SEAL_SEAL)
-            self._map = mmap.mmap(self._fd, size)
         except OSError as err:
             self.close()
-            if err.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
-                raise MemoryError(f"no shared memory for {size / 2**20:.0f} MiB of tensors") from err
+            if err.errno == errno.ENOMEM:
+                raise MemoryError(f"no memory for {wanted}") from err
+            if err.errno in (errno.ENOSPC, errno.EFBIG):
+                raise NoSharedMemory(f"no shared memory for {wanted}") from err
             raise
         self._size = size
 

@@ -1,15 +1,16 @@
 """The child's side: takes one request after another, asks a backend or the golden, and answers.
 
-Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, and
-`golden`, `module`, `export`, which alone import the golden. Every fault of a backend that leaves the process alive
-becomes an error of ours here; what does not leave it alive is the parent's to name. Sessions end with the channel.
-Needs numpy and onnx alone; Python 3.10.
+Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, and `prepare`,
+`golden`, `module`, `export`, which alone import the golden (`prepare` does nothing else). Every fault of a backend that
+leaves the process alive becomes an error of ours here; what does not leave it alive is the parent's to name. Sessions
+end with the channel. Needs numpy and onnx alone; Python 3.10.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import json
 import platform
@@ -26,14 +27,15 @@ import numpy as np
 
 from sysnoise_conform import registry
 from sysnoise_conform.backend import Session, Tensors
-from sysnoise_conform.errors import BackendDied, BackendUnavailable, BadModel, ConformError, Unsupported
+from sysnoise_conform.errors import BackendDied, BackendUnavailable, BadModel, ConformError, StorageError, Unsupported
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.process.arena import Reader, Writer
+from sysnoise_conform.process.arena import NoSharedMemory, Reader, Writer
 from sysnoise_conform.process.memory import tells_of_want
 from sysnoise_conform.process.wire import Channel, ClosedError, build_from
 
 PROTOCOL = 1
-_GOLDEN = ("golden", "module", "export")
+_GOLDEN = ("prepare", "golden", "module", "export")
+_READ = 1 << 14  # characters of a message
 
 Answer = tuple[dict[str, Any], Mapping[str, np.ndarray]]
 
@@ -55,6 +57,8 @@ class Worker:
         if do in _GOLDEN:
             from sysnoise_conform.golden import service
 
+            if do == "prepare":
+                return {}, {}
             facts: dict[str, Any] = service.handle({"do": do, **payload}, tensors)
             return facts, facts.pop("tensors", {})
         raise ConformError(f"the worker knows no request {one_line(do)!r}")
@@ -113,8 +117,8 @@ def _reply(
         facts, outputs = worker.answer(do, payload, feeds())
         layout, fds = writer.write(outputs)
         return {"payload": _plain(facts), "tensors": layout}, fds
-    except (Exception, SystemExit) as err:  # converters call sys.exit; native errors have types of their own
-        fault: ConformError | None = _memory_fault(do, err)
+    except BaseException as err:  # converters call sys.exit; native errors have types of their own, below Exception too
+        fault: ConformError | None = _want(do, err)
         if fault is not None:
             traceback.clear_frames(err.__traceback__)  # what they hold is what is lacking
         traceback.print_exc()
@@ -125,9 +129,9 @@ def _reply(
 
 def _fault(do: str, payload: dict[str, Any], err: BaseException) -> ConformError:
     if isinstance(err, SystemExit):
-        said = f"it asked to exit with status {one_line(err.code)}"
+        said = f"it asked to exit with status {one_line(_text(err.code))}"
     else:
-        said = f"{type(err).__name__}: {one_line(err)}"
+        said = f"{type(err).__name__}: {one_line(_text(err))}"
     if do in _GOLDEN:
         return BadModel(f"the golden failed in {do}: {said}", hint="the log holds the whole message")
     backend = one_line(payload.get("backend", "the backend"))
@@ -138,12 +142,27 @@ def _fault(do: str, payload: dict[str, Any], err: BaseException) -> ConformError
     return Unsupported(said, stage=do if do in ("compile", "run") else "run")
 
 
-def _memory_fault(do: str, err: BaseException) -> BackendDied | None:
-    if isinstance(err, BackendDied):
+def _want(do: str, err: BaseException) -> ConformError | None:
+    """The fault that `err` is if it tells of too little memory or room, whoever asked for it."""
+    if isinstance(err, ConformError):
         return None
-    if isinstance(err, MemoryError) or tells_of_want(str(err)):
-        return BackendDied(f"out of memory: {one_line(err) or type(err).__name__}", stage=do, cause="memory")
+    if isinstance(err, NoSharedMemory):
+        return StorageError(one_line(err), hint="it is the machine's bound, not the model's")
+    if isinstance(err, MemoryError) or tells_of_want(_text(err)):
+        return BackendDied(f"out of memory: {one_line(_text(err)) or type(err).__name__}", stage=do, cause="memory")
+    if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageError(
+            f"no room for what is written during {do}: {one_line(err)}", hint="make room, or name another TMPDIR"
+        )
     return None
+
+
+def _text(value: object) -> str:
+    """What `value` says of itself, as far as anybody would read; an exception's own words can fail, too."""
+    try:
+        return str(value)[:_READ]
+    except BaseException as err:  # a KeyboardInterrupt of its own is no reason to die here
+        return f"(its text can't be had: {type(err).__name__})"
 
 
 def _facts(record: Any) -> dict[str, Any]:
