@@ -13,8 +13,9 @@ from sysnoise_conform.variant import Variant
 class Limits:
     """What one session's child process may use.
 
-    `timeout_s` is wall-clock time for one step (compile, or one run); `memory_bytes` is address space
-    (None: no limit); `threads` 0 leaves the choice to the runtime.
+    `timeout_s` is wall-clock time for one step (compile, or one run) of a runtime, and for PyTorch's answer to one
+    sample; starting a child and importing PyTorch are bounded apart. `memory_bytes` is address space of a
+    runtime (None: no limit); `threads` 0 leaves the choice to the runtime.
     """
 
     timeout_s: float = 300.0

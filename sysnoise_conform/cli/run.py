@@ -48,7 +48,9 @@ def run(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the report; what a former run left there is removed first.")
     ] = Path("conform-out"),
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds for one compile or one run.", min=0.1)] = 300.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Seconds for one compile or one run, PyTorch's too.", min=0.1)
+    ] = 300.0,
     memory: Annotated[str | None, typer.Option("--memory", help="Limit of one session: 4G, 800M.")] = None,
     threads: Annotated[int, typer.Option("--threads", help="Threads of a runtime; 0: its own choice.", min=0)] = 0,
     no_layers: Annotated[bool, typer.Option("--no-layers", help="Compare outputs only.")] = False,

@@ -91,7 +91,8 @@ class Goldens:
         except BackendUnavailable as err:  # a backend's words, but no backend's fault
             raise GoldenUnavailable(err.message, hint=err.hint) from err
         except BackendDied as err:
-            raise GoldenDied(err.message, hint=err.hint) from err
+            of = self._samples.names[number]
+            raise GoldenDied(f"PyTorch's answer for {of}: {err.message}", hint=_cure(err)) from err
         for port in self._model.outputs:
             if port.name in golden:
                 check_declared_output(self._model, port.name, golden[port.name].shape)
@@ -121,3 +122,13 @@ class Goldens:
             stage="golden",
         )
         return self._store.commit(partial, key)
+
+
+def _cure(err: BackendDied) -> str | None:
+    match err.cause:
+        case "timeout":
+            return "--timeout allows PyTorch more as well, if the model ever ends"
+        case "memory":
+            return "PyTorch computes in float64, and this machine has too little memory for that"
+        case _:
+            return err.hint
