@@ -54,6 +54,29 @@ def open_regular(path: Path, *, what: str, error: type[ConformError], limit: int
         raise
 
 
+def open_beside(
+    path: Path, name: str, *, what: str, error: type[ConformError], limit: int, allow_linked: bool
+) -> BufferedReader:
+    """Open the file called `name` in the folder of `path`, as another file's reader expects it there.
+
+    Nobody typed that name, so it must lie there after every link is followed, and have one name only: a second one
+    (a hard link) may be that of a file elsewhere. `allow_linked` lifts both rules.
+    """
+    cure = "if that is meant, allow it with --allow-linked-data"
+    root = os.path.realpath(path.parent)
+    real = Path(os.path.realpath(path.parent / name))
+    if not allow_linked and not real.is_relative_to(root):
+        raise error(f"{what} {one_line(name, 200)!r} are a link that leaves the folder", hint=cure)
+    stream = open_regular(real, what=what, error=error, limit=limit)
+    names = os.fstat(stream.fileno()).st_nlink
+    if names > 1 and not allow_linked:
+        stream.close()
+        raise error(
+            f"{what} {one_line(name, 200)!r} have {names} names (hard links), maybe outside the folder", hint=cure
+        )
+    return stream
+
+
 def read_regular(path: Path, *, what: str, error: type[ConformError], limit: int) -> bytes:
     """The whole content of a regular file of at most `limit` bytes."""
     with open_regular(path, what=what, error=error, limit=limit) as stream:

@@ -129,7 +129,7 @@ def chunks(names: Sequence[str], sizes: Mapping[str, int], budget: int) -> tuple
 
 def make_plan(case: Case, model: Model, feed: Mapping[str, np.ndarray]) -> Plan:
     """The plan of a run; `feed` is one sample, for the sizes of the inner tensors."""
-    target = target_of(case, model)
+    target = target_of(case, model, feed)
     cells = tuple(
         Cell(variant=each, place=place, known=known_outcome(each, target, model))
         for each, place in zip(case.variants, places(case.variants), strict=True)

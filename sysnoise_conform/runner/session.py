@@ -11,10 +11,10 @@ from sysnoise_conform.backend import Build, Tensors
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.runner.target import Target
+from sysnoise_conform.runner.target import TO_NHWC, Target
 from sysnoise_conform.variant import Variant
 
-TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+TO_NCHW = (0, 3, 1, 2)
 
 
 class RemoteSession:

@@ -7,31 +7,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from sysnoise_conform.case import Case, Deployed
-from sysnoise_conform.errors import BadModel, UsageError
-from sysnoise_conform.files import read_regular
+from sysnoise_conform.deployed import READERS, Checked, Interface
+from sysnoise_conform.deployed import Port as DeployedPort
+from sysnoise_conform.errors import BadModel, StorageError, UsageError
+from sysnoise_conform.files import open_regular
 from sysnoise_conform.graph.intake import Model, Port, open_model
 from sysnoise_conform.graph.shapes import describe
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
 
-LIMIT_BYTES = 64 << 30
-
 FORMATS = {".onnx": "onnx", ".tflite": "tflite", ".xml": "ir"}
+TO_NHWC = (0, 2, 3, 1)  # axes of the golden's tensor, in the order in which the file has them
+_BLOCK = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
     """The graph that backends get.
 
-    `model` is None for a format that only its runtime can read (tflite, ir). `names` maps golden
-    tensor names to the target's; a name that is not in it is the same on both sides. `layouts` holds
+    One of `model` and `checked` is there: the latter for a format that only its runtime can read (tflite, ir). `names`
+    maps golden tensor names to the target's; a name that is not in it is the same on both sides. `layouts` holds
     the golden names of tensors that the target has with channels last.
     """
 
     path: Path
     format: str
     model: Model | None
+    checked: Checked | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     layouts: Mapping[str, str] = field(default_factory=dict)
 
@@ -41,30 +46,43 @@ class Target:
 
     def sha256(self) -> str:
         """Of the bytes of all its files."""
-        if self.model is not None:
+        if self.checked is None:
+            assert self.model is not None
             return self.model.sha256
-        digest = hashlib.sha256()
-        for each in self._files():
-            digest.update(_read(each))
-        return digest.hexdigest()
+        sums = [each for _, each in self.checked.files]
+        return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
     def copy_to(self, folder: Path) -> Path:
-        """A private copy of the files; returns the copy of the one to load."""
-        for each in self._files():
-            (folder / f"deployed{each.suffix.lower()}").write_bytes(_read(each))
+        """A private copy of the files that were checked; returns the copy of the one to load.
+
+        Raises BadModel where one has changed since, StorageError for a full disk.
+        """
+        assert self.checked is not None
+        for path, digest in self.checked.files:
+            _copy(path, folder / f"deployed{path.suffix.lower()}", digest)
         return folder / f"deployed{self.path.suffix.lower()}"
 
-    def _files(self) -> tuple[Path, ...]:
-        """The file, and for OpenVINO's IR the weights that lie beside it under the same name."""
-        return (self.path, self.path.with_suffix(".bin")) if self.format == "ir" else (self.path,)
+
+def _copy(path: Path, place: Path, digest: str) -> None:
+    found = hashlib.sha256()
+    try:
+        with open_regular(path, what="the deployed file", error=BadModel) as source, place.open("wb") as copy:
+            while block := source.read(_BLOCK):
+                found.update(block)
+                copy.write(block)
+    except OSError as err:
+        raise StorageError(
+            f"can't copy {one_line(path.name, 120)!r} for a child: {one_line(err.strerror or err, 120)}",
+            hint="choose another TMPDIR",
+        ) from err
+    if found.hexdigest() != digest:
+        raise BadModel(
+            f"the deployed file {one_line(path.name, 120)!r} was changed while it was used", hint="run again"
+        )
 
 
-def _read(path: Path) -> bytes:
-    return read_regular(path, what="the deployed file", error=BadModel, limit=LIMIT_BYTES)
-
-
-def target_of(case: Case, model: Model) -> Target:
-    """The graph under test of a case.
+def target_of(case: Case, model: Model, feed: Mapping[str, np.ndarray]) -> Target:
+    """The graph under test of a case; `feed` is one sample, for the sizes that the golden's model leaves open.
 
     Raises UsageError for a file of no known format, for a name that is on neither side and for an
     interface that can't take the model's inputs; BadModel from intake.
@@ -75,16 +93,22 @@ def target_of(case: Case, model: Model) -> Target:
     form = FORMATS.get(path.suffix.lower())
     if form is None:
         raise UsageError(
-            f"--deployed {one_line(path)}: not a deployable format ({path.suffix or 'no suffix'})",
+            f"--deployed {one_line(path)}: not a deployable format ({one_line(path.suffix, 40) or 'no suffix'})",
             hint="give .onnx, .tflite or OpenVINO .xml; a serialised engine is native code and is never loaded",
         )
     _check_names(case.deployed, model)
-    shipped = open_model(path, allow_linked_data=case.allow_linked_data) if form == "onnx" else None
-    target = Target(path=path, format=form, model=shipped, names=case.deployed.names, layouts=case.deployed.layouts)
-    if shipped is None:
-        _read(path)  # that it can be opened is known now, not after the first child has started
+    names, layouts = case.deployed.names, case.deployed.layouts
+    if form == "onnx":
+        shipped = open_model(path, allow_linked_data=case.allow_linked_data)
+        target = Target(path=path, format=form, model=shipped, names=names, layouts=layouts)
+        theirs = _onnx_interface(shipped)
+        _check_types(target, model, shipped)
     else:
-        _check_interface(target, model, shipped)
+        checked = READERS[form](path, case.allow_linked_data)
+        target = Target(path=path, format=form, model=None, checked=checked, names=names, layouts=layouts)
+        theirs = checked.interface
+    _check_mapped(target, theirs)
+    _check_inputs(target, model, theirs, feed)
     return target
 
 
@@ -107,32 +131,100 @@ def _check_names(deployed: Deployed, model: Model) -> None:
             raise UsageError(f"--map gives {one_line(name)!r} to two tensors", hint="a tensor has one counterpart")
 
 
-def _check_interface(target: Target, model: Model, shipped: Model) -> None:
-    known = _tensors(shipped)
+def _onnx_interface(shipped: Model) -> Interface:
+    return Interface(
+        inputs=tuple(
+            DeployedPort(
+                names=(each.name,),
+                shape=None if each.shape is None else tuple(d if isinstance(d, int) else None for d in each.shape),
+                elem_type=describe(each).partition(" ")[0],
+            )
+            for each in shipped.inputs
+        ),
+        tensors=frozenset(_tensors(shipped)),
+    )
+
+
+def _check_mapped(target: Target, theirs: Interface) -> None:
+    """`--map` names tensors that the file has."""
     for golden, name in target.names.items():
-        if name not in known:
+        if name not in theirs.tensors and not any(name in each.names for each in theirs.inputs):
             raise UsageError(
                 f"--map {one_line(golden)}={one_line(name)}: no such tensor in {one_line(target.path.name)}",
-                hint=nearest(name, known),
+                hint=nearest(name, theirs.tensors),
             )
+
+
+def _check_types(target: Target, model: Model, shipped: Model) -> None:
+    """A shipped ONNX file takes what the model takes; other formats declare types of their own making."""
     inputs = {each.name: each for each in shipped.inputs}
     for port in model.inputs:
-        theirs = inputs.get(target.name(port.name))
-        if theirs is None:
-            raise UsageError(
-                f"{one_line(target.path.name)} has no input {one_line(target.name(port.name))!r}",
-                hint=f"its inputs: {', '.join(one_line(each) for each in inputs)}; bring them together with --map",
-            )
-        if not _takes(theirs, port):
-            raise UsageError(
-                f"input {one_line(theirs.name)!r} of {one_line(target.path.name)} is {describe(theirs)}, "
-                f"the model's {one_line(port.name)!r} is {describe(port)}",
-                hint="give the file that was made from this model",
-            )
+        found = inputs.get(target.name(port.name))
+        if found is not None and found.elem_type != port.elem_type:
+            raise _other_input(target, port, one_line(found.name), describe(found))
 
 
-def _takes(theirs: Port, ours: Port) -> bool:
-    """Whether a feed for `ours` can be one for `theirs`: the type, and the rank where both are known."""
-    if theirs.elem_type != ours.elem_type:
-        return False
-    return theirs.shape is None or ours.shape is None or len(theirs.shape) == len(ours.shape)
+def _other_input(target: Target, port: Port, name: str, theirs: str) -> UsageError:
+    return UsageError(
+        f"input {name!r} of {one_line(target.path.name)} is {theirs}, "
+        f"the model's {one_line(port.name)!r} is {describe(port)}",
+        hint="give the file that was made from this model",
+    )
+
+
+def _check_inputs(target: Target, model: Model, theirs: Interface, feed: Mapping[str, np.ndarray]) -> None:
+    """Each input of the model is one of the file, of a shape that fits in the declared layout; the file has no more."""
+    left = list(theirs.inputs)
+    shown = ", ".join(one_line(each.names[0], 80) for each in theirs.inputs if each.names) or "none"
+    for port in model.inputs:
+        name = target.name(port.name)
+        found = next((each for each in left if name in each.names), None)
+        if found is None:
+            raise UsageError(
+                f"{one_line(target.path.name)} has no input {one_line(name)!r}",
+                hint=f"its inputs: {shown}; bring them together with --map",
+            )
+        left.remove(found)
+        if port.name in feed:
+            _check_shape(target, port, found, feed[port.name].shape)
+    if left:
+        name = one_line(left[0].names[0], 80) if left[0].names else "without a name"
+        raise UsageError(
+            f"{one_line(target.path.name)} takes an input {name!r} that the model does not have",
+            hint="bring the names together with --map, or give the file that was made from this model",
+        )
+
+
+def _check_shape(target: Target, port: Port, found: DeployedPort, shape: tuple[int, ...]) -> None:
+    """What is fed, in the layout that `--layout` declares, against the file's own sizes."""
+    layout = target.layouts.get(port.name)
+    orders: dict[str | None, tuple[int, ...]] = {None: tuple(range(len(shape)))}
+    if len(shape) == 4:
+        orders["NHWC"] = TO_NHWC
+    elif layout is not None:
+        raise UsageError(
+            f"--layout {one_line(port.name)}={layout} speaks of 4 dimensions, the input has {len(shape)}",
+            hint="give --layout only for image-like tensors",
+        )
+    fits = [each for each, order in orders.items() if _fits(tuple(shape[axis] for axis in order), found.shape)]
+    if layout in fits:
+        return
+    name = one_line(port.name)
+    if fits:
+        hint = f"if the file has channels last, say --layout {name}=NHWC" if layout is None else "leave --layout out"
+        declared = "" if layout is None else f" with --layout {name}={layout}"
+        raise UsageError(
+            f"input {one_line(found.names[0])!r} of {one_line(target.path.name)} is {found},"
+            f" which {list(shape)} does not fit{declared}",
+            hint=hint,
+        )
+    raise UsageError(
+        f"input {one_line(found.names[0])!r} of {one_line(target.path.name)} is {found}, the samples are {list(shape)}",
+        hint="give the file that was made from this model, or samples and a --shape of its size",
+    )
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...] | None) -> bool:
+    if declared is None or (shape == () and declared == (1,)):  # TFLite files have no rank-0 inputs
+        return True
+    return len(shape) == len(declared) and all(d in (None, s) for d, s in zip(declared, shape, strict=True))
