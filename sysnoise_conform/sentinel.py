@@ -2,10 +2,10 @@
 
 Nobody can clean up after their own SIGKILL, so another process does: it holds the reading end of a pipe whose writing
 end only we hold. When the pipe ends, we are dead or done: whatever carries our mark in its environment is killed (a
-grandchild that left its group, too), and the folders that were not given back are removed. It is this very file, run
+grandchild that left its group, too), and what was not finished or given back is removed. It is this very file, run
 by a bare interpreter: standard library only.
 
-    +PATH NUL    a folder to remove at the end       -PATH NUL    it is gone already
+    +PATH NUL    a file or folder to remove at the end    -PATH NUL    no more
     !MARK NUL    the child of this mark has ended: kill what it left running
 """
 
@@ -29,13 +29,13 @@ class Sentinel:
         self._owner = -1
         self._children = 0
 
-    def guard(self, folder: str) -> None:
-        """Have `folder` removed when we are gone."""
-        self._tell("+", folder)
+    def guard(self, path: str) -> None:
+        """Have this file or folder removed when we are gone."""
+        self._tell("+", path)
 
-    def release(self, folder: str) -> None:
-        """Forget `folder`, which is removed."""
-        self._tell("-", folder)
+    def release(self, path: str) -> None:
+        """Forget `path`: it is removed, or has got its final name."""
+        self._tell("-", path)
 
     def next_mark(self) -> str:
         """The mark of one more child: it goes into its environment as `MARK`."""
@@ -77,24 +77,27 @@ def keep_watch(run: str) -> None:
 
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
-    folders: set[bytes] = set()
+    guarded: set[bytes] = set()
     rest = b""
     while chunk := os.read(0, 1 << 16):
         *messages, rest = (rest + chunk).split(b"\0")
         for message in messages:
             verb, what = message[:1], message[1:]
             if verb == b"+":
-                folders.add(what)
+                guarded.add(what)
             elif verb == b"-":
-                folders.discard(what)
+                guarded.discard(what)
             else:
                 kill_marked(what + b"\0")
     kill_marked(os.fsencode(run) + b".")
-    if folders:
+    if guarded:
         import shutil
 
-        for each in folders:
-            shutil.rmtree(each, ignore_errors=True)
+        for each in guarded:
+            try:
+                os.unlink(each)
+            except OSError:  # a folder
+                shutil.rmtree(each, ignore_errors=True)
 
 
 def kill_marked(start: bytes) -> None:

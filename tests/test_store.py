@@ -265,3 +265,26 @@ def test_the_key_of_a_model_depends_on_the_graph_that_binding_leaves(tmp_path: P
     )
     assert first == same
     assert first != other
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe", "empty file"])
+def test_what_stands_in_an_entrys_place_is_neither_followed_nor_waited_for(tmp_path: Path, kind: str) -> None:
+    with Store.open(tmp_path) as store:
+        put(store, key(1))
+        place = store.folder / f"{KEY}.golden"
+        match kind:
+            case "folder":
+                place.mkdir()
+            case "link":
+                place.symlink_to(store.folder / f"{key(1)}.golden")
+            case "pipe":
+                os.mkfifo(place)
+                os.mkfifo(store.folder / "pipe.tmp")
+            case _:
+                place.touch()
+
+        assert store.find(KEY) is None
+        assert "it is computed anew" in store.notes[0]
+        put(store, KEY)
+    with Store.open(tmp_path) as again:
+        assert (again.find(KEY) is None) == (kind == "folder")

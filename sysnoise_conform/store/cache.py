@@ -18,8 +18,7 @@ import json
 import os
 import re
 import secrets
-import shutil
-import tempfile
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +27,8 @@ from types import TracebackType
 
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.private import PrivateFolder
+from sysnoise_conform.sentinel import sentinel
 from sysnoise_conform.store import fingerprint
 from sysnoise_conform.store.entry import FORMAT_VERSION, DamagedEntry, GoldenSample, GoldenTensor, storage_error
 
@@ -68,7 +69,7 @@ class Store:
 
     folder: Path
     limit: int
-    temporary: bool = False
+    private: PrivateFolder | None = None  # of a store that ends with the run
     readable: Path | None = None  # a read-only cache, where goldens are looked for but not put
     notes: list[str] = field(default_factory=list)
     _mine: set[str] = field(default_factory=set)  # keys that this run uses
@@ -86,7 +87,8 @@ class Store:
         if limit is None:
             limit = parse_size(os.environ.get("CONFORM_CACHE_MAX", "").strip() or str(DEFAULT_LIMIT))
         if not enabled:
-            return cls(folder=_temporary_folder(), limit=limit, temporary=True)
+            private = _private_folder()
+            return cls(folder=private.path, limit=limit, private=private)
         try:
             folder = (root if root is not None else cache_folder()) / "golden" / str(FORMAT_VERSION)
         except RuntimeError:  # no home directory
@@ -101,7 +103,8 @@ class Store:
                 raise storage_error(cause, folder / "x") from error
             why = cause.strerror if isinstance(cause, OSError) else str(error)
             note = f"the cache {one_line(folder)} can't be written ({why}): new goldens are not kept"
-            return cls(folder=_temporary_folder(), limit=limit, temporary=True, readable=folder, notes=[note])
+            private = _private_folder()
+            return cls(folder=private.path, limit=limit, private=private, readable=folder, notes=[note])
         store._sweep()
         return store
 
@@ -115,8 +118,8 @@ class Store:
         """Remove unfinished files, and the folder of a temporary store. Open samples stay readable."""
         for unfinished in list(self._reserved):
             self.discard(unfinished)
-        if self.temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self.private is not None and self.folder.is_dir():
+            self.private.remove()
 
     def key(
         self,
@@ -190,6 +193,7 @@ class Store:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:
                 self._reserved[path] = descriptor
+                sentinel.guard(str(path))
                 return path
             os.close(descriptor)  # swept by another process between its creation and its lock
 
@@ -221,6 +225,10 @@ class Store:
             return sample
         try:
             os.replace(unfinished, self.folder / f"{key}.golden")
+        except IsADirectoryError:
+            self.notes.append(f"a folder has the name of the golden {key[:12]} in the cache: it is not kept")
+            self.discard(unfinished)
+            return sample
         except OSError as error:
             sample.close()
             self.discard(unfinished)
@@ -246,12 +254,15 @@ class Store:
     def _release(self, unfinished: Path) -> None:
         descriptor = self._reserved.pop(unfinished, None)
         if descriptor is not None:
+            sentinel.release(str(unfinished))
             os.close(descriptor)
 
     def _entries(self) -> list[tuple[int, int, Path]]:
         """(time of last use in ns, bytes, path) of every golden, of other format versions too."""
         found = []
-        folders = [self.folder] if self.temporary else [each for each in self.folder.parent.glob("*") if each.is_dir()]
+        folders = [self.folder]
+        if self.private is None:
+            folders = [each for each in self.folder.parent.glob("*") if each.is_dir()]
         for folder in folders:
             for path in folder.glob("*.golden"):
                 with suppress(OSError):  # evicted by another process meanwhile
@@ -277,13 +288,18 @@ class Store:
     def _sweep(self) -> None:
         """Remove unfinished files whose owner is dead, which is who no longer holds their lock."""
         for path in self.folder.glob("*.tmp"):
-            with suppress(OSError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+            with suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    if stat.S_ISREG(os.fstat(descriptor).st_mode):  # anything else is not ours
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        path.unlink()
+                finally:
+                    os.close(descriptor)
 
 
-def _temporary_folder() -> Path:
+def _private_folder() -> PrivateFolder:
     try:
-        return Path(tempfile.mkdtemp(prefix="conform-golden-"))
+        return PrivateFolder.make()
     except OSError as error:
         raise StorageError(f"no temporary folder: {error.strerror}", hint="set TMPDIR to a writable one") from error
