@@ -196,7 +196,7 @@ def _origin(header: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     if inputs.get("names"):
         yield "their names", ", ".join(shorten(each, 60) for each in inputs["names"][:30])
     yield "golden", golden(answer)
-    notes = [*(inputs.get("notes") or ()), *(answer.get("notes") or ())]
+    notes = [*(inputs.get("chosen") or ()), *(inputs.get("notes") or ()), *(answer.get("notes") or ())]
     if notes:
         yield "notes", "; ".join(str(each) for each in notes)
     for label, name in (("conform", "conform"), ("Python", "python"), ("platform", "platform"), ("processor", "cpu")):

@@ -97,6 +97,8 @@ def _head(header: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if shipped is not None:
         yield "deployed", shipped
     yield "inputs", f"{counted(int(inputs.get('samples') or 0), 'sample')}: {one_line(inputs.get('kind', 'unknown'))}"
+    for each in inputs.get("chosen") or ():
+        yield "chosen", one_line(each)
     yield "golden", golden(answer)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import ModelProto, TensorProto
 from onnx_files import model, node, port, relu, save, stored
 
 from sysnoise_conform.card import Card, ImageInput
@@ -117,7 +117,7 @@ def test_what_can_t_be_made_up_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="give --inputs"):
         made(tmp_path, texts)
     with pytest.raises(BadInput, match="--shape x=1,3,224,224"):
-        made(tmp_path, relu(shape=("n", 3, "h", "w")))
+        made(tmp_path, convolves(("n", 3, "h", "w")))
     with pytest.raises(BadInput, match="elements"):
         made(tmp_path, relu(shape=("n",)), shapes={"x": (1 << 40,)})
     with pytest.raises(BadInput, match="compare nothing"):
@@ -132,3 +132,47 @@ def test_a_card_fixes_the_sizes_that_the_command_line_does_not(tmp_path: Path) -
 
     assert made(tmp_path, proto, card=card).feed(0)["x"].shape == (1, 3, 32, 32)
     assert made(tmp_path, proto, card=card, shapes={"x": (2, 3, 8, 8)}).feed(0)["x"].shape == (2, 3, 8, 8)
+
+
+def convolves(shape) -> ModelProto:
+    weights = stored("w", np.ones((4, 3, 3, 3)))
+    return model([node("Conv", ["x", "w"], ["y"])], [port("x", shape)], [port("y", None)], [weights])
+
+
+def test_where_no_operator_cares_small_sizes_are_chosen_and_told(tmp_path: Path) -> None:
+    both = [port("a", ("n", 5)), port("b", ("n", 5))]
+    adds = model([node("Add", ["a", "b"], ["s"]), node("Tanh", ["s"], ["y"])], both, [port("y", ("n", 5))])
+
+    one, two = made(tmp_path, relu(shape=("n", None, "h", "w"))), made(tmp_path, adds)
+
+    assert (one.feed(0)["x"].shape, two.feed(0)["b"].shape) == ((1, 3, 16, 16), (1, 5))
+    assert one.chosen == ("--shape x=1,3,16,16: no operator here cares for the sizes",)
+    assert made(tmp_path, relu(), shapes={}).chosen == ()
+
+
+@pytest.mark.parametrize(
+    "careful",
+    [
+        model([node("MatMul", ["x", "x"], ["y"])], [port("x", ("n", "n"))], [port("y", None)]),
+        model([node("Add", ["x", "w"], ["y"])], [port("x", ("n", "m"))], [port("y", None)], [stored("w", [1, 2, 3])]),
+        model([node("Add", ["x", "z"], ["y"])], [port("x", ("n",)), port("z", ("m",))], [port("y", None)]),
+        model([node("Relu", ["x"], ["y"])], [port("x", ("n",))], [port("y", (999,))]),
+        model([node("Neg", ["x"], ["y"])], [port("x", ("n",)), port("z", None)], [port("y", None)]),
+    ],
+    ids=["an operator that cares", "a stored vector", "sizes that may not fit", "a declared size", "no rank"],
+)
+def test_where_a_size_matters_it_is_asked_for(tmp_path: Path, careful: ModelProto) -> None:
+    with pytest.raises(BadInput, match="dimensions that it does not fix"):
+        made(tmp_path, careful)
+
+
+def test_a_graph_of_very_many_layers_gets_fewer_samples_and_says_so(tmp_path: Path) -> None:
+    names = ["x", *(f"t{place}" for place in range(10_000))]
+    chain = model(
+        [node("Neg", [names[place]], [names[place + 1]]) for place in range(10_000)], [port("x")], [port(names[-1])]
+    )
+
+    samples = made(tmp_path, chain)
+
+    assert (len(samples), len(made(tmp_path, chain, samples=3))) == (2, 3)
+    assert samples.chosen == ("--samples 2: the model has 10,000 layers, each is compared on every sample",)

@@ -26,6 +26,7 @@ class Samples:
     sha256: str
     make: Callable[[int], Feed] = field(repr=False)
     notes: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()  # what nobody asked for: sizes, a smaller number
 
     def __len__(self) -> int:
         return len(self.names)

@@ -11,6 +11,7 @@ from onnx import TensorProto
 
 from sysnoise_conform.card import Card, ImageInput
 from sysnoise_conform.errors import BadInput
+from sysnoise_conform.graph.free_sizes import free_sizes
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import Shapes, bind_shapes, describe, numpy_type
 from sysnoise_conform.inputs.roles import FLOATS, INTEGERS, Ids, Image, Mask, Real, Role, Whole, role_of
@@ -18,6 +19,7 @@ from sysnoise_conform.inputs.samples import SYNTHETIC, Feed, Samples
 from sysnoise_conform.printable import one_line
 
 DEFAULT_SAMPLES = 4
+DEFAULT_LAYERS = 20_000  # over all samples that nobody asked for: each layer of each costs a comparison of its own
 MAX_ELEMENTS = 1 << 30
 _UNKNOWN_WHOLE = 10  # integers of unknown meaning are 0 to 9
 
@@ -27,9 +29,10 @@ def synthetic(model: Model, *, card: Card | None, samples: int | None, seed: int
 
     Raises BadInput for dimensions that nobody fixed and for inputs that can't be made up (strings).
     """
-    count = DEFAULT_SAMPLES if samples is None else samples
     known = {**_card_shapes(model, card), **shapes}
-    sizes = bind_shapes(model, known)
+    free = free_sizes(model, known)
+    sizes = bind_shapes(model, {**known, **free})
+    count = samples if samples is not None else _default_count(len(model.layers))
     roles = {each.name: role_of(each, sizes[each.name], model.proto.graph) for each in model.inputs}
     for port in model.inputs:
         if port.elem_type not in FLOATS | INTEGERS | {TensorProto.BOOL}:
@@ -59,7 +62,22 @@ def synthetic(model: Model, *, card: Card | None, samples: int | None, seed: int
         sha256=digest.hexdigest(),
         make=make,
         notes=tuple(_note(port, roles[port.name]) for port in model.inputs),
+        chosen=(*_fewer(samples, count, len(model.layers)), *(_choice(name, shape) for name, shape in free.items())),
     )
+
+
+def _default_count(layers: int) -> int:
+    return min(DEFAULT_SAMPLES, max(1, DEFAULT_LAYERS // max(layers, 1)))
+
+
+def _fewer(asked: int | None, count: int, layers: int) -> tuple[str, ...]:
+    if asked is not None or count == DEFAULT_SAMPLES:
+        return ()
+    return (f"--samples {count}: the model has {layers:,} layers, each is compared on every sample",)
+
+
+def _choice(name: str, shape: tuple[int, ...]) -> str:
+    return f"--shape {one_line(name, 80)}={','.join(map(str, shape))}: no operator here cares for the sizes"
 
 
 def _card_shapes(model: Model, card: Card | None) -> dict[str, tuple[int, ...]]:

@@ -53,6 +53,7 @@ def header_of(
             "seed": case.seed,
             "names": list(samples.names),
             "notes": list(samples.notes),
+            "chosen": list(samples.chosen),
         },
         "card": None if card is None else card.name,
         "environment": provenance.environment(case.limits.threads),
