@@ -18,6 +18,7 @@ import numpy as np
 MAX_TABLES = 1_000_000
 # Elements of vectors; vectors may overlap, so that a small file can hold very many.
 MAX_ELEMENTS = 50_000_000
+_TABLE_COST = 10  # of a table among others, in elements
 
 Schema = Mapping[str, str]
 Unions = Mapping[str, Mapping[int, str]]  # union -> its type's number -> table
@@ -128,7 +129,9 @@ class Reader:
         if position + 4 + count * size > len(self._data):
             raise FlatBufferError(f"{what} has {count:,} elements, more than the file holds")
         start = position + 4
-        if size > 1:  # bytes are data, not structure
+        if len(inner) > 1:
+            self._spend(count * _TABLE_COST)
+        elif size > 1:  # bytes are data, not structure
             self._spend(count)
         if len(inner) == 1:
             return np.frombuffer(self._data, np.dtype(inner).newbyteorder("<"), count, start)

@@ -58,9 +58,9 @@ class _File:
             _in_range([each["buffer"]], len(self._buffers), "the metadata's buffer")
         for each in _each(self._model["operator_codes"]):
             _check_code(each)
-        calls = [set(self._check_graph(number, graph)) for number, graph in enumerate(self._graphs)]
+        calls = {graph: {self._graphs[each] for each in self._check_graph(graph)} for graph in _each(self._graphs)}
         try:
-            TopologicalSorter(dict(enumerate(calls))).prepare()
+            TopologicalSorter(calls).prepare()
         except CycleError as err:
             raise FlatBufferError("its graphs call each other in a circle") from err
         for signature in _each(self._model["signature_defs"]):
@@ -108,16 +108,16 @@ class _File:
             raise FlatBufferError("its buffer 0, which stands for no data, holds some")
         return found
 
-    def _check_graph(self, number: int, graph: Table) -> Iterator[int]:
+    def _check_graph(self, graph: Table) -> Iterator[int]:
         """Check one graph; gives the numbers of the graphs that it calls."""
         tensors: list[Table] = graph["tensors"]
         for each in _each(tensors):
             self._check_tensor(each, len(tensors))
         stored = np.array([len(self._buffers[each["buffer"]]) > 0 for each in tensors], bool)
         for side in ("inputs", "outputs"):
-            _in_range(graph[side], len(tensors), f"the {side} of graph {number}")
+            _in_range(graph[side], len(tensors), f"the {side} of a graph")
         if stored[graph["inputs"]].any():
-            raise FlatBufferError(f"an input of graph {number} is a constant")
+            raise FlatBufferError("an input of a graph is a constant")
         for operator in _each(graph["operators"]):
             yield from self._check_operator(operator, len(tensors), stored)
 

@@ -1,0 +1,309 @@
+"""TFLite files that are broken or hostile are refused in one line, before an interpreter sees them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from refusing import refused
+
+from sysnoise_conform.deployed import tflite as reader
+from sysnoise_conform.errors import BadModel
+
+pytest.importorskip("ai_edge_litert")
+
+from ai_edge_litert import schema_py_generated as schema
+from deployed_files import WEIGHTS, add_graph, add_model, buffer, original, packed, tensor, tflite
+
+Spoil = Callable[[Any], object]
+
+
+def first(model: Any) -> Any:
+    return model.subgraphs[0]
+
+
+def operator(model: Any) -> Any:
+    return model.subgraphs[0].operators[0]
+
+
+def set_on(pick: Callable[[Any], Any], **values: Any) -> Spoil:
+    def spoil(model: Any) -> None:
+        for name, value in values.items():
+            assert hasattr(pick(model), name)
+            setattr(pick(model), name, value)
+
+    return spoil
+
+
+def weights(model: Any) -> Any:
+    return first(model).tensors[1]
+
+
+def itself(model: Any) -> Any:
+    return model
+
+
+def calls(*targets: int) -> Spoil:
+    """As many graphs as `targets`, each of which calls the one that is named."""
+
+    def spoil(model: Any) -> None:
+        model.subgraphs = [add_graph() for _ in targets]
+        for graph, target in zip(model.subgraphs, targets, strict=True):
+            options = schema.WhileOptionsT()
+            options.condSubgraphIndex = options.bodySubgraphIndex = target
+            graph.operators[0].builtinOptionsType = schema.BuiltinOptions.WhileOptions
+            graph.operators[0].builtinOptions = options
+
+    return spoil
+
+
+def quantised(**values: Any) -> Spoil:
+    def spoil(model: Any) -> None:
+        found = weights(model).quantization = schema.QuantizationParametersT()
+        for name, value in values.items():
+            assert hasattr(found, name)
+            setattr(found, name, value)
+
+    return spoil
+
+
+def signed(graph: int, index: int) -> Spoil:
+    def spoil(model: Any) -> None:
+        entry, signature = schema.TensorMapT(), schema.SignatureDefT()
+        entry.name, entry.tensorIndex = "in", index
+        signature.inputs, signature.outputs, signature.signatureKey = [entry], [], "serving"
+        signature.subgraphIndex = graph
+        model.signatureDefs = [signature]
+
+    return spoil
+
+
+def blockwise(**values: int) -> Spoil:
+    def spoil(model: Any) -> None:
+        details = schema.BlockwiseQuantizationT()
+        details.scales, details.zeroPoints, details.blockSize = 1, -1, 2
+        for name, value in values.items():
+            setattr(details, name, value)
+        quantised(detailsType=schema.QuantizationDetails.BlockwiseQuantization, details=details)(model)
+
+    return spoil
+
+
+def strings(data: bytes) -> Spoil:
+    def spoil(model: Any) -> None:
+        first(model).tensors.append(tensor("words", 2, (2,), kind=schema.TensorType.STRING))
+        model.buffers.append(buffer(data))
+
+    return spoil
+
+
+def external(model: Any) -> None:
+    found = schema.ExternalBufferT()
+    found.id, found.group, found.offset, found.length, found.packing = 1, 0, 0, 16, ""
+    group = schema.ExternalBufferGroupT()
+    group.name = "/etc/hostname"
+    model.externalBufferGroups, model.externalBuffers = [group], [found]
+
+
+def metadata(model: Any) -> None:
+    found = schema.MetadataT()
+    found.name, found.buffer = "m", 77
+    model.metadata = [found]
+
+
+REFUSED: dict[str, tuple[Spoil, str]] = {
+    "output-of-an-operator": (set_on(operator, outputs=[10**6]), "no number 1000000"),
+    "negative-output-of-an-operator": (set_on(operator, outputs=[-1]), "no number -1"),
+    "input-of-an-operator": (set_on(operator, inputs=[0, 3]), "no number 3"),
+    "input-before-the-first": (set_on(operator, inputs=[0, -2]), "no number -2"),
+    "intermediate-tensor": (set_on(operator, intermediates=[99]), "no number 99"),
+    "code-of-an-operator": (set_on(operator, opcodeIndex=1), "an operator's code"),
+    "input-of-the-graph": (set_on(first, inputs=[3]), "the inputs of a graph"),
+    "output-of-the-graph": (set_on(first, outputs=[-1]), "the outputs of a graph"),
+    "buffer-of-a-tensor": (set_on(weights, buffer=2), "the buffer of the tensor 'w'"),
+    "short-buffer": (lambda model: model.buffers.__setitem__(1, buffer(b"123")), "needs 16 bytes, its buffer has 3"),
+    "long-buffer": (lambda model: model.buffers.__setitem__(1, buffer(bytes(17))), "its buffer has 17"),
+    "negative-size": (set_on(weights, shape=[-1, 4]), "impossible shape"),
+    "sizes-that-wrap": (set_on(weights, shape=[1 << 30] * 5), "the limit is"),
+    "huge-shape": (set_on(weights, shape=[30000, 30000, 30]), "the limit is"),
+    "rank-without-end": (set_on(weights, shape=[1] * 1000), "impossible shape"),
+    "signature-of-another-rank": (set_on(weights, shapeSignature=[1, 4, 1]), "impossible shape"),
+    "unknown-type": (set_on(weights, type=99), "has the type 99"),
+    "sparse": (set_on(weights, sparsity=schema.SparsityParametersT()), "stored sparse"),
+    "tensor-in-another-file": (set_on(weights, externalBuffer=1), "lies in another file"),
+    "weights-in-another-file": (external, "in other files"),
+    "writes-to-a-constant": (set_on(operator, outputs=[1]), "writes to a constant"),
+    "constant-as-input": (set_on(first, inputs=[1]), "is a constant"),
+    "calls-a-graph-that-is-not-there": (calls(7), "there is no number 7"),
+    "calls-itself": (calls(0), "in a circle"),
+    "calls-in-a-circle": (calls(1, 2, 0), "in a circle"),
+    "no-graph": (set_on(itself, subgraphs=[]), "holds no graph"),
+    "other-version": (set_on(itself, version=4), "of version 4"),
+    "data-in-buffer-0": (lambda model: model.buffers.__setitem__(0, buffer(bytes(16))), "buffer 0"),
+    "data-behind-the-end": (set_on(lambda model: model.buffers[1], data=None, offset=1 << 20, size=16), "the file has"),
+    "data-that-wraps": (set_on(lambda m: m.buffers[1], data=None, offset=(1 << 64) - 8, size=16), "the file has"),
+    "custom-options-outside": (set_on(operator, largeCustomOptionsOffset=1 << 40), "custom options"),
+    "metadata-buffer": (metadata, "the metadata's buffer"),
+    "metadata-buffers": (set_on(itself, metadataBuffer=[-5]), "the metadata's buffers"),
+    "signature-of-no-graph": (signed(3, 0), "a signature's graph"),
+    "signature-of-no-tensor": (signed(0, 8), "a signature's tensors"),
+    "zero-points": (quantised(scale=[1.0], zeroPoint=[0, 0]), "1 scales and 2 zero points"),
+    "axis-of-quantisation": (quantised(scale=[1.0] * 4, zeroPoint=[0] * 4, quantizedDimension=5), "the dimension 5"),
+    "scales-along-the-axis": (quantised(scale=[1.0] * 3, zeroPoint=[0] * 3, quantizedDimension=1), "has 3 scales"),
+    "scales-in-no-tensor": (blockwise(scales=50), "the scales of"),
+    "zero-points-in-no-tensor": (blockwise(zeroPoints=50), "the zero points of"),
+    "blocks-of-less-than-nothing": (blockwise(blockSize=-2), "in blocks of -2"),
+    "strings-beyond-the-buffer": (strings(struct.pack("<4i", 2, 16, 20, 400) + b"abcd"), "holds strings"),
+    "strings-backwards": (strings(struct.pack("<4i", 2, 16, 12, 20) + b"abcd"), "holds strings"),
+    "strings-by-number": (strings(struct.pack("<i", 1 << 30)), "holds strings"),
+    "operator-from-the-future": (set_on(lambda m: m.operatorCodes[0], builtinCode=9999), "the operator 9999"),
+    "custom-without-a-name": (set_on(lambda m: m.operatorCodes[0], builtinCode=32), "without a name"),
+    "terminal-escapes-in-a-name": (set_on(weights, name="\x1b[2J\u202ew", shape=[9]), "needs 36 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=str)
+def test_a_file_whose_parts_contradict_each_other_is_refused(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, words = REFUSED[case]
+    model = add_model()
+    spoil(model)
+
+    told = refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", tflite(tmp_path, packed(model)))
+
+    assert "'model.tflite' is no sound .tflite file" in told
+    assert words in told
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"TFL3", b"\x1c\0\0\0TFL3", bytes(64), b"PK\x03\x04" + bytes(60), b"\xff\xff\xff\xffTFL3" + bytes(60)],
+    ids=["empty", "short", "points-outside", "zeros", "zip", "points-far-outside"],
+)
+def test_a_file_that_is_no_tflite_is_refused(
+    data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", tflite(tmp_path, data))
+
+
+def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    whole = packed(add_model())
+    for length in range(len(whole)):
+        with pytest.raises(BadModel):
+            reader.read(tflite(tmp_path, whole[:length]), False)
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.tflite")
+    (tmp_path / "folder.tflite").mkdir()
+    (tmp_path / "zero.tflite").symlink_to("/dev/zero")
+    cases = (("pipe", "a named pipe"), ("folder", "a folder"), ("zero", "a character device"), ("a\nb", "no such"))
+    for name, words in cases:
+        told = refused(
+            capsys, tmp_path, "--model", original(tmp_path), "--deployed", tmp_path / f"{name}.tflite"
+        )
+        assert words in told
+
+
+def test_options_that_are_not_known_are_refused_not_skipped(tmp_path: Path) -> None:
+    data = bytearray(packed(add_model()))
+    at = [i for i in range(len(data)) if data[i] == schema.BuiltinOptions.AddOptions]
+    told = set()
+    for each in at:
+        spoiled = bytearray(data)
+        spoiled[each] = 200
+        try:
+            reader.read(tflite(tmp_path, bytes(spoiled)), False)
+        except BadModel as err:
+            told.add(str(err))
+
+    assert any("of the type 200" in each for each in told)
+
+
+def shared(part: Any) -> Any:
+    """The part, written once however often it is listed."""
+    part.Pack = functools.cache(part.Pack)
+    return part
+
+
+def test_a_list_that_names_one_part_very_often_costs_no_time(tmp_path: Path) -> None:
+    model = add_model()
+    model.subgraphs = [shared(first(model))] * 50_000
+    first(model).operators = [shared(operator(model))] * 50_000
+    first(model).tensors += [shared(tensor("t", shape=(1,) * 32))] * 50_000
+    began = time.monotonic()
+
+    reader.read(tflite(tmp_path, packed(model)), False)
+
+    assert time.monotonic() - began < 10
+
+
+def test_optional_inputs_open_sizes_and_graphs_that_call_graphs_are_read(tmp_path: Path) -> None:
+    model = add_model()
+    calls(1, 2, 2)(model)
+    model.subgraphs[2].operators[0].builtinOptionsType = schema.BuiltinOptions.AddOptions
+    model.subgraphs[2].operators[0].builtinOptions = schema.AddOptionsT()
+    first(model).tensors[0].shapeSignature = [-1, 4]
+    operator(model).inputs = [0, 1, -1]
+    strings(struct.pack("<4i", 2, 16, 18, 20) + b"abcd")(model)
+    quantised(scale=[1.0] * 4, zeroPoint=[0] * 4, quantizedDimension=1)(model)
+    signed(0, 0)(model)
+
+    found = reader.read(tflite(tmp_path, packed(model)), False).interface
+
+    assert [(each.names, each.shape, each.elem_type) for each in found.inputs] == [(("x", "in"), (None, 4), "FLOAT32")]
+    assert found.tensors == {"x", "w", "y", "in", "words"}
+
+
+def test_data_behind_the_tables_is_read(tmp_path: Path) -> None:
+    model = add_model()
+    model.buffers[1] = buffer()
+    model.buffers[1].offset, model.buffers[1].size = 1, 16
+    length = len(packed(model))
+    model.buffers[1].offset = length
+    data = packed(model)
+
+    assert len(data) == length
+    assert reader.read(tflite(tmp_path, data + WEIGHTS.tobytes()), False).interface.inputs[0].names == ("x",)
+    with pytest.raises(BadModel, match="the file has"):
+        reader.read(tflite(tmp_path, data + WEIGHTS.tobytes()[:-1]), False)
+
+
+def test_a_good_file_conforms(conform: Any, tmp_path: Path) -> None:
+    done = conform(
+        "run", "--model", original(tmp_path), "--backends", "tflite",
+        "--deployed", tflite(tmp_path, packed(add_model())), "--memory", "4G",
+    )  # fmt: skip
+
+    assert done.code == 0, done.stdout + done.stderr
+
+
+def test_an_input_of_another_shape_layout_or_name_is_told_before_any_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = add_model()
+    first(model).tensors[0].shape = [1, 5]
+    shape = refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", tflite(tmp_path, packed(model)))
+    model = add_model()
+    first(model).tensors[0].name = "input_1"
+    name = refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", tflite(tmp_path, packed(model)))
+    model = add_model()
+    first(model).inputs = [0, 2]
+    more = refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", tflite(tmp_path, packed(model)))
+    mapped = refused(
+        capsys, tmp_path, "--model", original(tmp_path), "--deployed", tflite(tmp_path, packed(add_model())),
+        "--map", "y=scores",
+    )  # fmt: skip
+
+    assert "FLOAT32 [1, 5], the samples are [1, 4]" in shape
+    assert "has no input 'x'" in name
+    assert "input_1" in name
+    assert "takes an input 'y' that the model does not have" in more
+    assert "no such tensor" in mapped
