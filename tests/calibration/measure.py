@@ -1,0 +1,101 @@
+"""A network through the real machinery: golden, children, tapped graphs; what comes out is a report."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import onnx
+
+from calibration.draft import Network
+from sysnoise_conform.case import Case, Deployed, Limits
+from sysnoise_conform.errors import BackendDied
+from sysnoise_conform.process.child import Child
+from sysnoise_conform.report import Report
+from sysnoise_conform.runner import run
+from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.variant import parse_variants
+
+LIMITS = Limits(timeout_s=120, threads=1)  # how much the number of threads matters is measured apart
+
+
+class LastingCrew(Crew):
+    """Children that outlive a run, so that hundreds of small networks don't pay for as many starts of a runtime."""
+
+    def __init__(self) -> None:
+        super().__init__(LIMITS)
+        self._idle: dict[str, list[Child]] = {}
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def member(self, label: str, log: Path, *, python: Path | None = None, golden: bool = False) -> Iterator[Child]:
+        """One that has done with its last run and whose folder is empty again, or a new one; always, for a golden."""
+        if golden:  # it remembers its one model
+            with super().member(label, log, python=python, golden=golden) as child:
+                yield child
+            return
+        with self._guard:
+            free = self._idle.setdefault(label, [])
+            child = free.pop() if free else Child.start(python=python, limits=LIMITS, log=log, label=label)
+        try:
+            yield child
+        except BackendDied:
+            child.close()
+            raise
+        except BaseException:
+            self._rest(label, child)
+            raise
+        self._rest(label, child)
+
+    def _rest(self, label: str, child: Child) -> None:
+        for each in child.workdir.iterdir():
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        with self._guard:
+            self._idle[label].append(child)
+
+    def end(self, label: str) -> None:
+        """Nobody is ended: the pass over the layers comes to its own end."""
+
+    def __enter__(self) -> LastingCrew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for each in (child for idle in self._idle.values() for child in idle):
+            each.close()
+
+
+def write(network: Network, folder: Path) -> Path:
+    """The model and, beside it, its samples in `inputs/`."""
+    inputs = folder / "inputs"
+    inputs.mkdir(parents=True, exist_ok=True)
+    for number, feed in enumerate(network.feeds):
+        np.savez(inputs / f"{number}.npz", **feed)
+    path = folder / "model.onnx"
+    onnx.save(network.model, path)
+    return path
+
+
+def measured(
+    model: Path, variants: Sequence[str], out: Path, *, deployed: onnx.ModelProto | None = None, crew: Crew | None = None
+) -> Report:
+    """The report of a run over `variants`; with `deployed`, they get that graph, and PyTorch the model."""
+    shipped = None
+    if deployed is not None:
+        shipped = Deployed(path=model.parent / f"{out.name}.onnx")
+        onnx.save(deployed, shipped.path)
+    case = Case(
+        model=model,
+        inputs=model.parent / "inputs",
+        variants=parse_variants(",".join(variants)),
+        deployed=shipped,
+        limits=LIMITS,
+    )
+    run(case, out, command="calibrate", watch=lambda *_: None, crew=crew)
+    return Report.read(out)
