@@ -31,20 +31,20 @@ _CHATTER = ("Start to ", "ONNX Model ", "inputTensors", "outputTensors", "The de
 
 
 # HintMode::WINOGRAD_MEMORY_LEVEL of MNN's headers, which its Python package does not name. At level 0 it computes
-# 3x3 convolutions directly; by default by Winograd's F(6x6, 3x3), whose rounding was measured 325 times PyTorch's
-# on one such convolution (3.6.1), 1.0 times at level 0.
+# convolutions directly; by default many by Winograd's tiles of 8x8, whose rounding was measured 24 to 350 times
+# PyTorch's (3.6.1; docs/calibration.md), as much as TF32 costs, 1.0 times at level 0. So it is pinned like a precision.
 _WINOGRAD_MEMORY_LEVEL = 3
 
 
 class MNN:
-    """MNN on the CPU, asked for precision high, its fp32; `:auto` is its precision normal."""
+    """MNN on the CPU, pinned to precision high, its fp32, without Winograd; `:auto` is what it does by itself."""
 
     name: ClassVar[str] = "mnn"
     capabilities: ClassVar[Capabilities] = Capabilities(
         about="MNN through its own converter, precision high",
         extra="mnn",
         options=(
-            Option("winograd", "Winograd's convolutions, on as MNN ships; off is slower, and exact", ("on", "off")),
+            Option("winograd", "Winograd's convolutions: off keeps float32's accuracy, on is :auto's", ("on", "off")),
         ),
         auto=True,
     )
@@ -85,7 +85,7 @@ class _Session:
         auto = build.precision == "auto"
         threads = build.threads or 1  # MNN's default
         mode = expr.PrecisionMode.Normal if auto else expr.PrecisionMode.High
-        winograd = build.options.get("winograd", "on")
+        winograd = build.options.get("winograd", "on" if auto else "off")
         modes: dict[str, Any] = {"backend": expr.Backend.CPU, "precision_mode": mode, "thread_num": threads}
         if winograd == "off":
             modes["runtime_manager"] = _without_winograd("normal" if auto else "high", threads)
