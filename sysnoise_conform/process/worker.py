@@ -14,6 +14,7 @@ import errno
 import functools
 import json
 import platform
+import resource
 import socket
 import sys
 import time
@@ -36,6 +37,7 @@ from sysnoise_conform.process.wire import Channel, ClosedError, build_from
 PROTOCOL = 1
 _GOLDEN = ("prepare", "golden", "module", "export")
 _READ = 1 << 14  # characters of a message
+_FILE_SIZE = resource.getrlimit(resource.RLIMIT_FSIZE)  # as we were started
 
 Answer = tuple[dict[str, Any], Mapping[str, np.ndarray]]
 
@@ -146,11 +148,12 @@ def _want(do: str, err: BaseException) -> ConformError | None:
     """The fault that `err` is if it tells of too little memory or room, whoever asked for it."""
     if isinstance(err, ConformError):
         return None
-    if isinstance(err, NoSharedMemory):
+    unbounded = resource.getrlimit(resource.RLIMIT_FSIZE) == _FILE_SIZE  # else the backend has done it to itself
+    if isinstance(err, NoSharedMemory) and unbounded:
         return StorageError(one_line(err), hint="it is the machine's bound, not the model's")
     if isinstance(err, MemoryError) or tells_of_want(_text(err)):
         return BackendDied(f"out of memory: {one_line(_text(err)) or type(err).__name__}", stage=do, cause="memory")
-    if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and unbounded:
         return StorageError(
             f"no room for what is written during {do}: {one_line(err)}", hint="make room, or name another TMPDIR"
         )
