@@ -20,6 +20,7 @@ PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*", re.IGNORECASE)
 _OPTION_START = re.compile(r"\+(?=[A-Za-z_][A-Za-z0-9_-]*=)")
+_MOST_COMPARED, _LONGEST, _MOST_SHOWN = 2_000, 200, 20  # `known` may be the names in a model, of any number and length
 GRAMMAR = "name[:precision][@device][+option=value...]"
 
 
@@ -48,10 +49,13 @@ class Variant:
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a mistyped word: "did you mean 'x'?", or the words there are."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=2, cutoff=0.6)
+    close = difflib.get_close_matches(word[:_LONGEST], names, n=2, cutoff=0.6) if len(names) <= _MOST_COMPARED else []
     if close:
-        return "did you mean " + " or ".join(repr(each) for each in close) + "?"
-    return "known: " + ", ".join(names) if names else "nothing is known here"
+        return "did you mean " + " or ".join(repr(one_line(each, 80)) for each in close) + "?"
+    if not names:
+        return "nothing is known here"
+    shown = ", ".join(one_line(each, 80) for each in names[:_MOST_SHOWN])
+    return f"known: {shown}" + (f" and {len(names) - _MOST_SHOWN:,} more" if len(names) > _MOST_SHOWN else "")
 
 
 def parse_variant(text: str) -> Variant:

@@ -9,6 +9,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto
 
 from sysnoise_conform.errors import BadModel
+from sysnoise_conform.graph.carried import check_bodies
 from sysnoise_conform.graph.container import plain_domain
 from sysnoise_conform.graph.stored import check_sparse
 from sysnoise_conform.graph.walk import bodies, named, quoted
@@ -106,6 +107,11 @@ class Checker:
         ):
             if not least <= count <= most:
                 raise BadModel(f"{named(node)} has {count} {what}; the operator takes {_span(least, most)}")
+        required = _required_inputs(schema.name, schema.since_version, schema.domain)
+        for place, name in enumerate(node.input):
+            if not name and required[min(place, len(required) - 1)]:
+                raise BadModel(f"{named(node)} leaves out its input {place}, which its operator needs")
+        check_bodies(node, self._versions.get("", 0))
         formal = _formal_attributes(schema.name, schema.since_version, schema.domain)
         given = {each.name: each.type for each in node.attribute}
         for name, got in given.items():
@@ -157,6 +163,13 @@ def _formal_attributes(op_type: str, since: int, domain: str) -> dict[str, tuple
         kind = each.type.value  # type: ignore[attr-defined]  # an enum, which its stub does not say
         found[name] = (int(kind), bool(each.required))
     return found
+
+
+@lru_cache(maxsize=4096)
+def _required_inputs(op_type: str, since: int, domain: str) -> tuple[bool, ...]:
+    """For each formal input whether it must be given; the last stands for all further ones."""
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    return tuple(each.option != optional for each in onnx.defs.get_schema(op_type, since, domain).inputs)
 
 
 def _span(least: int, most: int) -> str:
