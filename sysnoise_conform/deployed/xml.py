@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 MAX_DEPTH = 100
-MAX_ELEMENTS = 3_000_000
+MAX_ELEMENTS = 1_000_000  # an IR has about 40 per layer
 MAX_TEXT = 1 << 24  # characters between two tags
 
 
