@@ -60,6 +60,7 @@ class _Beside(threading.Thread):
 
     def finish(self, *, wanted: bool) -> None:
         if not wanted:
+            self._found.wanted = False
             self._shop.crew.end(f"{self._variant} layers")
         self.join()
         if wanted and isinstance(self._raised, ConformError):

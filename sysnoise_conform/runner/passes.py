@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sysnoise_conform.backend import Runtime
-from sysnoise_conform.errors import BackendError
+from sysnoise_conform.errors import BackendDied, BackendError
 from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, Unobservable
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner.session import RemoteSession
@@ -90,6 +90,7 @@ class Layers:
     kept: Kept = field(default_factory=Kept)
     notes: list[str] = field(default_factory=list)
     builds: int = 0
+    wanted: bool = True  # False once the outputs are lost: layers without them are of no use
 
     def unobservable(self, order: Iterable[str], known: Iterable[Unobservable]) -> tuple[Unobservable, ...]:
         """Every layer of `order` that was not measured, with its reason."""
@@ -104,19 +105,25 @@ class Layers:
 def measure_layers(shop: Workshop, variant: Variant, place: str, found: Layers) -> None:
     """Fill `found` from tapped graphs. A runtime that fails here costs layers, with the reason, and nothing else."""
     waiting = list(shop.plan.taps)
-    while waiting:
+    while waiting and found.wanted:
         taps = waiting.pop(0)
         found.builds += 1
         try:
             _watch_chunk(shop, variant, f"{place}-layers-{found.builds}", taps, found)
         except BackendError as err:
             why = one_line(err.message, 300)
-            if len(taps) > 1 and found.builds + len(waiting) + 2 <= MAX_TAP_BUILDS and not shop.crew.dismissed:
+            again = found.wanted and not shop.crew.dismissed and not _hung(err)
+            if again and len(taps) > 1 and found.builds + len(waiting) + 2 <= MAX_TAP_BUILDS:
                 half = len(taps) // 2
                 waiting[:0] = [taps[:half], taps[half:]]
                 found.notes.append(f"a graph with {len(taps)} tensors tapped failed ({why}); tried again in halves")
             else:
                 found.hidden.update(dict.fromkeys(taps, f"the tapped graph failed: {why}"))
+
+
+def _hung(err: BackendError) -> bool:
+    """A hang has cost the whole limit: half of its graph would most likely cost it again."""
+    return isinstance(err, BackendDied) and err.cause == "timeout"
 
 
 def _watch_chunk(shop: Workshop, variant: Variant, place: str, taps: tuple[str, ...], found: Layers) -> None:
