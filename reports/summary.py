@@ -11,6 +11,7 @@ from sysnoise_conform.compare.ulp import p99
 from sysnoise_conform.judge.departure import floor_units
 from sysnoise_conform.judge.verdict import Finding, Judgement
 from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure, TensorDiff
+from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, reason, runtime_of, status
@@ -48,7 +49,8 @@ def _chosen(part: Any, *keys: str) -> dict[str, Any]:
 
 def _golden(part: Any) -> dict[str, Any]:
     known = part if isinstance(part, Mapping) else {}
-    return {**_chosen(known, "torch", "cached", "source"), "cached": golden_from_store(known)}
+    notes = [one_line(each, 300) for each in known.get("notes") or ()]
+    return {**_chosen(known, "torch", "cached", "source"), "cached": golden_from_store(known), "notes": notes}
 
 
 def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:

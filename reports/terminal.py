@@ -100,6 +100,8 @@ def _head(header: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for each in inputs.get("chosen") or ():
         yield "chosen", one_line(each)
     yield "golden", golden(answer)
+    for each in answer.get("notes") or ():
+        yield "note", one_line(each, 300)
 
 
 def _facts(pairs: Iterator[tuple[str, str | Text]]) -> Table:

@@ -58,7 +58,7 @@ def test_it_has_the_keys_that_programs_rely_on() -> None:
     found = summary(*every_outcome())
     assert {"schema", "verdict", "exit_code", "model", "golden", "inputs", "variants"} <= set(found)
     assert set(found["model"]) == {"path", "sha256", "opset", "nodes"}
-    assert set(found["golden"]) == {"torch", "cached", "source"}
+    assert set(found["golden"]) == {"torch", "cached", "source", "notes"}
     assert set(found["inputs"]) == {"kind", "samples", "sha256"}
     ort = variant(found, "ort")
     assert {

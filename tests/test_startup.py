@@ -1,4 +1,4 @@
-"""Asking for help is answered at once: no array, no model format, no data frame, no torch and no runtime is imported."""
+"""Help is answered at once: no array, no model format, no data frame, no torch and no runtime is imported for it."""
 
 from __future__ import annotations
 
