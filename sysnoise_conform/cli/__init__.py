@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from sysnoise_conform import interruption
-from sysnoise_conform.cli import backends, doctor, env, export, judge, policy, report, run
+from sysnoise_conform.cli import backends, doctor, env, export, judge, parse, policy, report, run
 from sysnoise_conform.errors import ConformError
 from sysnoise_conform.printable import one_line
 
@@ -82,8 +82,10 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 
 
 def _invoke(arguments: Sequence[str] | None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        parse.refuse_empty(given)
+        code = app(args=given, standalone_mode=False)
     except ConformError as err:
         return fail(str(err), err.exit_code)
     except typer.Exit as err:

@@ -11,6 +11,22 @@ from sysnoise_conform.printable import one_line
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """An empty argument is an unset variable of a script: as a path it would mean the working directory.
+
+    >>> refuse_empty(["run", "--inputs", "photos"])
+    """
+    for before, text in zip(("", *arguments), arguments, strict=False):
+        if not text:
+            option = before
+        elif re.fullmatch(r"--[a-z-]+=", text):
+            option = text[:-1]
+        else:
+            continue
+        after = f" after {one_line(option, 60)}" if option.startswith("-") else ""
+        raise UsageError(f"an empty argument{after}", hint="give a value, or leave the option out")
+
+
 def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
     """`name=value` texts as a dict. The last `=` splits, since ONNX names may hold one and values never do."""
     found: dict[str, str] = {}

@@ -13,6 +13,7 @@ from sysnoise_conform.graph.shapes import check_feed, check_type, describe
 from sysnoise_conform.inputs.containers import Header, read_arrays
 from sysnoise_conform.inputs.samples import ARRAYS, Feed, Samples
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.variant import nearest
 
 
 def from_arrays(model: Model, paths: Sequence[Path]) -> Samples:
@@ -37,9 +38,10 @@ def read_feed(model: Model, path: Path) -> Feed:
     only = model.inputs[0].name if len(model.inputs) == 1 else None
 
     def gate(name: str, header: Header) -> None:
-        port = ports.get(name or (only or ""))
-        if port is not None:
-            check_type(port, header.dtype, header.shape, what)
+        wanted = name or only or ""
+        if wanted not in ports:  # refused before its data is read: a file may hold any number of others
+            raise BadInput(f"{what} holds {one_line(wanted, 80)!r}, which is no input", hint=nearest(wanted, ports))
+        check_type(ports[wanted], header.dtype, header.shape, what)
 
     if path.suffix.lower() == ".npy" and only is None:
         wanted = ", ".join(f"{one_line(each.name)} {describe(each)}" for each in model.inputs) or "none"

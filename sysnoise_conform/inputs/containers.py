@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -28,7 +28,17 @@ MAX_RANK = 32
 BOMB_BYTES = 1 << 26
 BOMB_RATIO = 100
 MAX_MEMBERS = 10_000
-MAX_SAFETENSORS_HEADER = 100_000_000  # the format's own limit
+MAX_DIRECTORY_BYTES = 1 << 22
+MAX_NPY_HEADER = 10_000  # numpy's own limit
+MAX_SAFETENSORS_HEADER = 1 << 24  # the format allows 100 MB, for models; inputs are few
+# What numpy.save writes, and what others write in its place: any order of the keys is legal, this one is usual.
+_NPY_HEADER = re.compile(
+    r"(?=.*'descr': *'(?P<descr>[<>=|]?[?A-Za-z][0-9]{0,5})')"
+    r"(?=.*'fortran_order': *(?P<fortran>True|False))"
+    r"(?=.*'shape': *\((?P<shape>(?:-?[0-9]{1,18}L?, *)*(?:-?[0-9]{1,18}L?,? *)?)\))"
+    r"\{(?:'(?:descr|fortran_order|shape)': *(?:'[^'\\]*'|True|False|\([-0-9L, ]*\)),? *){3}\} *\n?"
+)
+_END_OF_ZIP, _ZIP64_LOCATOR, _END_OF_ZIP64 = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,10 +65,7 @@ def read_arrays(path: Path, gate: Gate) -> dict[str, np.ndarray]:
         try:
             match path.suffix.lower():
                 case ".npy":
-                    array = _npy(stream, "", gate)
-                    if stream.read(1):
-                        raise _BrokenError("it has bytes after its array")
-                    return {"": array}
+                    return {"": _npy(stream, "", gate)}
                 case ".npz":
                     return _npz(stream, gate)
                 case ".safetensors":
@@ -66,13 +73,17 @@ def read_arrays(path: Path, gate: Gate) -> dict[str, np.ndarray]:
                 case suffix:
                     raise _BrokenError(f"{suffix!r} is none of {', '.join(SUFFIXES)}")
         except _BrokenError as err:
-            raise BadInput(f"the input file {shown!r} can't be used: {err}", hint="write it again") from err
+            raise BadInput(f"the input file {shown!r} can't be used: {err}", hint=err.cure) from err
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as err:
             raise BadInput(f"the input file {shown!r} is broken: {one_line(err, 120)}", hint="write it again") from err
 
 
 class _BrokenError(Exception):
     """What is wrong with a file, in words."""
+
+    def __init__(self, what: str, *, cure: str = "write it again") -> None:
+        super().__init__(what)
+        self.cure = cure
 
 
 def _check(name: str, header: Header, gate: Gate) -> None:
@@ -89,29 +100,69 @@ def _check(name: str, header: Header, gate: Gate) -> None:
 
 
 def _npy(stream: BinaryIO, name: str, gate: Gate) -> np.ndarray:
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        if version not in ((1, 0), (2, 0)):
-            raise _BrokenError(f".npy version {version[0]}.{version[1]} is not used for plain arrays")
-        shape, fortran, dtype = read(stream)
-    except (ValueError, SyntaxError, TypeError, tokenize.TokenError, RecursionError, MemoryError) as err:
-        raise _BrokenError(f"its .npy header is broken ({one_line(err, 80)})") from err
+    """One array, to the very end of the stream: only there are an archive's checksums compared."""
+    shape, fortran, dtype = _npy_header(stream)
     header = Header(dtype=dtype.newbyteorder("="), shape=shape)
     _check(name, header, gate)
     data = _exactly(stream, header.nbytes)
+    if stream.read(1):
+        raise _BrokenError("it has bytes after its array")
     array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
     return np.array(array, header.dtype, order="C")
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, Fortran order and dtype, by numpy's format 1.0 and 2.0 (numpy/lib/format.py).
+
+    Read here and not by numpy, whose parser warns on stderr in the file's own words.
+    """
+    broken = "its .npy header is broken"
+    magic = _exactly(stream, 8, broken)
+    widths = {b"\x93NUMPY\x01\x00": "<H", b"\x93NUMPY\x02\x00": "<I"}
+    if magic not in widths:
+        raise _BrokenError("it does not start as a .npy of version 1.0 or 2.0 does")
+    length = struct.unpack(widths[magic], _exactly(stream, struct.calcsize(widths[magic]), broken))[0]
+    if length > MAX_NPY_HEADER:
+        raise _BrokenError(f"its .npy header has {length:,} bytes; the limit is {MAX_NPY_HEADER:,}")
+    match = _NPY_HEADER.fullmatch(_exactly(stream, length, broken).decode("latin-1"))
+    if match is None:
+        raise _BrokenError(f"{broken}, or describes records")
+    try:
+        dtype = np.dtype(match["descr"])
+    except TypeError as err:
+        raise _BrokenError(f"its dtype {one_line(match['descr'], 40)!r} is unknown") from err
+    return tuple(int(each) for each in re.findall("[-0-9]+", match["shape"])), match["fortran"] == "True", dtype
+
+
+def _exactly(stream: BinaryIO, count: int, what: str = "it is cut short") -> bytes:
     data = stream.read(count)
     if len(data) != count:
-        raise _BrokenError(f"it is cut short: {len(data):,} bytes of data, its header says {count:,}")
+        raise _BrokenError(f"{what}: {len(data):,} bytes where {count:,} are announced")
     return data
 
 
+def _check_directory(stream: BinaryIO) -> None:
+    """A ZIP's table of members, which zipfile reads as a whole, by what its end records say (APPNOTE.TXT 4.3)."""
+    size = stream.seek(0, 2)
+    stream.seek(max(0, size - (1 << 16) - 100))
+    tail = stream.read()
+    sizes = [struct.unpack_from("<I", tail, at + 12)[0] for at in _places(tail, _END_OF_ZIP, 22)]
+    for at in _places(tail, _ZIP64_LOCATOR, 20):
+        stream.seek(min(struct.unpack_from("<Q", tail, at + 8)[0], size))
+        sizes += [struct.unpack_from("<Q", each, 40)[0] for each in [stream.read(56)] if len(each) == 56]
+    sizes += [struct.unpack_from("<Q", tail, at + 40)[0] for at in _places(tail, _END_OF_ZIP64, 56)]
+    stream.seek(0)
+    if max(sizes, default=0) > MAX_DIRECTORY_BYTES:
+        raise _BrokenError(f"its table of members has {max(sizes):,} bytes; the limit is {MAX_DIRECTORY_BYTES:,}")
+
+
+def _places(data: bytes, mark: bytes, room: int) -> list[int]:
+    """Where `mark` stands in `data` with `room` bytes from there on."""
+    return [found.start() for found in re.finditer(re.escape(mark), data) if found.start() + room <= len(data)]
+
+
 def _npz(stream: BinaryIO, gate: Gate) -> dict[str, np.ndarray]:
+    _check_directory(stream)
     with zipfile.ZipFile(stream) as archive:
         members = archive.infolist()
         if len(members) > MAX_MEMBERS:
@@ -121,12 +172,14 @@ def _npz(stream: BinaryIO, gate: Gate) -> dict[str, np.ndarray]:
             if not member.filename.endswith(".npy"):
                 raise _BrokenError(f"it holds {one_line(member.filename, 80)!r}, which is no array")
             name = member.filename.removesuffix(".npy")
+            if not name:
+                raise _BrokenError("it holds an array without a name")
             if name in found:
                 raise _BrokenError(f"it holds two arrays called {one_line(name, 80)!r}")
             if member.file_size > max(BOMB_BYTES, BOMB_RATIO * member.compress_size):
                 raise _BrokenError(
-                    f"array {one_line(name, 80)!r} unpacks from {member.compress_size:,} to {member.file_size:,} bytes;"
-                    " write it with numpy.savez if that is meant"
+                    f"array {one_line(name, 80)!r} unpacks from {member.compress_size:,} to {member.file_size:,} bytes",
+                    cure="write it unpacked, with numpy.savez",
                 )
             # The gate sees the header first, so what does not fit the model is never unpacked.
             with archive.open(member) as data:
