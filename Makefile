@@ -46,8 +46,9 @@ check: .venv/.dev
 node-tests: .venv/.dev
 	$(BIN)/python -m sysnoise_conform.golden.node_tests --table docs/node-tests.md
 
+# against Polygraphy and a bare script, memory, start, profile; writes docs/benchmarks.md. About ten minutes, on an idle machine
 bench: .venv/.dev
-	$(BIN)/python tests/benchmarks/golden_speed.py
+	$(BIN)/python tests/benchmarks/write_page.py
 
 clean:
 	rm -rf .venv .demo build dist conform-out
