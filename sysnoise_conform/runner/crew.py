@@ -42,10 +42,10 @@ class Crew:
         """A child for the length of the block; its cleaned output is in `log` afterwards.
 
         A child that runs PyTorch's own side (`golden`) imports PyTorch here, under a limit of its own. Then
-        `timeout_s` is for it as for everybody, `memory_bytes` is not: float64 takes what it takes, up to what
-        the machine has.
+        `timeout_s` is for it as for everybody, and it may have twice `memory_bytes`, since float64 is twice as
+        wide; without that limit, what the machine has.
         """
-        limits = replace(self._limits, memory_bytes=_machine_bytes() + _MAPPED_BYTES) if golden else self._limits
+        limits = replace(self._limits, memory_bytes=self._golden_bytes()) if golden else self._limits
         with self._lock:
             if self._dismissed:
                 raise BackendDied("the run was interrupted", stage="start", cause="crash")
@@ -59,6 +59,10 @@ class Crew:
             with self._lock:
                 self._alive.discard(child)
             child.close()
+
+    def _golden_bytes(self) -> int:
+        asked, machine = self._limits.memory_bytes, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return (machine if asked is None else min(2 * asked, machine)) + _MAPPED_BYTES
 
     def interpreter(self, variant: Variant) -> Path | None:
         """The Python that a variant's session runs in; None: this one."""
@@ -78,7 +82,3 @@ class Crew:
             alive = list(self._alive)
         for child in alive:
             child.kill()
-
-
-def _machine_bytes() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -129,6 +129,6 @@ def _cure(err: BackendDied) -> str | None:
         case "timeout":
             return "--timeout allows PyTorch more as well, if the model ever ends"
         case "memory":
-            return "PyTorch computes in float64, and this machine has too little memory for that"
+            return "PyTorch computes in float64 and gets twice --memory, at most what the machine has"
         case _:
             return err.hint
