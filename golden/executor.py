@@ -22,10 +22,11 @@ from sysnoise_conform.golden.types import FLOATS, T, type_name
 from sysnoise_conform.golden.values import Value, as_working, from_numpy, settle, to_numpy
 from sysnoise_conform.printable import one_line
 
-__all__ = ["Executor", "Listener", "Mode", "Value", "to_numpy"]
+__all__ = ["Disturbance", "Executor", "Listener", "Mode", "Value", "to_numpy"]
 
 Anything = Value | list[Any] | None  # a tensor, a sequence or an optional
 Listener = Callable[[onnx.NodeProto, Sequence[Anything], str, Value], None]
+Disturbance = Callable[[str, Value], Value]
 Bindings = dict[str, Anything]
 
 
@@ -64,12 +65,13 @@ class Executor:
 
     def run(
         self, feeds: Mapping[str, np.ndarray[Any, Any]], *, listen: Listener | None = None,
-        keep: Collection[str] | None = None,
+        keep: Collection[str] | None = None, disturb: Disturbance | None = None,
     ) -> dict[str, Anything]:  # fmt: skip
         """The graph's outputs by name, and the tensors named in `keep`.
 
         `listen(node, inputs, name, value)` is called for each tensor output of each node of the main graph
-        as it is computed. A tensor is freed after its last reader unless it is an output or kept.
+        as it is computed. A tensor is freed after its last reader unless it is an output or kept. What
+        `disturb(name, value)` returns takes the place of such an output, outside of the shape slice.
         """
         wanted = dict.fromkeys([*self._plan.outputs, *(keep or ())])
         known = {*self._plan.constants, *self._inputs, *(name for step in self._plan.steps for name in step.outputs)}
@@ -78,7 +80,7 @@ class Executor:
                 raise BadInput(f"the model has no tensor {one_line(name, 80)!r}")
         with torch.inference_mode():
             bindings = dict(self._plan.constants) | self._bind(feeds)
-            _run_plan(self._plan, bindings, listen=listen, keep=frozenset(keep or ()))
+            _run_plan(self._plan, bindings, listen=listen, disturb=disturb, keep=frozenset(keep or ()))
         return {name: bindings[name] for name in wanted}
 
     def _bind(self, feeds: Mapping[str, Any]) -> Bindings:
@@ -134,14 +136,17 @@ class Executor:
 
 
 def _run_plan(
-    plan: Plan, bindings: Bindings, *, listen: Listener | None = None, keep: frozenset[str] = frozenset()
-) -> None:
+    plan: Plan, bindings: Bindings, *, listen: Listener | None = None, disturb: Disturbance | None = None,
+    keep: frozenset[str] = frozenset(),
+) -> None:  # fmt: skip
     """Compute everything into `bindings`, freeing what nobody reads any more."""
     for step in plan.steps:
         inputs = [bindings[name] if name else None for name in step.inputs]
         outputs = _run_step(step, inputs, bindings)
         for name, value in zip(step.outputs, outputs, strict=False):
             if name:
+                if disturb is not None and isinstance(value, Value) and name not in plan.in_slice:
+                    value = disturb(name, value)
                 bindings[name] = value
                 if listen is not None and isinstance(value, Value):
                     listen(step.node, inputs, name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from sysnoise_conform.store.entry import EntryWriter
 BLOCK = 1 << 17  # elements: three float64 blocks of 1 MiB stay in the cache
 
 
-def floor_of(exact: EntryWriter, name: str, value: Value, sigma_sq: float | None = None) -> Floor:
+def floor_of(exact: EntryWriter, name: str, value: Value, sigma: Sigma | None = None) -> Floor:
     """The floor of the tensor `name`, whose float64 form is in `exact` and float32 form is `value`.
 
     Sums and maxima run over the elements that are finite in both, and `n` counts these. `mismatches`
@@ -26,7 +27,7 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma_sq: float | None
     """
     total = math.prod(exact.shape(name))
     if tuple(value.data.shape) != exact.shape(name):
-        return Floor(n=total, mismatches=total, shapes_differ=True, sigma_sq=sigma_sq)
+        return Floor(n=total, mismatches=total, shapes_differ=True)
     if value.elem_type not in FLOATS:
         declared = to_numpy(value).reshape(-1)
         differ = sum(
@@ -50,8 +51,36 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma_sq: float | None
         rounding_sum_sq=floor.rounding_sum_sq,
         rounding_max=floor.rounding_max,
         mismatches=floor.mismatches,
-        sigma_sq=sigma_sq,
+        sigma_sq=None if sigma is None or not sigma.runs else sigma.sum_sq / sigma.runs,
+        sigma_max=0.0 if sigma is None else sigma.max_abs,
+        sigma_runs=0 if sigma is None else sigma.runs,
     )
+
+
+@dataclass(slots=True)
+class Sigma:
+    """How far simulated runs were off at one tensor: `sum_sq` over the elements and the runs."""
+
+    runs: int = 0
+    sum_sq: float = 0.0
+    max_abs: float = 0.0
+
+    def add(self, exact: EntryWriter, name: str, value: Value) -> None:
+        """Another run's tensor; one of another shape, as a flipped decision makes it, says nothing."""
+        if tuple(value.data.shape) != exact.shape(name) or value.elem_type not in FLOATS:
+            return
+        flat = value.data.reshape(-1)
+        self.runs += 1
+        for start in range(0, flat.numel(), BLOCK):
+            truth = torch.from_numpy(exact.block(name, start, BLOCK))
+            error = flat[start : start + BLOCK].to(torch.float64) - truth
+            squares = float(torch.dot(error, error))
+            if not squares < float("inf"):
+                error = error[error.isfinite()]
+                squares = float(torch.dot(error, error))
+            if squares:
+                self.sum_sq += squares
+                self.max_abs = max(self.max_abs, _largest(error))
 
 
 def _block(truth: Tensor, single: Tensor, *, rounded: bool) -> Floor:

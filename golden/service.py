@@ -15,8 +15,9 @@ import torch
 from sysnoise_conform.backend import Tensors
 from sysnoise_conform.errors import BadInput, BadModel, ConformError
 from sysnoise_conform.golden.executor import Executor, Mode
-from sysnoise_conform.golden.floor import floor_of
+from sysnoise_conform.golden.floor import Sigma, floor_of
 from sysnoise_conform.golden.sigma import Sigmas
+from sysnoise_conform.golden.simulation import Disturbed, runs_for
 from sysnoise_conform.golden.types import FLOATS, type_name
 from sysnoise_conform.golden.values import Value, to_numpy
 from sysnoise_conform.graph import walk
@@ -69,20 +70,25 @@ class Recorder:
         """
         wanted = self._wanted if only is None else self._wanted & set(only)
         left_out: dict[str, str] = {}
-        sigmas: dict[str, float | None] = {}
+        relative: dict[str, float] = {}
+        elements = 0
         floors: dict[str, Floor] = {}
         clock = time.perf_counter()
         with EntryWriter(out) as writer:
 
             def keep(node: onnx.NodeProto, inputs: Any, name: str, value: Value) -> None:
-                if name in wanted and _put(writer, name, value, left_out):
-                    sigmas[name] = self._sigmas.sum_of_squares(node, inputs, name, value)
+                nonlocal elements
+                elements += value.data.size if isinstance(value.data, np.ndarray) else value.data.numel()
+                relative[name] = self._sigmas.relative(node, inputs, name, value)
+                if name in wanted:
+                    _put(writer, name, value, left_out)
 
             results = self._exact.run(feeds, listen=keep)
             for name in self._outputs:  # an output may be an input or an initializer
                 if name in wanted and name not in writer and name not in left_out:
                     _put(writer, name, results[name], left_out)
             del results
+            sigmas = self._simulated(feeds, relative, writer, runs_for(elements))
             between = time.perf_counter()
 
             def measure(name: str, value: Any) -> None:
@@ -100,6 +106,24 @@ class Recorder:
             }
             writer.finish(floors, left_out=left_out, about=about)
         return {**about, "count": len(floors), "left_out": left_out, "bytes": out.stat().st_size}
+
+    def _simulated(
+        self, feeds: Tensors, relative: Mapping[str, float], exact: EntryWriter, runs: int
+    ) -> dict[str, Sigma]:
+        """How far correct float32 arithmetic may be off at each tensor."""
+        sigmas: dict[str, Sigma] = {}
+
+        def measure(name: str, value: Any) -> None:
+            if name in exact and isinstance(value, Value):
+                sigmas.setdefault(name, Sigma()).add(exact, name, value)
+
+        for number in range(runs):
+            self._exact.run(
+                feeds,
+                listen=lambda _, __, name, value: measure(name, value),
+                disturb=Disturbed(relative, feeds, number),
+            )
+        return sigmas
 
 
 def fed_tensors(graph: onnx.GraphProto) -> set[str]:

@@ -1,15 +1,15 @@
-"""How far correct float32 arithmetic may be off at each operator, derived from its own operands.
+"""How far one operator of correct float32 arithmetic may be off, derived from its own operands.
 
 A result of one rounding to nearest is off by a relative error of variance u**2 / 6, where u = 2**-24 is half
 the distance from 1 to the next number (the error is uniform within half a unit in the last place, and a
 magnitude's place between two powers of two is log-uniform). So, with sums over all elements of the tensor:
 
-    sigma**2 = u**2 / 6 * (y**2 + representation + inner)
+    sigma**2 = u**2 / 6 * (y**2 + inner)
 
-    y**2            the rounding of the output itself
-    representation  the rounding of the inputs, as the operator passes it on: sum of (dy/dx * x)**2, for those
-                    inputs that carry more digits than float32 (results of float64 operators, not weights)
-    inner           the roundings inside the operator, below
+    y**2    the rounding of the output itself
+    inner   the roundings inside the operator, below
+
+What the inputs' own errors become is not in it: `simulation` runs the whole graph with such errors.
 
 **Dot products** (Conv, ConvTranspose, Gemm, MatMul) of n terms, summed one after the other: the partial
 sum after a part t of the terms is a random bridge to y, of mean square t*(1-t)*q + t**2*y**2 with
@@ -28,11 +28,11 @@ The sum of q over a convolution's outputs comes from second moments: mean of x**
 times the sum of w**2 over the taps, each tap weighted by the share of outputs at which it lies inside the
 input. That is exact when x**2 has the same mean at the border as inside.
 
-**Sums and means** (reductions, pooling) are summed in blocks by every vectorised kernel: n above is replaced
-by 2*sqrt(n), the depth of a sum in sqrt(n) blocks.
+**Pooling** is summed one element after the other, too: ONNX Runtime 1.31 and MNN 3.6 do so where PyTorch
+sums in blocks and is eight times better (docs/calibration.md). **Sums and means over axes** are summed in
+blocks by every kernel that was measured: there n is replaced by 2*sqrt(n), the depth of a sum in sqrt(n) blocks.
 
-Everything that only moves or selects data (Relu, MaxPool, Reshape, ...) has no sigma: it must be equal. So
-have operators without an error model here.
+Everything that only moves or selects data (Relu, MaxPool, Reshape, ...) has no error of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ from sysnoise_conform.golden.values import Value
 
 UNIT_ROUNDOFF: dict[int, float] = {T.FLOAT: 2.0**-24, T.FLOAT16: 2.0**-11, T.BFLOAT16: 2.0**-8}
 _ACCUMULATOR = UNIT_ROUNDOFF[T.FLOAT]
-_SAMPLE = 4096  # elements looked at to tell whether a tensor has more digits than float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +73,11 @@ class Operands:
         return self.inputs[position] if position < len(self.inputs) else None
 
 
-Formula = Callable[[Operands], float]  # -> representation + inner, summed over the elements
+Formula = Callable[[Operands], float]  # -> inner, summed over the elements
 
 
 class Sigmas:
-    """The derived sigma of each tensor of one model's main graph."""
+    """The derived error of each operator of one model's main graph."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
@@ -112,6 +111,14 @@ class Sigmas:
             result = _sigma_sq(formula, Operands(cleaned, _finite(output), attributes, self._opset), unit)
         return result if math.isfinite(result) else None
 
+    def relative(self, node: onnx.NodeProto, inputs: Sequence[Any], name: str, value: Value) -> float:
+        """sigma / rms of the tensor, 0 where there is no error model or nothing but zeros."""
+        total = self.sum_of_squares(node, inputs, name, value)
+        if not total:
+            return 0.0
+        size = _square(_finite(value.data.to(torch.float64)))
+        return math.sqrt(total / size) if size > 0 else 0.0
+
 
 def _sigma_sq(formula: Formula, operands: Operands, unit: float) -> float:
     return (unit**2 * _square(operands.output) + _ACCUMULATOR**2 * formula(operands)) / 6
@@ -135,15 +142,6 @@ def _square(tensor: Tensor) -> float:
     return float(torch.dot(flat, flat))
 
 
-def _inexact(tensor: Tensor | None) -> bool:
-    """Whether a tensor carries more digits than float32, by a sample of its elements."""
-    if tensor is None or not tensor.numel() or tensor.dtype is not torch.float64:
-        return False
-    flat = tensor.view(-1) if tensor.is_contiguous() else tensor.reshape(-1)
-    sample = flat[:: max(1, flat.numel() // _SAMPLE)]
-    return bool((sample.to(torch.float32).to(torch.float64) != sample).logical_and(sample.isfinite()).any())
-
-
 def _along(tensor: Tensor, dims: Sequence[int]) -> Tensor:
     """Sum of squares over some dimensions."""
     return tensor.square().sum(dim=tuple(dims)) if dims else tensor.square()
@@ -151,8 +149,7 @@ def _along(tensor: Tensor, dims: Sequence[int]) -> Tensor:
 
 def _dot_products(operands: Operands, terms: float, products: float) -> float:
     """`terms` each, `products` = q summed over all outputs."""
-    rounded = sum(_inexact(each) for each in operands.inputs[:2])
-    return terms * (products / 6 + _square(operands.output) / 3) + rounded * products
+    return terms * (products / 6 + _square(operands.output) / 3)
 
 
 def _conv(operands: Operands) -> float:
@@ -217,63 +214,63 @@ def _gemm(operands: Operands) -> float:
     return _dot_products(operands, a.shape[1], alpha**2 * float((_along(a, [0]) * _along(b, [1])).sum()))
 
 
-def _summed(n: float, squares: float, sums: float) -> float:
-    """Sums of `n` terms in blocks; `squares` and `sums` = total of terms**2 and of results**2."""
-    return min(n, 2 * math.sqrt(n)) * (squares / 6 + sums / 3)
+def _summed(depth: float, squares: float, sums: float) -> float:
+    """Sums of terms, each rounded `depth` times; `squares` and `sums` = total of terms**2 and of results**2."""
+    return depth * (squares / 6 + sums / 3)
+
+
+def _in_blocks(n: float) -> float:
+    return min(n, 2 * math.sqrt(n))
+
+
+def _terms(operands: Operands) -> float:
+    """How many elements of the input there are for each of the output."""
+    return operands.x.numel() / max(1, operands.output.numel())
 
 
 def _reduce_sum(operands: Operands) -> float:
-    n = operands.x.numel() / max(1, operands.output.numel())
-    squares = _square(operands.x)
-    return _summed(n, squares, _square(operands.output)) + _inexact(operands.x) * squares
+    return _summed(_in_blocks(_terms(operands)), _square(operands.x), _square(operands.output))
+
+
+def _mean(operands: Operands, n: float, depth: float, squares: float) -> float:
+    """A sum and its division by `n`."""
+    result = _square(operands.output)
+    return _summed(depth, squares, n**2 * result) / n**2 + result
 
 
 def _reduce_mean(operands: Operands) -> float:
-    n = operands.x.numel() / max(1, operands.output.numel())
-    squares, result = _square(operands.x), _square(operands.output)
-    return (_summed(n, squares, n**2 * result) + _inexact(operands.x) * squares) / n**2 + result
+    n = _terms(operands)
+    return _mean(operands, n, _in_blocks(n), _square(operands.x))
+
+
+def _global_average_pool(operands: Operands) -> float:
+    n = _terms(operands)
+    return _mean(operands, n, n, _square(operands.x))
 
 
 def _average_pool(operands: Operands) -> float:
-    n = int(math.prod(operands.attributes.get("kernel_shape") or [1]))
-    result = _square(operands.output)
-    squares = n * operands.output.numel() * _square(operands.x) / max(1, operands.x.numel())
-    return (_summed(n, squares, n**2 * result) + _inexact(operands.x) * squares) / n**2 + result
+    n = float(math.prod(operands.attributes.get("kernel_shape") or [1]))
+    return _mean(operands, n, n, n * operands.output.numel() * _square(operands.x) / max(1, operands.x.numel()))
+
+
+def _running_sum(operands: Operands) -> float:
+    """CumSum: the mean depth is half of the axis, taken as the longest one."""
+    n = max(operands.x.shape, default=1)
+    return n * _square(operands.output) / 6
 
 
 def _root_of_squares(operands: Operands) -> float:
-    n = operands.x.numel() / max(1, operands.output.numel())
-    return _square(operands.output) * (1 + min(n, 2 * math.sqrt(n)) / 12)
+    return _square(operands.output) * (1 + _in_blocks(_terms(operands)) / 12)
 
 
-def _added(operands: Operands) -> float:
-    """Exact but for its one rounding; what it passes on of its inputs' roundings shows cancellation."""
-    total = 0.0
-    for each in operands.inputs:
-        if _inexact(each):
-            total += _square(each) * operands.output.numel() / max(1, each.numel())
-    return total + max(0, len(operands.inputs) - 2) * _square(operands.output) / 2
+def _many_added(operands: Operands) -> float:
+    """Each sum but the last is rounded before it."""
+    return max(0, len(operands.inputs) - 2) * _square(operands.output) / 2
 
 
-def _multiplied(operands: Operands) -> float:
-    return sum(_inexact(each) for each in operands.inputs[:2]) * _square(operands.output)
-
-
-def _power(operands: Operands) -> float:
-    exponent = operands.input(1)
-    if exponent is None or not exponent.is_floating_point():
-        return 2 * _square(operands.output)
-    return 2 * _square(operands.output) + _inexact(operands.x) * _square(operands.output * exponent)
-
-
-def _curve(roundings: float, slope: Callable[[Tensor, Tensor], Tensor]) -> Formula:
-    """A function of one variable: roundings inside, relative to y, and x * dy/dx from x and y."""
-
-    def formula(operands: Operands) -> float:
-        result = roundings * _square(operands.output)
-        return result + _square(slope(operands.x, operands.output)) if _inexact(operands.x) else result
-
-    return formula
+def _roundings(count: float) -> Formula:
+    """So many roundings inside, relative to the result."""
+    return lambda operands: count * _square(operands.output)
 
 
 def _one_plus(formula: Formula) -> Formula:
@@ -288,6 +285,11 @@ def _from_one(formula: Formula, bound: Callable[[Operands], Tensor]) -> Formula:
     Softplus as log(1 + exp(x)): a few roundings of numbers near 1 stay, however small the result is.
     """
     return lambda operands: formula(operands) + _ROUNDINGS_NEAR_ONE * _square(bound(operands))
+
+
+def _kept_where_positive(formula: Formula) -> Formula:
+    """x itself for x > 0: not even the rounding of the result is there."""
+    return lambda operands: formula(operands) - _square(operands.output * (operands.x > 0))
 
 
 def _one_where_negative(operands: Operands) -> Tensor:
@@ -310,13 +312,13 @@ def _softmax(operands: Operands) -> float:
     shifted = y * (x - x.amax(dim=_softmax_axis(operands), keepdim=True)) if x.numel() and x.dim() else y
     # A masked element: exp(-Inf) is an exact zero.
     shifted = torch.nan_to_num(shifted, nan=0.0, posinf=0.0, neginf=0.0)
-    return _square(shifted) + 3 * _square(y) + _inexact(x) * _square(torch.nan_to_num(y * x, nan=0.0, neginf=0.0))
+    return _square(shifted) + 3 * _square(y)
 
 
 def _log_softmax(operands: Operands) -> float:
     x, y = operands.x, operands.output
     shifted = x - x.amax(dim=_softmax_axis(operands), keepdim=True) if x.numel() and x.dim() else y
-    return _square(shifted) + 2 * _square(y) + _inexact(x) * _square(x)
+    return _square(shifted) + 2 * _square(y)
 
 
 def _per_channel(x: Tensor, parameter: Tensor | None) -> Tensor:
@@ -334,7 +336,7 @@ def _batch_norm(operands: Operands) -> float:
     places = x.numel() / max(1, factor.numel())
     scaled = factor.square() * _along(x, channels)
     shift = (mean * factor).square() * places
-    return float(((2 + _inexact(x)) * scaled + 2 * shift).sum())
+    return float((2 * scaled + 2 * shift).sum())
 
 
 def _normalised(
@@ -351,8 +353,7 @@ def _normalised(
     condition = (mean.square() / variance).mean() if centred else torch.zeros(())
     gain = float(scale.square().mean())
     scaled = _square(y if bias is None else y - bias)
-    passed_on = float(((variance + mean.square()) / variance).mean()) if _inexact(x) else 0.0
-    return 3 * scaled + x.numel() * gain * (4 * float(condition) + passed_on)
+    return 3 * scaled + x.numel() * gain * 4 * float(condition)
 
 
 def _layer_norm(operands: Operands) -> float:
@@ -379,12 +380,9 @@ def _group_norm(operands: Operands) -> float:
     return _normalised(x, operands.output, rows, scale, _per_channel(x, bias.repeat_interleave(repeats)), epsilon)
 
 
-def _rms_norm(operands: Operands) -> float:
-    return (3 + _inexact(operands.x)) * _square(operands.output)
-
-
 _ROUNDINGS_NEAR_ONE = 6  # an error of one unit roundoff; ONNX Runtime 1.31 was measured 2.3 off at most
-_LOGISTIC = _from_one(_curve(3, lambda x, y: x * y * (1 - y)), _one_where_negative)
+_LOGISTIC = _from_one(_roundings(3), _one_where_negative)
+_EXACT = _roundings(0)
 
 FORMULAS: dict[str, Formula] = {
     "Conv": _conv,
@@ -392,35 +390,48 @@ FORMULAS: dict[str, Formula] = {
     "Gemm": _gemm,
     "MatMul": _matmul,
     "AveragePool": _average_pool,
-    "GlobalAveragePool": _reduce_mean,
+    "GlobalAveragePool": _global_average_pool,
     "ReduceMean": _reduce_mean,
     "ReduceSum": _reduce_sum,
     "ReduceL2": _root_of_squares,
-    "Add": _added,
-    "Sub": _added,
-    "Sum": _added,
-    "Mul": _multiplied,
-    "Div": _multiplied,
-    "Pow": _power,
-    "Reciprocal": _curve(0, lambda x, y: y),
-    "Sqrt": _curve(0, lambda x, y: y / 2),
-    "Exp": _curve(1, lambda x, y: x * y),
-    "Log": _curve(1, lambda x, y: torch.ones_like(y)),
-    "Erf": _curve(1, lambda x, y: x * (2 / math.sqrt(math.pi)) * torch.exp(-x.square())),
+    "CumSum": _running_sum,
+    "Add": _EXACT,
+    "Sub": _EXACT,
+    "Sum": _many_added,
+    "Mul": _EXACT,
+    "Div": _EXACT,
+    "Pow": _roundings(2),
+    "Reciprocal": _EXACT,
+    "Sqrt": _EXACT,
+    "Exp": _roundings(1),
+    "Log": _roundings(1),
+    "Erf": _roundings(1),
+    "Sin": _roundings(1),
+    "Cos": _roundings(1),
     "Sigmoid": _LOGISTIC,
-    "Tanh": _curve(2, lambda x, y: x * (1 - y.square())),
-    "Softplus": _from_one(_curve(3, lambda x, y: x * torch.sigmoid(x)), _one_where_negative),
-    "HardSigmoid": _curve(1, lambda x, y: y),
-    "HardSwish": _curve(2, lambda x, y: 2 * y),
-    "Swish": _from_one(_curve(4, lambda x, y: 2 * y), _magnitude_where_negative),
-    "Mish": _from_one(_curve(6, lambda x, y: 2 * y), _magnitude_where_negative),
-    "Gelu": _one_plus(_curve(3, lambda x, y: 2 * y)),
+    "Tanh": _roundings(2),
+    "Softplus": _from_one(_roundings(3), _one_where_negative),
+    "Softsign": _roundings(1),
+    "Elu": _kept_where_positive(_from_one(_roundings(1), _one_where_negative)),
+    "Selu": _from_one(_roundings(2), _one_where_negative),
+    "Celu": _kept_where_positive(_from_one(_roundings(2), _one_where_negative)),
+    "LeakyRelu": _kept_where_positive(_EXACT),
+    "PRelu": _kept_where_positive(_EXACT),
+    "HardSigmoid": _roundings(1),
+    "HardSwish": _roundings(2),
+    "Swish": _from_one(_roundings(4), _magnitude_where_negative),
+    "Mish": _from_one(_roundings(6), _magnitude_where_negative),
+    "Gelu": _one_plus(_roundings(3)),
     "Softmax": _softmax,
     "LogSoftmax": _log_softmax,
     "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
     "InstanceNormalization": _instance_norm,
     "GroupNormalization": _group_norm,
-    "RMSNormalization": _rms_norm,
-    "SimplifiedLayerNormalization": _rms_norm,
+    "RMSNormalization": _roundings(3),
+    "SimplifiedLayerNormalization": _roundings(3),
+    "LRN": _roundings(4),
+    "LSTM": _roundings(6),
+    "GRU": _roundings(6),
+    "RNN": _roundings(3),
 }

@@ -16,9 +16,9 @@ from typing import Any
 class Floor:
     """PyTorch's own rounding at one tensor: golden32 - golden64, and what its declared type costs.
 
-    Sums over all finite elements of the samples merged so far. `sigma_sq` is the derived variance of
-    the tensor's operator (noise-and-error theory: docs/error-model.md), summed over elements, None where
-    the operator has no error model.
+    Sums over all finite elements of the samples merged so far. The sigma is derived: `sigma_runs` float64 runs in
+    which every operator was off by a random error as large as its arithmetic allows (docs/error-model.md) were this
+    far from the undisturbed one. None where there was no such run.
     """
 
     n: int = 0
@@ -29,7 +29,9 @@ class Floor:
     rounding_max: float = 0.0
     mismatches: int = 0  # elements where golden32, in the declared type, is another value (ints, bools)
     shapes_differ: bool = False  # golden32 has another shape than golden64 (NonZero, NonMaxSuppression)
-    sigma_sq: float | None = None
+    sigma_sq: float | None = None  # summed over elements, the mean of the runs
+    sigma_max: float = 0.0
+    sigma_runs: int = 0
 
     def merged(self, other: Floor) -> Floor:
         """Both, as if measured together."""
@@ -44,6 +46,8 @@ class Floor:
             mismatches=self.mismatches + other.mismatches,
             shapes_differ=self.shapes_differ or other.shapes_differ,
             sigma_sq=(self.sigma_sq or 0.0) + (other.sigma_sq or 0.0) if both else None,
+            sigma_max=max(self.sigma_max, other.sigma_max),
+            sigma_runs=min(self.sigma_runs, other.sigma_runs) if both else 0,
         )
 
 
@@ -166,7 +170,7 @@ class TensorDiff:
 
     @property
     def z(self) -> float | None:
-        """rms(got - golden64) in units of the derived sigma of the tensor's own operator."""
+        """rms(got - golden64) in units of the derived sigma; None where there is none."""
         rmse, f = self.rmse, self.floor
         if rmse is None or f.sigma_sq is None or f.sigma_sq <= 0 or not f.n:
             return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 
 from sysnoise_conform.compare.ulp import unit_roundoff
+from sysnoise_conform.judge.chance import fisher_quantile
 from sysnoise_conform.judge.policy import Limits
 from sysnoise_conform.outcome import TensorDiff
 
@@ -123,17 +123,18 @@ def floor_units(diff: TensorDiff) -> float | None:
 
 
 def _rounded(diff: TensorDiff, limits: Limits, floor: float) -> Departure | None:
-    rmse = diff.rmse
+    rmse, z = diff.rmse, diff.z
     if rmse is None:
         return None  # no finite element, and NaN and Inf where PyTorch has them
-    wider = widening(carriers(diff))
+    carrying = carriers(diff)
+    wider = widening(carrying)
     # Written so that a comparison with NaN departs.
     typical = rmse <= limits.max_floor_ratio * wider * floor
-    peak_floor = max(floor, diff.floor.max_abs, diff.floor.rounding_max)
+    if not typical and z is not None:
+        typical = z <= limits.max_z * widening(carrying, carrying * diff.floor.sigma_runs)
+    peak_floor = max(floor, diff.floor.max_abs, diff.floor.rounding_max, diff.floor.sigma_max)
     peak = diff.max_abs <= limits.max_peak_ratio * wider * peak_floor
     if typical and peak:
-        return None
-    if diff.z is not None and _within_theory(diff, limits.max_z):
         return None
     if not typical:
         number = rmse / floor if floor > 0 else None
@@ -158,16 +159,6 @@ def limit_words(limit: float, diff: TensorDiff) -> str:
     if 2 * carrying > diff.finite:
         return f"{said} at {diff.finite:,} {'element' if diff.finite == 1 else 'elements'}"
     return f"{said}: {carrying:,} of {diff.finite:,} elements {'carries' if carrying == 1 else 'carry'} the rounding"
-
-
-def _within_theory(diff: TensorDiff, max_z: float) -> bool:
-    """The error is what the operator's own operands explain, typically and at its peak."""
-    z, sigma_sq, n = diff.z, diff.floor.sigma_sq, diff.floor.n
-    if z is None or sigma_sq is None or not n:
-        return False
-    # The largest of n normal deviates is sqrt(2 ln(2n)) sigma; 4 more for unequal sigmas within a tensor.
-    largest = math.sqrt(2 * math.log(2 * max(1, diff.finite))) + 4
-    return z <= max_z and diff.max_abs <= max_z * largest * math.sqrt(sigma_sq / n)
 
 
 def _counted(diff: TensorDiff, limits: Limits, max_code_share: float) -> Departure | None:
@@ -211,42 +202,15 @@ def _nonfinite(diff: TensorDiff) -> str:
 
 
 @lru_cache(maxsize=4096)
-def widening(n: int) -> float:
-    """By how much a ratio of two rms values, each over n elements, may exceed the true ratio by chance.
+def widening(n: int, m: int | None = None) -> float:
+    """By how much a ratio of two rms values may exceed the true ratio by chance: over n elements, and over m.
 
-    The square of the ratio follows F(n, n), and sqrt(n)/2 * (sqrt(F) - 1/sqrt(F)) follows Student's t
-    with n degrees of freedom (Cacoullos 1965, JASA 60:528), so its quantile needs no table of F.
-    637 for a scalar, 3.0 for 10 elements, 1.37 for 100, 1.10 for 1,000, 1.03 for 10,000.
+    Its square follows F(n, m); m = n unless given. 637 for two scalars, 3.0 for 10 elements each, 1.37 for 100,
+    1.10 for 1,000; 5.0 for one element against 8, 1.8 for 10 against 80.
     """
     if n < 1:
         return 1.0
-    t = _student_quantile(n) / math.sqrt(n)
-    return t + math.sqrt(1 + t * t)
-
-
-def _student_quantile(n: int) -> float:
-    if n > 200:  # the first Cornish-Fisher term leaves less than 1e-4 here
-        z = NormalDist().inv_cdf(CONFIDENCE)
-        return z + (z**3 + z) / (4 * n)
-    low, high = 0.0, 1e4
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _student_cdf(middle, n) < CONFIDENCE else (low, middle)
-    return high
-
-
-def _student_cdf(t: float, n: int) -> float:
-    """P(T <= t) for t >= 0 by the finite series for integer n (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
-    angle = math.atan2(t, math.sqrt(n))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = n % 2 == 1
-    term = cosine if odd else 1.0
-    total = term if n > 1 else 0.0
-    for k in range(2 if odd else 1, n - 1, 2):
-        term *= cosine * cosine * k / (k + 1)
-        total += term
-    inside = 2 / math.pi * (angle + sine * total) if odd else sine * total
-    return 0.5 + inside / 2
+    return math.sqrt(fisher_quantile(CONFIDENCE, n, n if m is None else max(1, m)))
 
 
 def departure_units(number: float | None) -> str:

@@ -1,4 +1,4 @@
-"""One measured variant before the judge: its outputs gate, its layers inform."""
+"""One measured variant before the judge: its outputs, and those of its layers that are evidence."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from sysnoise_conform.printable import one_line
 
 _NOT_NUMBERS = ("STRING", "BOOL")
 
+# What becomes less than this share of itself, in floor units, in every tensor that is computed from it was not there
+# in the computation: runtimes that fuse an activation into the operator before it show that operator's tensor as it
+# is behind the activation.
+LEAST_CARRIED_ON = 0.02
+
 
 class Gate:
     """What is the same for all variants of a report: its header, the policy, the day."""
@@ -29,6 +34,10 @@ class Gate:
             str(each["tensor"]): Place(number, len(layers), str(each.get("op_type", "")), str(each.get("node", "")))
             for number, each in enumerate(layers, start=1)
         }
+        self.readers: dict[str, list[str]] = {}
+        for each in layers:
+            for name in each.get("reads", ()):
+                self.readers.setdefault(str(name), []).append(str(each["tensor"]))
         self.random = frozenset(str(each) for each in header.get("random", ()))
         self.nonfinite = int((header.get("inputs") or {}).get("nonfinite") or 0)
         self.own = sentences.own_precisions(header)
@@ -61,6 +70,7 @@ class _Case:
         """FAIL before INCONCLUSIVE before EXPECTED before PASS."""
         expired: list[Deviation] = []
         judged = [each for each in self.outputs if not is_unsettled(each.diff) and not self._is_chance(each)]
+        judged += self._evidence()
         failing = [each for each in judged if not self._expected(each, expired)]
         for each in self.layers:
             self._expected(each, [])
@@ -84,6 +94,39 @@ class _Case:
             if one is not None:
                 found.append(one)
         return found
+
+    def _evidence(self) -> list[Departure]:
+        """The departing layers that gate: seen in a graph that gives the same outputs, and carried on.
+
+        A runtime fuses other operators where tensors are watched. Where that alone moves an output beyond its limit,
+        the layers belong to another computation than the one that ships.
+        """
+        if not self.gate.policy.layers_gate or self._observer_departs():
+            return []
+        outputs = {each.name for each in self.measured.outputs}
+        return [
+            each
+            for each in self.layers
+            if each.diff.name not in outputs
+            and not is_unsettled(each.diff)
+            and not self._is_chance(each)
+            and self._carried_on(each)
+        ]
+
+    def _observer_departs(self) -> bool:
+        return bool(self._departures(self.measured.observer_effect, layer=True))
+
+    def _carried_on(self, found: Departure) -> bool:
+        """Something that is computed from the tensor is off as well; what could not be watched counts as off."""
+        known = {each.name: each for each in self.measured.layers}
+        departing = {each.diff.name for each in self.layers}
+        for name in self.gate.readers.get(found.diff.name, ()):
+            diff = known.get(name)
+            if diff is None or name in departing:
+                return True
+            if found.number is not None and (floor_units(diff) or 0.0) >= LEAST_CARRIED_ON * found.number:
+                return True
+        return False
 
     def _broken(self, diff: TensorDiff) -> Departure | None:
         """An output that says nothing, through no fault of the backend: PyTorch's NaN and Inf are the same."""
@@ -163,10 +206,14 @@ class _Case:
         return gaps
 
     def _failure(self, failing: Sequence[Departure], expired: Sequence[Deviation]) -> str:
-        worst = max(failing, key=_severity)
+        named = {each.name for each in self.measured.outputs}
+        outputs = [each for each in failing if each.diff.name in named]
+        if not outputs:
+            return self._layers_alone(failing, expired)
+        worst = max(outputs, key=_severity)
         parts = [f"output {sentences.quoted(worst.diff.name)} {worst.words}"]
-        if len(failing) > 1:
-            parts[0] += f", and {sentences.counted(len(failing) - 1, 'other output')}"
+        if len(outputs) > 1:
+            parts[0] += f", and {sentences.counted(len(outputs) - 1, 'other output')}"
         if worst.broken:
             return "; ".join([*parts, *self._caveats()])
         first = self._first()
@@ -175,9 +222,18 @@ class _Case:
         elif self.measured.layers:
             parts.append("no layer departs by itself: rounding that accumulates, or what only the untouched graph does")
         parts += [each for each in (self._reading(first, worst), *self._caveats()) if each]
-        for each in dict.fromkeys(expired):
-            parts.append(f"the deviation that covered it expired on {each.expires} (owner {one_line(each.owner, 60)})")
-        return "; ".join(parts)
+        return "; ".join([*parts, *_expiries(expired)])
+
+    def _layers_alone(self, failing: Sequence[Departure], expired: Sequence[Deviation]) -> str:
+        """The outputs conform on these inputs, but what they are computed from does not."""
+        first = min(failing, key=lambda each: _number(self.gate.places.get(each.diff.name)))
+        where = sentences.layer(self.gate.places.get(first.diff.name), first.diff.name)
+        parts = [f"{where} {first.words}"]
+        if len(failing) > 1:
+            parts[0] += f", and {sentences.counted(len(failing) - 1, 'layer')} after it"
+        parts.append("no output does on these inputs")
+        parts += [each for each in (self._reading(first, first), *self._caveats()) if each]
+        return "; ".join([*parts, *_expiries(expired)])
 
     def _praise(self) -> str:
         outputs = self.measured.outputs
@@ -192,6 +248,8 @@ class _Case:
             where = sentences.layer(self.gate.places.get(first.diff.name), first.diff.name)
             parts.append(f"{sentences.counted(len(self.layers), 'layer')} on the way beyond the limit for layers, "
                          f"the first: {where}, {much}")  # fmt: skip
+            if policy.layers_gate and not self._observer_departs():
+                parts.append("nothing that is computed from it is off: it is only shown otherwise")
         if not self.measured.layers and self.gate.places:
             parts.append("no layer could be watched")
         return "; ".join([*parts, *self._caveats()])
@@ -259,6 +317,13 @@ class _Case:
             return numberless[0]
         ratios = [(floor_units(each) or 0.0, each.name) for each in self.measured.layers]
         return max(ratios, key=lambda each: each[0])[1] if ratios else None
+
+
+def _expiries(expired: Sequence[Deviation]) -> list[str]:
+    return [
+        f"the deviation that covered it expired on {each.expires} (owner {one_line(each.owner, 60)})"
+        for each in dict.fromkeys(expired)
+    ]
 
 
 def _number(place: Place | None) -> int:

@@ -93,6 +93,9 @@ class Policy:
     max_code_share: float = _key(
         0.01, "Share of an 8-bit tensor's codes that may differ by 1: a quantised value next to a rounding boundary."
     )
+    layers_gate: bool = _key(
+        True, "A layer that departs fails the variant, too, if what is computed from it is off as well."
+    )
     require_real_inputs: bool = _key(False, "Synthetic inputs are INCONCLUSIVE (exit code 5) in place of PASS.")
     min_layer_coverage: float = _key(
         0.0, "Share of the layers that must have been compared; below it the variant is INCONCLUSIVE."
@@ -247,6 +250,7 @@ _READERS: Mapping[str, _Reader] = {
     "max_z": _number,
     "max_mismatch_share": _share,
     "max_code_share": _share,
+    "layers_gate": _flag,
     "require_real_inputs": _flag,
     "min_layer_coverage": _share,
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from sysnoise_conform.card import Card
 from sysnoise_conform.case import Case
+from sysnoise_conform.graph import walk
 from sysnoise_conform.graph.chance import is_random
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.inputs import Samples
@@ -23,6 +24,7 @@ def header_of(
     case: Case, model: Model, samples: Samples, plan: Plan, *, card: Card | None, command: str, started: datetime
 ) -> dict[str, Any]:
     """The header as JSON; its keys are those of reports/schema/report.json."""
+    reads = _reads(model)
     return {
         "command": command,
         "started": started.isoformat(timespec="seconds"),
@@ -39,7 +41,7 @@ def header_of(
         "layers": [
             {
                 "index": each.index, "node": each.node, "op_type": each.op_type, "domain": each.domain,
-                "tensor": each.tensor, "dtype": elem_type_name(each.elem_type),
+                "tensor": each.tensor, "dtype": elem_type_name(each.elem_type), "reads": reads.get(each.tensor, []),
             }
             for each in model.layers
         ],
@@ -58,6 +60,17 @@ def header_of(
         "card": None if card is None else card.name,
         "environment": provenance.environment(case.limits.threads),
         "variants": ([MODULE] if case.torch_module else []) + [str(each) for each in case.variants],
+    }
+
+
+def _reads(model: Model) -> dict[str, list[str]]:
+    """Which layers' tensors the maker of each layer's tensor reads."""
+    layers = {each.tensor for each in model.layers}
+    return {
+        name: sorted(walk.reads(node) & layers)
+        for node in model.proto.graph.node
+        for name in node.output
+        if name in layers
     }
 
 

@@ -1,0 +1,59 @@
+"""What a correct float32 runtime could have computed: the float64 run, every operator off by an error of its sigma.
+
+PyTorch's own float32 run is one such computation, and a good one: it sums in blocks. A runtime that adds one
+element after the other is correct as well, and what it is off by then goes through the rest of the network like any
+error. So each result y of an operator with a derived sigma becomes y * (1 + s*r), with r uniform of variance 1 and
+s = sigma / rms(y), and everything behind it is computed from that. Several such runs also tell what a tensor of few
+elements would say if it had more of them.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from sysnoise_conform.golden.types import FLOATS, T
+from sysnoise_conform.golden.values import Value, settle
+
+# As many runs as compute this many elements, within bounds: a large network's tensors are large themselves.
+ELEMENTS = 1 << 23
+MOST_RUNS = 8
+
+_SPREAD = math.sqrt(3)  # of a uniform number of variance 1
+
+
+def runs_for(elements: int) -> int:
+    """How many simulated runs a network gets whose tensors have so many elements together."""
+    return max(1, min(MOST_RUNS, ELEMENTS // max(1, elements)))
+
+
+class Disturbed:
+    """The disturbance of one run: the same model, feeds and number give the same errors."""
+
+    def __init__(self, relative: Mapping[str, float], feeds: Mapping[str, np.ndarray], number: int) -> None:
+        self._relative = relative  # tensor -> sigma / rms
+        self._random = torch.Generator()
+        seed = number
+        for name in sorted(feeds):
+            array = feeds[name]
+            content = repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
+            seed = zlib.crc32(content, seed)
+        self._random.manual_seed(seed)
+
+    def __call__(self, name: str, value: Value) -> Value:
+        """The tensor with its operator's error."""
+        size = self._relative.get(name, 0.0)
+        if not size or value.elem_type not in FLOATS:
+            return value
+        factor = torch.empty(value.data.shape, dtype=torch.float64)
+        factor.uniform_(1 - size * _SPREAD, 1 + size * _SPREAD, generator=self._random)
+        if size > 1 / _SPREAD:
+            factor.clamp_(0, 2)  # a sign is never lost: what lies near 0 for a reason stays on its side
+        disturbed = value.data.to(torch.float64).mul(factor)
+        if value.elem_type == T.FLOAT:
+            return Value(disturbed, T.FLOAT)
+        return Value(settle(disturbed, value.elem_type, torch.float64), value.elem_type)
