@@ -95,7 +95,7 @@ def compile_graph(graph: onnx.GraphProto, context: Context, visible: frozenset[s
     constants = {each.name: _held(from_proto(each, context.base_dir), each.name, context) for each in graph.initializer}
     for sparse in graph.sparse_initializer:
         name = sparse.values.name
-        constants[name] = _held(from_sparse_proto(sparse), name, context)
+        constants[name] = _held(from_sparse_proto(sparse, context.base_dir), name, context)
     return _compile(
         list(graph.node), tuple(each.name for each in graph.input), tuple(each.name for each in graph.output),
         constants, context, visible,

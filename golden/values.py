@@ -88,9 +88,9 @@ def from_proto(proto: onnx.TensorProto, base_dir: Path | None = None) -> Value:
     return from_numpy(array, proto.data_type)
 
 
-def from_sparse_proto(proto: onnx.SparseTensorProto) -> Value:
-    """A SparseTensorProto's content, dense."""
-    values, indices = from_proto(proto.values), from_proto(proto.indices).data
+def from_sparse_proto(proto: onnx.SparseTensorProto, base_dir: Path | None = None) -> Value:
+    """A SparseTensorProto's content, dense; external data is looked for under `base_dir`."""
+    values, indices = from_proto(proto.values, base_dir), from_proto(proto.indices, base_dir).data
     flat = torch.zeros(int(np.prod(proto.dims)), dtype=values.data.dtype)
     if indices.dim() == 2:
         strides = torch.tensor([int(np.prod(proto.dims[axis + 1 :])) for axis in range(len(proto.dims))])

@@ -15,6 +15,7 @@ std = [0.5, 0.5, 0.5]
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,7 +101,7 @@ def find_card(model: Path) -> Card | None:
     if not model.name:  # a folder such as "." or "/", which intake will refuse
         return None
     path = model.with_suffix(".toml")
-    return load_card(path) if path.is_file() else None
+    return load_card(path) if os.path.isfile(path) else None  # unlike is_file, never raises: a name may be too long
 
 
 def load_card(path: Path) -> Card:

@@ -20,6 +20,8 @@ _MAGIC = (
     (0, b"PK\x03\x04", "a zip archive (a PyTorch checkpoint?), not an ONNX model", "see `conform export`"),
     (4, b"TFL3", "a TensorFlow Lite model, not ONNX", "pass it as --deployed, beside the ONNX --model"),
     (4, b"ORTM", "an ONNX Runtime .ort file, not ONNX", "name the .onnx file that it was made from"),
+    (0, b"<\n   ir_version", "ONNX in its text form", "convert it with onnx.parser and save the result"),
+    (0, b"ir_version", "a protobuf in its text form", "save it in the binary form"),
     (0, b"<?xml", "XML (an OpenVINO IR?), not an ONNX model", "pass it as --deployed, beside the ONNX --model"),
     (0, b"<", "a web page or XML, not an ONNX model", "download the file itself"),
     (0, b"\x1f\x8b", "gzip data, not an ONNX model", "unpack it first"),
@@ -40,7 +42,10 @@ def parse(data: bytes, path: Path) -> onnx.ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError as err:
-        raise BadModel(f"the model {shown!r} is not ONNX, or is cut short", hint="export or download it again") from err
+        raise BadModel(
+            f"the model {shown!r} is not ONNX, is cut short, or is nested too deep to be read",
+            hint="export or download it again",
+        ) from err
     if not model.ir_version or not model.HasField("graph"):
         raise BadModel(f"the model {shown!r} holds no ONNX graph", hint="is it the right file?")
     if len(UnknownFieldSet(model)):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
-from onnx import SparseTensorProto, TensorProto
+import numpy as np
+from onnx import SparseTensorProto, TensorProto, numpy_helper
 
 from sysnoise_conform.errors import BadModel
 
@@ -71,6 +72,13 @@ def check_sparse(sparse: SparseTensorProto, where: str) -> None:
     count = prod(sparse.values.dims)
     if sparse.indices.data_type != T.INT64 or list(sparse.indices.dims) not in ([count], [count, len(sparse.dims)]):
         raise BadModel(f"{where} is sparse and its indices don't fit its {count:,} values")
+    check_tensor(sparse.indices, f"the indices of {where}")
+    if sparse.indices.data_location == T.EXTERNAL:
+        return
+    indices = numpy_helper.to_array(sparse.indices)
+    ends = prod(sparse.dims) if indices.ndim == 1 else np.array(sparse.dims)
+    if ((indices < 0) | (indices >= ends)).any():
+        raise BadModel(f"{where} is sparse and has an index outside its shape {list(sparse.dims)[:8]}")
 
 
 def element_count(tensor: TensorProto, where: str) -> int:
