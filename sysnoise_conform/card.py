@@ -109,7 +109,7 @@ def load_card(path: Path) -> Card:
     content = read_regular(path, what="the card", error=UsageError, limit=MAX_BYTES)
     try:
         table = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as err:
+    except (ValueError, RecursionError) as err:  # ValueError: no UTF-8, or a number of more than 4300 digits
         raise UsageError(f"the card {one_line(path, 200)!r} is not TOML: {one_line(err, 120)}") from err
     return _Reader(table, f"the card {one_line(path, 200)!r}").card(path)
 
@@ -131,7 +131,7 @@ class _Reader:
             threshold=self.number("threshold", None),
             image=self.sub("image").image() if "image" in self._table else None,
             weights=self.sub("weights").weights(),
-            bind=self.table("bind"),
+            bind=self.constants("bind"),
             shapes={name: self._shape(name, sizes) for name, sizes in self.table("shapes").items()},
             path=path,
         )
@@ -216,6 +216,20 @@ class _Reader:
         table = self.table(key)
         if not all(isinstance(each, str) for each in table.values()):
             self.wrong(key, "a table of texts")
+        return table
+
+    def constants(self, key: str) -> Mapping[str, Any]:
+        """Values that are arrays of numbers, truths or texts, once and for all."""
+        table = self.table(key)
+        import numpy as np
+
+        for value in table.values():
+            try:
+                kind = np.asarray(value).dtype.kind
+            except ValueError:  # rows of different lengths
+                kind = "O"
+            if kind not in "biufU":
+                self.wrong(key, "numbers, texts, true or false, or lists of them")
         return table
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str | None:

@@ -51,7 +51,7 @@ def load_samples(
 
 def _files(path: Path) -> tuple[Sequence[Path], Sequence[Path]]:
     """Array files and picture files, by name; a single file stands for a folder of one."""
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, never raises: a name may be too long
         try:
             names = sorted(os.listdir(path))
         except OSError as err:
@@ -61,8 +61,8 @@ def _files(path: Path) -> tuple[Sequence[Path], Sequence[Path]]:
         files = [path]
     arrays = [each for each in files if each.suffix.lower() in containers.SUFFIXES]
     images = [each for each in files if each.suffix.lower() in pictures.SUFFIXES]
-    if not path.is_dir() and not arrays and not images:
-        if not path.exists():
+    if not os.path.isdir(path) and not arrays and not images:
+        if not os.path.exists(path):
             raise BadInput(
                 f"can't open the inputs {one_line(path, 200)!r}: no such file or folder", hint="check the path"
             )

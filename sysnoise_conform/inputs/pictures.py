@@ -13,11 +13,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sysnoise_conform.card import ImageInput
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.files import open_regular
+from sysnoise_conform.inputs.png import holds_all_rows
 from sysnoise_conform.inputs.resize import resize
 from sysnoise_conform.printable import one_line
 
-# Pillow warns on stderr from half its own limit on; ours is below, and refuses.
+# Pillow warns on stderr of sizes that we refuse, and of tags that nobody asked for, in the file's own words.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\b")
 
 # No PostScript (Pillow would start Ghostscript), no formats with plug-ins of their own.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
@@ -42,6 +44,12 @@ def decode(path: Path, *, exif: bool) -> np.ndarray:
                         f"the image {shown!r} has {picture.width} x {picture.height} pixels;"
                         f" the limit is {MAX_PIXELS:,}"
                     )
+                if any(each[0] == "libtiff" for each in picture.tile):  # it prints to stderr whatever it dislikes
+                    raise BadInput(f"the image {shown!r} is a TIFF with compression", hint="save it as PNG")
+                if picture.format == "PNG":
+                    stream.seek(0)
+                    if not holds_all_rows(stream):
+                        raise BadInput(f"the image {shown!r} is broken: it ends early", hint="get it again")
                 picture.load()
                 turned = ImageOps.exif_transpose(picture) if exif else picture
                 return np.asarray(_eight_bit(turned).convert("RGB"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -128,7 +129,7 @@ def load_policy(path: Path | None) -> Policy:
     if path is None:
         return Policy()
     where = one_line(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, never raises: a name may be too long
         raise UsageError(f"no policy at {where}", hint="`conform policy > conform.toml` writes the defaults")
     try:
         with path.open("rb") as file:
@@ -147,7 +148,7 @@ def parse_policy(text: str, *, name: str = "the policy") -> Policy:
     """The policy in a text. Raises UsageError."""
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as err:
+    except (ValueError, RecursionError) as err:  # ValueError: a number of more than 4300 digits
         raise UsageError(f"{name} is not valid TOML: {one_line(err)}", hint="mind keys that stand twice") from None
     scalars = _checked(
         {key: value for key, value in table.items() if key not in ("tensor", "deviation")},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from time import perf_counter
 
@@ -30,7 +31,7 @@ def run_module(case: Case, shop: Workshop) -> Result:
                     "module",
                     {
                         "factory": case.torch_module,
-                        "weights": str(case.weights.resolve()) if case.weights else None,
+                        "weights": os.path.realpath(case.weights) if case.weights else None,
                         "path": str(Path.cwd()),
                         "outputs": list(shop.outputs),
                         "threads": case.limits.threads,
