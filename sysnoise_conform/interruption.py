@@ -88,9 +88,20 @@ def listening() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    if _importing(frame):
+        leave_at_once()
     if not _noted.is_set():
         _noted.set()
         raise KeyboardInterrupt
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: an exception in the middle of a native one's start can crash the process."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _watch(heard: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -45,6 +46,10 @@ class Run:
     @property
     def stamps(self) -> Path:
         return self.folder / "stamps"
+
+    @property
+    def store(self) -> Path:
+        return Path(self.env["CONFORM_CACHE"])
 
     def start(self, *arguments: str | Path, **options: Any) -> Run:
         self.popen = subprocess.Popen(
@@ -115,6 +120,15 @@ class Run:
                 if needle in environ.split(b"\0"):
                     found.append(int(each))
         return found
+
+    def children(self) -> list[int]:
+        """The processes that it has started itself, the sentinel among them."""
+        assert self.popen is not None
+        found: list[int] = []
+        for task in Path(f"/proc/{self.popen.pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, task.read_text().split())
+        return sorted(found)
 
     def left(self) -> list[str]:
         """What lies about that should not: temporary files, shared memory under this run's name."""

@@ -35,8 +35,8 @@ def has_loaded(run: Run, library: str) -> bool:
 MOMENTS: dict[str, tuple[str, Callable[[Run], bool]]] = {
     "imports": ("subject", lambda run: catches(run, signal.SIGTERM)),
     "intake": ("subject", lambda run: has_loaded(run, "onnx_cpp2py_export")),
-    "golden": ("subject", lambda run: bool(list(Path(run.env["CONFORM_CACHE"]).rglob("*.tmp"))) and len(run.mine()) > 1),
-    "start": ("subject", lambda run: len(run.mine()) > 1),
+    "golden": ("subject", lambda run: len(run.children()) > 1 and bool(list(run.store.rglob("*.tmp")))),
+    "start": ("subject", lambda run: bool(run.children())),
     "compile": ("subject+does=hang+at=compile", lambda run: (run.stamps / "hang-compile").exists()),
     "run": ("subject,subject+does=hang+at=run", lambda run: (run.stamps / "hang-run").exists()),
     "result": ("subject,subject+does=hang+at=run", lambda run: any(r["record"] == "outcome" for r in run.records())),
@@ -96,7 +96,7 @@ def test_a_background_job_does_not_hear_ctrl_c(make: Make, model: Path, clean: R
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )  # fmt: skip
     assert run.popen is not None
-    assert until(lambda: len(run.mine()) > 1, within_s=60)
+    assert until(lambda: bool(run.children()), within_s=60)
     run.popen.send_signal(signal.SIGINT)
 
     assert run.finish().code == 0

@@ -1,10 +1,12 @@
-"""`kill -9` at any moment: no orphan after a second, nothing left lying about, nothing half-written, the store intact."""
+"""`kill -9` at any moment: no orphan after a second, nothing left, nothing half-written, the store intact."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,10 +51,9 @@ def parents_killed(make: Make, model: Path, workplace: Path, usual_seconds: floa
     def kill(seed: int) -> Run:
         run = start(make, model, workplace, seed, "parent")
         assert run.popen is not None
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             run.popen.wait(moment(seed, usual_seconds * (2 if seed in COLD else 1)))
-        except Exception:
-            run.popen.kill()
+        run.popen.kill()
         run.popen.wait()
         run.orphaned = not until(lambda: not run.mine(), within_s=1)
         run.cleared = until(lambda: run.left() == [], within_s=1)
@@ -96,10 +97,10 @@ def children_killed(make: Make, model: Path, workplace: Path, usual_seconds: flo
         wanted = moment(seed, usual_seconds)
         began = time.monotonic()
         while run.popen.poll() is None:
-            victims = [each for each in run.mine() if each != run.popen.pid]
+            victims = run.children()
             if victims and time.monotonic() - began >= wanted:
                 break
-            time.sleep(0.01)
+            time.sleep(0.02)
         if victims:
             try:
                 os.kill(random.Random(seed).choice(victims), signal.SIGKILL)
