@@ -46,7 +46,7 @@ class Declared:
 
 def read(path: Path) -> Declared:
     """What the file at `path` declares; weights outside of the file are not opened."""
-    graph = onnx.load(str(path), load_external_data=False).graph
+    graph = onnx.ModelProto.FromString(path.read_bytes()).graph
     constants = {each.name for each in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
     return Declared(
         inputs=tuple(_port(each) for each in graph.input if each.name not in constants),

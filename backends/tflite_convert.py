@@ -19,6 +19,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from sysnoise_conform.backends.converter import convert, last_error
+from sysnoise_conform.backends.pins import ONNX2TF
 from sysnoise_conform.backends.plain import Plain, plain_copy
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
@@ -44,16 +45,14 @@ class Converted:
     plain: Plain
 
 
-# Its metadata refuses Python 3.11, where its code works, and pins what clashes with every other runtime: so it comes
-# without its dependencies, and what the path without TensorFlow imports of them comes beside it.
-CONVERTER = ("onnx2tf==2.6.9", "sng4onnx==2.0.1", "sne4onnx==2.0.1")
+# The converter comes without its dependencies: what its path without TensorFlow imports of them comes beside it.
 BESIDE = ("flatbuffers", "psutil", "tqdm")
-INSTALL = f"pip install --no-deps --ignore-requires-python {' '.join(CONVERTER)}"
+INSTALL = f"pip install --no-deps --ignore-requires-python {' '.join(ONNX2TF)}"
 
 
 def lacking() -> tuple[str, ...]:
     """The packages of the converter that are not there; none of them is imported here."""
-    names = (*(each.partition("==")[0] for each in CONVERTER), *BESIDE)
+    names = (*(each.partition("==")[0] for each in ONNX2TF), *BESIDE)
     return tuple(each for each in names if importlib.util.find_spec(each) is None)
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sysnoise_conform.errors import StorageError, UsageError
+from sysnoise_conform.folders import cache_folder
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.store import cache_folder
 
 
 def cache() -> Path:

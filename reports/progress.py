@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Column
-
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.reports.wording import shorten
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # rich is imported where somebody watches
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
     from sysnoise_conform.runner.workshop import Watch
 
 DONE = "done"
@@ -24,6 +23,11 @@ DONE = "done"
 @contextmanager
 def progress(console: Console | None = None) -> Iterator[Watch]:
     """A `Watch` that draws a line per variant on stderr; it draws nothing where stderr is no terminal."""
+    if console is None and not sys.stderr.isatty():
+        yield _silent
+        return
+    from rich.console import Console
+
     screen = console or Console(stderr=True)
     if not screen.is_terminal or screen.is_dumb_terminal:
         yield _silent
@@ -38,6 +42,9 @@ def _silent(_who: str, _what: str, _done: int, _of: int) -> None:
 
 
 def _bars(screen: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column
+
     return Progress(
         TextColumn("{task.fields[who]}", markup=False, table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[what]}", markup=False, style="dim", table_column=Column(no_wrap=True)),

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
+if TYPE_CHECKING:  # the parent starts its children before it has imported anything
+    import numpy as np
 
-Tensors = dict[str, np.ndarray]  # name -> array; the ONNX (golden's) name, ONNX layout (NCHW)
+Tensors = dict[str, "np.ndarray"]  # name -> array; the ONNX (golden's) name, ONNX layout (NCHW)
 
 
 @dataclass(frozen=True)

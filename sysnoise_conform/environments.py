@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from sysnoise_conform import registry
-from sysnoise_conform.backends.tflite_convert import CONVERTER
+from sysnoise_conform.backends.pins import ONNX2TF
 from sysnoise_conform.errors import BackendUnavailable, StorageError, UsageError
+from sysnoise_conform.folders import cache_folder
 from sysnoise_conform.printable import lines, one_line
-from sysnoise_conform.store import cache_folder
 from sysnoise_conform.variant import Variant, nearest
 
 OLDEST = (3, 10)
@@ -64,7 +64,7 @@ RECIPES: dict[str, Recipe] = {
     "mnn": Recipe(packages=(*_COMMON, "MNN==3.6.1")),
     "tflite": Recipe(
         packages=(*_COMMON, "ai-edge-litert==2.3.0", "flatbuffers==25.12.19", "psutil==7.2.2", "tqdm==4.70.1"),
-        bare=CONVERTER,
+        bare=ONNX2TF,
     ),
 }
 

@@ -68,7 +68,7 @@ def _probe(crew: Crew, name: str, capabilities: Any, log: Path) -> Found:
     variant = Variant(backend=name)
     python = environments.interpreter(variant)
     try:
-        with crew.member(f"{name} probe", log, python=python) as child:
+        with crew.member(f"{name} probe", log, variant=variant) as child:
             runtime = child.probe(name)
     except BackendUnavailable as err:
         return Found(

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sysnoise_conform import environments, registry
-from sysnoise_conform.backends.tflite_convert import BESIDE, CONVERTER, INSTALL
+from sysnoise_conform.backends.pins import ONNX2TF
+from sysnoise_conform.backends.tflite_convert import BESIDE, INSTALL
 from sysnoise_conform.case import Limits
 from sysnoise_conform.environments import Recipe
 from sysnoise_conform.errors import BackendUnavailable, StorageError, UsageError
@@ -171,7 +172,7 @@ def test_the_pins_of_the_recipes_are_those_of_the_constraints_and_of_the_makefil
     root = Path(__file__).parents[1]
     tested = {line for line in (root / "constraints.txt").read_text().splitlines() if "==" in line and line[0] != "#"}
     pins = {pin for recipe in environments.RECIPES.values() for pin in recipe.packages}
-    converter = f"--no-deps --ignore-requires-python {' '.join(CONVERTER)}\n"
+    converter = f"--no-deps --ignore-requires-python {' '.join(ONNX2TF)}\n"
 
     assert pins <= tested | {"typing_extensions==4.16.0"}  # onnx's, which no constraint of ours touches
     assert converter in (root / "constraints.txt").read_text()

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from sysnoise_conform.errors import StorageError, UsageError
-from sysnoise_conform.store import Store, cache_folder, fingerprint, parse_size
+from sysnoise_conform.folders import cache_folder
+from sysnoise_conform.store import Store, fingerprint, parse_size
 from sysnoise_conform.store.entry import EntryWriter
 
 FLOAT = 1
@@ -259,7 +260,8 @@ def test_the_key_of_a_model_depends_on_the_graph_that_binding_leaves(tmp_path: P
     bound = [open_model(path, bind={"gain": np.full(2, each, np.float32)}) for each in (1, 1, 2)]
     first, same, other = (
         store.key(
-            model_sha256=each.sha256, graph_sha256=fingerprint.graph_sha256(each.proto), feeds_sha256="0", threads=1
+            model_sha256=each.sha256, graph_sha256=fingerprint.graph_sha256(each.proto, each.bound_sha256),
+            feeds_sha256="0", threads=1,
         )
         for each in bound
     )

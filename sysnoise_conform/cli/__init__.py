@@ -112,11 +112,13 @@ def _invoke(arguments: Sequence[str] | None) -> int:
 
 
 def main() -> None:
-    """The `conform` command, once it is imported: see `__main__`."""
+    """The `conform` command, once it is imported: see `__main__`.
+
+    It leaves without the interpreter's tidying up: everything is written, every child has ended or is being ended, and
+    taking down the modules of a run takes longer than judging it.
+    """
     code = invoke()
-    if interruption.noted():  # whatever thread is still at work has nothing to finish
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it is gone
+            stream.flush()
+    os._exit(code)

@@ -73,7 +73,6 @@ def run(
     from sysnoise_conform.case import Case, Deployed, Limits
     from sysnoise_conform.cli import conclude, parse
     from sysnoise_conform.errors import UsageError
-    from sysnoise_conform.judge.policy import load_policy
     from sysnoise_conform.report.folder import clear
     from sysnoise_conform.variant import parse_variants
 
@@ -103,5 +102,4 @@ def run(
         cache=not no_cache,
         allow_linked_data=allow_linked_data,
     )
-    chosen = load_policy(policy)  # before anything runs: a mistyped policy must not cost a run
-    raise typer.Exit(conclude.run_and_conclude(case, out, chosen))
+    raise typer.Exit(conclude.run_and_conclude(case, out, policy))

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import onnx
@@ -118,7 +119,8 @@ def open_model(
     """
     file = resolved(path, what="the model", error=BadModel)
     content = read_regular(file, what="the model", error=BadModel, limit=MAX_BYTES)
-    file_sha256 = hashlib.sha256(content).hexdigest()
+    hashing = Thread(target=(digest := hashlib.sha256()).update, args=(content,))
+    hashing.start()  # beside the checks: it needs no interpreter
     model = parse(content, file)
     del content
     versions = check_versions(model)
@@ -132,6 +134,8 @@ def open_model(
     data = external_files(
         tensors(model), (file.parent, Path(os.path.abspath(path)).parent), allow_linked=allow_linked_data
     )
+    hashing.join()
+    file_sha256 = digest.hexdigest()
     opset, node_count = versions.get("", 0), len(model.graph.node)
     if functions:
         inline_functions(model, functions)

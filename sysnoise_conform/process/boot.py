@@ -75,7 +75,7 @@ def main() -> None:
 
     from sysnoise_conform.process.worker import serve
 
-    serve(config["fd"])
+    serve(config["fd"], config.get("ahead"))
 
 
 if __name__ == "__main__":

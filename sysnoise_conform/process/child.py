@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -51,12 +50,14 @@ class Outputs:
 class Child:
     """A child process and the way to ask it; `start` it, use it as a context manager. Not for two threads at once."""
 
-    def __init__(self, process: Process, sock: socket.socket, limits: Limits, label: str) -> None:
-        self.label = label
+    def __init__(self, process: Process, *, limits: Limits, log: Path, label: str) -> None:
+        """Take over a started process; `start` does both."""
+        self.label = one_line(label)
         self.limits = limits
+        process.log = log
         self.workdir = process.folder.path / "work"  # for the model's private copy and what a converter writes
         self._process = process
-        self._channel = Channel(sock, peer=process.pidfd, tick=process.sample)
+        self._channel = Channel(process.sock, peer=process.pidfd, tick=process.sample)
         self._writer, self._reader = Writer(), Reader()
         self._greeted = False
         self._calls = 0
@@ -72,15 +73,7 @@ class Child:
         for CUDA, which reserves far more addresses than memory. Raises UsageError when the interpreter can't be
         started, StorageError.
         """
-        ours, theirs = socket.socketpair()
-        try:
-            process = Process.start(theirs, python=python, limits=limits, log=log)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return cls(process, ours, limits, one_line(label))
+        return cls(Process.start(python=python, limits=limits), limits=limits, log=log, label=label)
 
     def call(
         self,
@@ -157,6 +150,15 @@ class Child:
         """The most resident memory seen so far, in MiB."""
         return self._process.peak_kib / 1024
 
+    @property
+    def dead(self) -> bool:
+        """True once a call has found it dead, or ended it."""
+        return self._death is not None
+
+    def hang_up(self) -> None:
+        """Ask nothing more: the child closes its sessions and ends while its last tensors are still read here."""
+        self._channel.close()
+
     def kill(self) -> None:
         """End the child at once, from any thread: a call that waits for it raises BackendDied; `close` it as always."""
         self._process.kill()
@@ -173,7 +175,7 @@ class Child:
         self._finalizer.detach()
         fault, self._process.log_fault = self._process.log_fault, None
         if fault is not None:
-            raise StorageError(f"can't write the log {one_line(self._process.log)}: {fault.strerror}") from fault
+            raise StorageError(f"can't write the log {one_line(self._process.log or '')}: {fault.strerror}") from fault
         return ended
 
     def __enter__(self) -> Child:

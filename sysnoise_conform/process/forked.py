@@ -43,12 +43,13 @@ class Process:
 
     popen: subprocess.Popen[bytes]
     pidfd: int
+    sock: socket.socket  # our end of the channel
     folder: PrivateFolder
     capture: Capture
-    log: Path
     mark: str
     started: float
     baseline_kib: int
+    log: Path | None = None  # where what it printed goes when it ends
     peak_kib: int = 0
     log_fault: OSError | None = None
     ended: Ended | None = None
@@ -56,8 +57,24 @@ class Process:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def start(cls, sock: socket.socket, *, python: Path | None, limits: Limits, log: Path) -> Process:
-        """Start an interpreter on `boot.py` with `sock` as its end of the channel. Raises UsageError, StorageError."""
+    def start(cls, *, python: Path | None, limits: Limits, ahead: str | None = None) -> Process:
+        """Start an interpreter on `boot.py`, with a channel to it.
+
+        `ahead` names a backend that it imports before anybody asks, or `golden`. Raises UsageError, StorageError.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            return cls._start(ours, theirs, python=python, limits=limits, ahead=ahead)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+
+    @classmethod
+    def _start(
+        cls, ours: socket.socket, theirs: socket.socket, *, python: Path | None, limits: Limits, ahead: str | None
+    ) -> Process:
         interpreter = Path(sys.executable) if python is None else python
         try:
             folder = PrivateFolder.make(("here", "work", "tmp"))
@@ -66,7 +83,10 @@ class Process:
         capture = Capture()
         mark = sentinel.next_mark()
         baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        config = {"fd": sock.fileno(), "parent": os.getpid(), "memory": limits.memory_bytes, "roots": package_roots()}
+        config = {
+            "fd": theirs.fileno(), "parent": os.getpid(), "memory": limits.memory_bytes, "roots": package_roots(),
+            "ahead": ahead,
+        }  # fmt: skip
         command = [str(interpreter), "-u", str(Path(__file__).with_name("boot.py")), json.dumps(config)]
         try:
             popen = _STARTER.submit(
@@ -77,7 +97,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=capture.sink,
                 stderr=capture.sink,
-                pass_fds=(sock.fileno(),),
+                pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             ).result()
         except BaseException as err:
@@ -93,9 +113,9 @@ class Process:
         return cls(
             popen=popen,
             pidfd=os.pidfd_open(popen.pid),
+            sock=ours,
             folder=folder,
             capture=capture,
-            log=log,
             mark=mark,
             started=time.monotonic(),
             baseline_kib=baseline,
@@ -145,10 +165,12 @@ class Process:
                 self.note_peak(usage.ru_maxrss)
             os.close(self.pidfd)
             sentinel.ended(self.mark)  # what left the group is not ours to find: it is found by its mark
+            self.sock.close()
             self.folder.remove()
             self.ended = Ended(peak_rss_mb=self.peak_kib / 1024, seconds=time.monotonic() - self.started)
             try:
-                self.capture.write(self.log)
+                if self.log is not None:
+                    self.capture.write(self.log)
             except OSError as err:  # `close` tells it: here it would hide how the child died
                 self.log_fault = err
             return self.ended

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import functools
+import importlib
 import json
 import platform
 import resource
@@ -47,6 +48,14 @@ class Worker:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
+
+    def prepare(self, ahead: str | None) -> None:
+        """Import what will be asked for: a backend's runtime, or the golden. What fails here fails again when asked."""
+        with contextlib.suppress(Exception, SystemExit):
+            if ahead == "golden":
+                importlib.import_module("sysnoise_conform.golden.service")
+            elif ahead is not None:
+                registry.load(ahead)().probe()
 
     def answer(self, do: str, payload: dict[str, Any], tensors: Tensors) -> Answer:
         """Carry one request out. Raises whatever the backend raises, and ConformError."""
@@ -95,13 +104,14 @@ class Worker:
         return {"seconds": seconds}, outputs
 
 
-def serve(fd: int) -> None:
-    """Answer requests on the socket `fd` until the other side closes it."""
+def serve(fd: int, ahead: str | None = None) -> None:
+    """Answer requests on the socket `fd` until the other side closes it; import `ahead` before the first comes."""
     channel = Channel(socket.socket(fileno=fd))
     reader, writer, worker = Reader(), Writer(), Worker()
     flush = _native_flush()
     with contextlib.suppress(ClosedError):
         channel.send({"protocol": PROTOCOL, "python": platform.python_version(), "numpy": np.__version__, **_memory()})
+        worker.prepare(ahead)
         while True:
             message, fds = channel.receive()
             reply, sent = _reply(worker, message, functools.partial(reader.read, message["tensors"], fds), writer)

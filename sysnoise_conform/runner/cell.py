@@ -1,20 +1,15 @@
-"""One variant, measured: both passes side by side, put together as one outcome."""
+"""One variant, measured, as one outcome."""
 
 from __future__ import annotations
 
-import threading
-from dataclasses import replace
 from time import perf_counter
 
-import numpy as np
-
 from sysnoise_conform import outcome as facts
-from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, ConformError, Unsupported
-from sysnoise_conform.outcome import Measured, Outcome, Result, RuntimeFacts, Seconds, TensorDiff, Unobservable
+from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, Unsupported
+from sysnoise_conform.outcome import Measured, Outcome, Result, RuntimeFacts, Seconds, Unobservable
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.runner.passes import Layers, Outputs, measure_layers, measure_outputs
+from sysnoise_conform.runner.passes import Layers, Outputs, measure
 from sysnoise_conform.runner.workshop import Workshop
-from sysnoise_conform.store import GoldenTensor
 from sysnoise_conform.variant import Variant
 
 
@@ -24,49 +19,16 @@ def run_cell(shop: Workshop, variant: Variant, place: str) -> Result:
     A runtime's refusal or death is an outcome; a mistake of the user's raises.
     """
     started = perf_counter()
-    outputs, layers = Outputs(tally=shop.tally()), Layers()
-    beside = _Beside(shop, variant, place, layers)
-    beside.start()
-    failure: BackendError | None = None
-    try:
-        measure_outputs(shop, variant, place, outputs)
-    except BackendError as err:
-        failure = err
-    finally:
-        # Without outputs no layer is of use: whoever still watches them is ended by the crew.
-        beside.finish(wanted=failure is None)
+    outputs, layers = Outputs(tally=shop.tally(), meter=shop.meter()), Layers()
     outcome: Outcome
-    if failure is not None:
-        outcome = refusal(failure, outputs.runtime)
+    try:
+        measure(shop, variant, place, outputs, layers)
+    except BackendError as err:
+        outcome = refusal(err, outputs.runtime)
     else:
         outcome = _measured(shop, outputs, layers, perf_counter() - started)
     shop.watch(str(variant), "done", len(shop.samples), len(shop.samples))
     return Result(variant=str(variant), outcome=outcome, log=f"logs/{place}.txt")
-
-
-class _Beside(threading.Thread):
-    """The pass over the layers, on a thread of its own."""
-
-    def __init__(self, shop: Workshop, variant: Variant, place: str, found: Layers) -> None:
-        super().__init__(name=f"{variant} layers", daemon=True)
-        self._shop, self._variant, self._place, self._found = shop, variant, place, found
-        self._raised: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            measure_layers(self._shop, self._variant, self._place, self._found)
-        except BaseException as err:  # the caller's thread is the one that must hear of it
-            self._raised = err
-
-    def finish(self, *, wanted: bool) -> None:
-        if not wanted:
-            self._found.wanted = False
-            self._shop.crew.end(f"{self._variant} layers")
-        self.join()
-        if wanted and isinstance(self._raised, ConformError):
-            raise self._raised
-        if wanted and self._raised is not None:
-            raise RuntimeError("the pass over the layers failed") from self._raised
 
 
 def refusal(err: BackendError, runtime: RuntimeFacts | None) -> Outcome:
@@ -97,34 +59,10 @@ def _measured(shop: Workshop, outputs: Outputs, layers: Layers, seconds: float) 
         missing_outputs=tuple(
             Unobservable(tensor=name, why=outputs.missing[name]) for name in shop.outputs if name in outputs.missing
         ),
-        observer_effect=_observer_effect(shop, outputs, layers),
+        observer_effect=layers.effect,
         tasks=outputs.tasks,
         nondeterministic=tuple(name for name in shop.outputs if name in outputs.unsteady),
         seconds=Seconds(compile=outputs.seconds_compile, run=outputs.seconds_run, total=seconds),
         peak_rss_mb=outputs.peak_rss_mb,
-        notes=(*layers.notes, *_unkept(shop, outputs)),
+        notes=tuple(layers.notes),
     )
-
-
-def _unkept(shop: Workshop, outputs: Outputs) -> tuple[str, ...]:
-    if shop.plan.taps and not outputs.kept.samples:
-        return ("the outputs are too large to keep twice: the observer effect was not measured",)
-    return ()
-
-
-def _observer_effect(shop: Workshop, outputs: Outputs, layers: Layers) -> tuple[TensorDiff, ...]:
-    """Tapped outputs against untouched ones, over the first samples, in units of the golden's floor."""
-    tally = shop.tally()
-    both = min(len(outputs.kept.samples), len(layers.kept.samples))  # the pass over the layers may have ended early
-    for number in range(both):
-        plain, tapped, golden = outputs.kept.samples[number], layers.kept.samples[number], shop.goldens.sample(number)
-        for name in shop.outputs:
-            if name in plain and name in tapped and name in golden:
-                tally.compare(_standing_in(golden[name], plain[name]), tapped[name], number)
-    return tally.in_order(shop.outputs)
-
-
-def _standing_in(golden: GoldenTensor, plain: np.ndarray) -> GoldenTensor:
-    """The untouched run's tensor in the golden's place, judged by the golden's floor."""
-    data = plain.astype(np.float64) if golden.data.dtype.kind == "f" else plain
-    return replace(golden, shape=plain.shape, data=data)

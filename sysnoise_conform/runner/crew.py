@@ -1,19 +1,28 @@
-"""The child processes of a run, so that an interrupt can end all of them at once."""
+"""The child processes of a run: started ahead where it is known who is needed, and ended all at once."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
 
-from sysnoise_conform import environments
+from sysnoise_conform import environments, registry
 from sysnoise_conform.case import Limits
-from sysnoise_conform.errors import BackendDied
-from sysnoise_conform.process.child import Child
+from sysnoise_conform.errors import BackendDied, ConformError
+from sysnoise_conform.process.forked import Process
 from sysnoise_conform.variant import Variant
+
+if TYPE_CHECKING:  # it brings numpy: children come up while this process imports that
+    from sysnoise_conform.process.child import Child
+
+GOLDEN = "golden"
+LAYERS = " layers"  # behind a variant's text: the child that watches its layers, where it has one of its own
 
 # Importing PyTorch, on a cold disk and a busy machine; no model has a part in it.
 IMPORT_SECONDS = 300.0
@@ -24,35 +33,65 @@ _MAPPED_BYTES = 8 << 30
 
 
 class Crew:
-    """Starts children and remembers who is alive."""
+    """Starts children and remembers who is alive. A context manager: nobody outlives it."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._recruits: dict[str, Process] = {}  # started ahead, by the variant's text or GOLDEN
         self._alive: set[Child] = set()
         self._lock = threading.Lock()
         self._dismissed = False
+        self.spare = False  # whether a variant may have two children at once
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.dismiss()
 
     @property
     def dismissed(self) -> bool:
-        """True once the run is being interrupted."""
+        """True once the run is being interrupted, or over."""
         return self._dismissed
 
+    def recruit(self, variants: Sequence[Variant], *, layers: bool) -> None:
+        """Start the children of the first variants, one for each core: they import their runtimes from now on.
+
+        What can't be started so is left to `member`, which says why.
+        """
+        cores = len(os.sched_getaffinity(0))
+        self.spare = 2 * len(variants) <= cores
+        for variant in variants[:cores]:
+            if variant.backend in registry.BUILTIN:
+                for label in (str(variant), f"{variant}{LAYERS}") if self.spare and layers else (str(variant),):
+                    self._recruit(label, variant.backend, partial(self.interpreter, variant))
+
+    def recruit_golden(self) -> None:
+        """Start the golden's child, which imports PyTorch from now on."""
+        self._recruit(GOLDEN, GOLDEN, lambda: None)
+
     @contextmanager
-    def member(self, label: str, log: Path, *, python: Path | None = None, golden: bool = False) -> Iterator[Child]:
+    def member(self, label: str, log: Path, *, variant: Variant | None = None) -> Iterator[Child]:
         """A child for the length of the block; its cleaned output is in `log` afterwards.
 
-        A child that runs PyTorch's own side (`golden`) imports PyTorch here, under a limit of its own. Then
-        `timeout_s` is for it as for everybody, and it may have twice `memory_bytes`, since float64 is twice as
+        Without a `variant` it is a child for PyTorch's own side: it imports PyTorch here, under a limit of its own.
+        Then `timeout_s` is for it as for everybody, and it may have twice `memory_bytes`, since float64 is twice as
         wide; without that limit, what the machine has.
         """
-        limits = replace(self._limits, memory_bytes=self._golden_bytes()) if golden else self._limits
+        from sysnoise_conform.process.child import Child
+
+        python = None if variant is None else self.interpreter(variant)
+        limits = self._limits_of(golden=variant is None)
         with self._lock:
             if self._dismissed:
                 raise BackendDied("the run was interrupted", stage="start", cause="crash")
-            child = Child.start(python=python, limits=limits, log=log, label=label)
+            process = self._recruits.pop(label, None)
+            child = Child(
+                process or Process.start(python=python, limits=limits), limits=limits, log=log, label=label
+            )
             self._alive.add(child)
         try:
-            if golden:
+            if variant is None:
                 child.call("prepare", stage="start", timeout_s=IMPORT_SECONDS)
             yield child
         finally:
@@ -68,17 +107,30 @@ class Crew:
         """The Python that a variant's session runs in; None: this one."""
         return environments.interpreter(variant)
 
-    def end(self, label: str) -> None:
-        """End the members of this label now."""
-        with self._lock:
-            named = [child for child in self._alive if child.label == label]
-        for child in named:
-            child.kill()
-
     def dismiss(self) -> None:
         """End everybody now; nobody can be started any more."""
         with self._lock:
             self._dismissed = True
-            alive = list(self._alive)
+            alive, recruits = list(self._alive), list(self._recruits.values())
+            self._recruits.clear()
         for child in alive:
             child.kill()
+        for process in recruits:
+            process.end()
+
+    def _recruit(self, key: str, ahead: str, interpreter: Callable[[], Path | None]) -> None:
+        with self._lock:
+            if self._dismissed or key in self._recruits:
+                return
+            try:
+                limits = self._limits_of(golden=key == GOLDEN)
+                self._recruits[key] = Process.start(python=interpreter(), limits=limits, ahead=ahead)
+            except ConformError:
+                return
+
+    def _limits_of(self, *, golden: bool) -> Limits:
+        return replace(self._limits, memory_bytes=self._golden_bytes()) if golden else self._limits
+
+    def _golden_bytes(self) -> int:
+        asked, machine = self._limits.memory_bytes, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return (machine if asked is None else min(2 * asked, machine)) + _MAPPED_BYTES

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections import OrderedDict
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, GoldenDied, GoldenUnavailable
@@ -13,77 +14,113 @@ from sysnoise_conform.graph.intake import Model, write_proto
 from sysnoise_conform.graph.shapes import check_declared_output
 from sysnoise_conform.inputs import Samples
 from sysnoise_conform.process.child import Child
+from sysnoise_conform.runner import foresight
+from sysnoise_conform.runner.crew import GOLDEN, Crew
 from sysnoise_conform.store import GoldenSample, Store, fingerprint
+
+# Samples that are open at once, so that neither memory nor the disk space of what the store can't keep grows with
+# their number; what is asked for again is opened again, or made again.
+OPEN = 4
+AHEAD = 2  # made before they are asked for
 
 
 class Goldens:
-    """One golden per sample, made in order on a thread of its own and waited for by whoever needs it.
+    """One golden per sample, made in order on a thread of its own a little ahead of whoever asks.
 
-    PyTorch is imported only where a sample is not in the store: `start` is called for the child at
-    the first such sample.
+    PyTorch is imported only where a sample is not in the store. A context manager.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        samples: Samples,
-        store: Store,
-        start: Callable[[], Child],
-        *,
-        threads: int,
-    ) -> None:
+    def __init__(self, model: Model, samples: Samples, store: Store, crew: Crew, logs: Path, *, threads: int) -> None:
         self._model = model
         self._samples = samples
         self._store = store
-        self._start = start
+        self._crew = crew
+        self._logs = logs
         self._threads = threads
-        self._graph: Path | None = None
-        self._graph_sha256 = fingerprint.graph_sha256(model.proto)
+        self._stack = ExitStack()
         self._child: Child | None = None
-        self._futures: list[Future[GoldenSample]] = [Future() for _ in range(len(samples))]
-        self._cached = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._make_all, name="goldens", daemon=True)
+        self._graph: Path | None = None
+        self._graph_sha256 = ""
+        self._keys: dict[int, str] = {}
+        self._open: OrderedDict[int, GoldenSample] = OrderedDict()
+        self._seen: set[int] = set()
+        self._cached: set[int] = set()
+        self._failure: BaseException | None = None
+        self._making = threading.RLock()
+        self._asked = -1
+        self._news = threading.Condition()
+        self._over = False
+        self._thread = threading.Thread(target=self._make_ahead, name="goldens", daemon=True)
+
+    def __enter__(self) -> Goldens:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._news:
+            self._over = True
+            self._news.notify_all()
+        if self._thread.is_alive():
+            if error is not None:  # whatever it waits for is of no use any more
+                self._crew.dismiss()
+            self._thread.join(timeout=5)
+        self._stack.close()
 
     def begin(self) -> None:
         """Start making them."""
         self._thread.start()
 
     def sample(self, number: int) -> GoldenSample:
-        """The golden of one sample, waited for. Raises what its making raised."""
-        return self._futures[number].result()
+        """The golden of one sample, waited for. Raises what its making raised, then and at every later call."""
+        with self._news:
+            self._asked = max(self._asked, number)
+            self._news.notify_all()
+        return self._get(number)
 
-    def stop(self) -> None:
-        """Make no further one."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+    def finish(self) -> None:
+        """Make what nobody asked for: what the golden refuses is bad input even where every runtime fell before."""
+        for number in range(len(self._samples)):
+            if number not in self._seen:
+                self.sample(number)
 
     def facts(self) -> dict[str, Any]:
         """What the report says of the golden: torch's version, how many came out of the store, and its notes."""
+        cached, total = len(self._cached), len(self._samples)
         return {
             "torch": self._store.torch_version,
-            "cached": self._cached,
-            "of": len(self._futures),
-            "source": "store" if self._cached == len(self._futures) else "computed",
+            "cached": cached,
+            "of": total,
+            "source": "store" if cached == total else "computed",
             "notes": list(self._store.notes),
         }
 
-    def _make_all(self) -> None:
-        for number, future in enumerate(self._futures):
-            if self._stop.is_set():
-                future.cancel()
-                continue
+    def _make_ahead(self) -> None:
+        for number in range(len(self._samples)):
+            with self._news:
+                self._news.wait_for(lambda number=number: self._over or number <= self._asked + AHEAD)  # type: ignore[misc]
+                if self._over:
+                    return
             try:
-                future.set_result(self._one(number))
-            except BaseException as err:  # the waiting thread is the one that must hear of it
-                future.set_exception(err)
-                self._fail_rest(number + 1, err)
+                self._get(number)
+            except BaseException:  # kept: whoever asks is the one that must hear of it
                 return
 
-    def _fail_rest(self, first: int, err: BaseException) -> None:
-        for future in self._futures[first:]:
-            future.set_exception(err)
+    def _get(self, number: int) -> GoldenSample:
+        with self._making:
+            if self._failure is not None:
+                raise self._failure
+            found = self._open.get(number)
+            if found is None:
+                try:
+                    found = self._one(number)
+                except BaseException as err:
+                    self._failure = err
+                    raise
+                self._seen.add(number)
+                self._open[number] = found
+                if len(self._open) > OPEN:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(number)
+            return found
 
     def _one(self, number: int) -> GoldenSample:
         try:
@@ -100,18 +137,15 @@ class Goldens:
 
     def _found_or_made(self, number: int) -> GoldenSample:
         feed = self._samples.feed(number)
-        key = self._store.key(
-            model_sha256=self._model.sha256,
-            graph_sha256=self._graph_sha256,
-            feeds_sha256=fingerprint.feeds_sha256(feed),
-            threads=self._threads,
-        )
+        key = self._key(number, feed)
         found = self._store.find(key)
         if found is not None:
-            self._cached += 1
+            if number not in self._seen:
+                self._cached.add(number)
+                foresight.remember(self._model.file_sha256)
             return found
         if self._child is None:
-            self._child = self._start()
+            self._child = self._stack.enter_context(self._crew.member(GOLDEN, self._logs / "golden.txt"))
         if self._graph is None:
             self._graph = write_proto(self._model.proto, self._child.workdir, "golden.onnx", self._model.data_files)
         partial = self._store.reserve()
@@ -121,7 +155,23 @@ class Goldens:
             feed,
             stage="golden",
         )
-        return self._store.commit(partial, key)
+        golden = self._store.commit(partial, key)
+        if self._store.private is None:
+            foresight.remember(self._model.file_sha256)
+        return golden
+
+    def _key(self, number: int, feed: dict[str, Any]) -> str:
+        if number not in self._keys:
+            self._graph_sha256 = self._graph_sha256 or fingerprint.graph_sha256(
+                self._model.proto, self._model.bound_sha256
+            )
+            self._keys[number] = self._store.key(
+                model_sha256=self._model.sha256,
+                graph_sha256=self._graph_sha256,
+                feeds_sha256=fingerprint.feeds_sha256(feed),
+                threads=self._threads,
+            )
+        return self._keys[number]
 
 
 def _cure(err: BackendDied) -> str | None:

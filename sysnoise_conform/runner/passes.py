@@ -1,26 +1,32 @@
-"""The two passes over a variant: its outputs from the untouched graph, its layers from the tapped one.
+"""A variant's two sessions, sample by sample: the untouched graph for its outputs, a tapped one for its layers.
 
-They run side by side, each in a child of its own, so that a tapped graph that falls over costs
-layers and never outputs.
+Where a core is spare each has a child of its own and they go side by side. Else both live in one child, which imports
+its runtime once, and there the untouched graph has compiled and run before the tapped one is there. A tapped graph that
+falls over costs layers and never outputs: the untouched one goes on in another child.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from sysnoise_conform.backend import Runtime
+from sysnoise_conform.backend import Runtime, Tensors
 from sysnoise_conform.errors import BackendDied, BackendError
-from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, Unobservable
+from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, TensorDiff, Unobservable
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.process.child import Child
+from sysnoise_conform.runner.crew import LAYERS
 from sysnoise_conform.runner.session import RemoteSession
-from sysnoise_conform.runner.tally import Kept, Tally
+from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
-from sysnoise_conform.store import GoldenSample
+from sysnoise_conform.store import GoldenSample, GoldenTensor
+from sysnoise_conform.tasks import Meter
 from sysnoise_conform.variant import Variant
 
 # A tapped graph that a runtime refuses is halved and tried again, so that one tensor it can't show
@@ -30,67 +36,40 @@ MAX_TAP_BUILDS = 6
 
 @dataclass(slots=True)
 class Outputs:
-    """What the first pass found."""
+    """What the untouched graph gave."""
 
     tally: Tally
+    meter: Meter | None = None
     runtime: RuntimeFacts | None = None
     missing: dict[str, str] = field(default_factory=dict)  # output -> why it was not compared
     unsteady: set[str] = field(default_factory=set)
-    kept: Kept = field(default_factory=Kept)
     tasks: tuple[TaskFigure, ...] = ()
     seconds_compile: float = 0.0
     seconds_run: float = 0.0
     peak_rss_mb: float | None = None
 
-
-def measure_outputs(shop: Workshop, variant: Variant, place: str, found: Outputs) -> None:
-    """Fill `found` from the untouched graph. Raises BackendError, and then `found` holds what is known."""
-    python = shop.crew.interpreter(variant)
-    with shop.crew.member(f"{variant} outputs", shop.logs / f"{place}.txt", python=python) as child:
-        runtime = child.probe(variant.backend)
-        shop.watch(str(variant), "compiling", 0, len(shop.samples))
-        feed = shop.samples.feed(0)
-        found.runtime = _facts(runtime, None, variant, python)
-        session = RemoteSession(
-            child, variant, shop.plan.target, shop.graph(child.workdir), feed, threads=shop.threads
-        )
-        found.runtime = _facts(runtime, session, variant, python)
-        found.seconds_compile = session.seconds_compile
-        meter = shop.meter()
-        for number in range(len(shop.samples)):
-            feed = shop.samples.feed(number)
-            got = session.run(feed)
-            found.kept.add(got)
-            if number == 0:
-                before = {name: _fingerprint(array) for name, array in got.items()}
-                got = session.run(feed, again=True)
-                found.unsteady = {name for name, array in got.items() if before.get(name) != _fingerprint(array)}
-            golden = shop.goldens.sample(number)
-            for name in shop.outputs:
-                if name not in golden:
-                    found.missing[name] = _not_kept(golden, name)
-                elif name not in got:
-                    found.missing[name] = _not_returned(shop, name)
-                else:
-                    found.tally.compare(golden[name], got[name], number)
-            if meter is not None and not found.missing:
-                meter.add({name: golden[name].data for name in shop.outputs}, got)
-            shop.watch(str(variant), "running", number + 1, len(shop.samples))
-        found.tasks = meter.figures() if meter is not None else ()
-        found.seconds_run = session.seconds_run
-        found.peak_rss_mb = child.peak_rss_mb
+    def compare(self, shop: Workshop, golden: GoldenSample, got: Tensors, number: int) -> None:
+        """One sample's outputs against the golden's."""
+        for name in shop.outputs:
+            if name not in golden:
+                self.missing[name] = _not_kept(golden, name)
+            elif name not in got:
+                self.missing[name] = _not_returned(shop, name)
+            else:
+                self.tally.compare(golden[name], got[name], number)
+        if self.meter is not None and not self.missing:
+            self.meter.add({name: golden[name].data for name in shop.outputs}, got)
 
 
 @dataclass(slots=True)
 class Layers:
-    """What the second pass found."""
+    """What the tapped graphs gave."""
 
     tally: Tally = field(default_factory=Tally)
+    effect: tuple[TensorDiff, ...] = ()  # tapped outputs against untouched ones, in units of the golden's floor
     hidden: dict[str, str] = field(default_factory=dict)  # tensor -> why
-    kept: Kept = field(default_factory=Kept)
     notes: list[str] = field(default_factory=list)
     builds: int = 0
-    wanted: bool = True  # False once the outputs are lost: layers without them are of no use
 
     def unobservable(self, order: Iterable[str], known: Iterable[Unobservable]) -> tuple[Unobservable, ...]:
         """Every layer of `order` that was not measured, with its reason."""
@@ -102,53 +81,183 @@ class Layers:
         )
 
 
-def measure_layers(shop: Workshop, variant: Variant, place: str, found: Layers) -> None:
-    """Fill `found` from tapped graphs. A runtime that fails here costs layers, with the reason, and nothing else."""
-    waiting = list(shop.plan.taps)
-    while waiting and found.wanted:
-        taps = waiting.pop(0)
-        found.builds += 1
+class Taps:
+    """One tapped graph, and what was found of its tensors: all of it counts, or nothing."""
+
+    def __init__(self, shop: Workshop, variant: Variant, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.failure: BackendError | None = None
+        self._shop, self._variant = shop, variant
+        self._graph: Future[Path] | None = None
+        self._session: RemoteSession | None = None
+        self._tally, self._effect = shop.tally(), shop.tally()
+        self._absent: dict[str, str] = {}
+
+    def prepare(self, child: Child, pool: Executor) -> None:
+        """Write the tapped graph for `child` while it is busy with the untouched one."""
+        self._graph = pool.submit(self._shop.graph, _folder(child, "layers"), self.names)
+
+    def run(self, child: Child, feed: Mapping[str, np.ndarray]) -> Tensors:
+        """One sample's tensors, views until the child's next call; nothing where the runtime failed, see `failure`."""
         try:
-            _watch_chunk(shop, variant, f"{place}-layers-{found.builds}", taps, found)
+            if self._session is None:
+                assert self._graph is not None
+                self._session = RemoteSession(
+                    child, self._variant, self._shop.plan.target, self._graph.result(), feed,
+                    name="layers", taps=self.names, threads=self._shop.threads,
+                )  # fmt: skip
+            return self._session.run(feed)
         except BackendError as err:
-            why = one_line(err.message, 300)
-            again = found.wanted and not shop.crew.dismissed and not _hung(err)
-            if again and len(taps) > 1 and found.builds + len(waiting) + 2 <= MAX_TAP_BUILDS:
-                half = len(taps) // 2
-                waiting[:0] = [taps[:half], taps[half:]]
-                found.notes.append(f"a graph with {len(taps)} tensors tapped failed ({why}); tried again in halves")
+            self.failure = err
+            return {}
+
+    def compare(self, golden: GoldenSample, got: Tensors, plain: Tensors, number: int) -> None:
+        """One sample's tensors against the golden's, and the outputs against those of the untouched graph."""
+        for name in self.names:
+            if name not in golden:
+                self._absent[name] = _not_kept(golden, name)
+            elif name not in got:
+                self._absent[name] = "the runtime did not return it"
             else:
-                found.hidden.update(dict.fromkeys(taps, f"the tapped graph failed: {why}"))
+                self._tally.compare(golden[name], got[name], number)
+        for name in self._shop.outputs:
+            if name in plain and name in got and name in golden:
+                self._effect.compare(_standing_in(golden[name], plain[name]), got[name], number)
+
+    def into(self, layers: Layers) -> None:
+        """Add what was found."""
+        layers.tally.update(self._tally)
+        layers.hidden.update(self._absent)
+        layers.effect = layers.effect or self._effect.in_order(self._shop.outputs)
 
 
-def _hung(err: BackendError) -> bool:
-    """A hang has cost the whole limit: half of its graph would most likely cost it again."""
-    return isinstance(err, BackendDied) and err.cause == "timeout"
+def measure(shop: Workshop, variant: Variant, place: str, outputs: Outputs, layers: Layers) -> None:
+    """Fill `outputs` and `layers`; logs are called `place`.
+
+    Raises BackendError where the untouched graph fails, and then `outputs` holds what is known. A runtime that fails
+    on a tapped graph costs layers, with the reason, and nothing else.
+    """
+    waiting = list(shop.plan.taps)
+    taps = Taps(shop, variant, waiting.pop(0)) if waiting else None
+    number, log = 0, place
+    while number < len(shop.samples):
+        number = _sit(shop, variant, log, number, outputs, taps if number == 0 else None)
+        log = f"{place}-again"
+    outputs.tasks = outputs.meter.figures() if outputs.meter is not None else ()
+    while taps is not None:
+        layers.builds += 1
+        if taps.failure is None:
+            taps.into(layers)
+        else:
+            waiting[:0] = _halves(taps, layers, len(waiting), over=shop.crew.dismissed)
+        taps = Taps(shop, variant, waiting.pop(0)) if waiting else None
+        if taps is not None:
+            _sit(shop, variant, f"{place}-layers-{layers.builds}", 0, None, taps, plain=not layers.effect)
 
 
-def _watch_chunk(shop: Workshop, variant: Variant, place: str, taps: tuple[str, ...], found: Layers) -> None:
-    python = shop.crew.interpreter(variant)
-    tally, kept, absent = shop.tally(), Kept(), dict[str, str]()
-    with shop.crew.member(f"{variant} layers", shop.logs / f"{place}.txt", python=python) as child:
-        session = RemoteSession(
-            child, variant, shop.plan.target, shop.graph(child.workdir, taps), shop.samples.feed(0), taps=taps,
-            threads=shop.threads,
-        )
-        for number in range(len(shop.samples)):
-            got = session.run(shop.samples.feed(number))
-            kept.add({name: got[name] for name in shop.outputs if name in got})
+def _halves(taps: Taps, layers: Layers, waiting: int, *, over: bool) -> list[tuple[str, ...]]:
+    """What to try after a tapped graph failed: each half of it, or nothing more."""
+    assert taps.failure is not None
+    why, names = one_line(taps.failure.message, 300), taps.names
+    # A hang has cost the whole limit: half of its graph would most likely cost it again.
+    hung = isinstance(taps.failure, BackendDied) and taps.failure.cause == "timeout"
+    if len(names) < 2 or over or hung or layers.builds + waiting + 2 > MAX_TAP_BUILDS:
+        layers.hidden.update(dict.fromkeys(names, f"the tapped graph failed: {why}"))
+        return []
+    layers.notes.append(f"a graph with {len(names)} tensors tapped failed ({why}); tried again in halves")
+    return [names[: len(names) // 2], names[len(names) // 2 :]]
+
+
+def _sit(
+    shop: Workshop, variant: Variant, log: str, first: int, outputs: Outputs | None, taps: Taps | None,
+    *, plain: bool = True,
+) -> int:  # fmt: skip
+    """Measure the samples from `first` on in one child; the number of the first that is left.
+
+    None is left unless the tapped graph took the child down. Everything is computed before the golden is waited for.
+    """
+    last = len(shop.samples) - 1
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="layers"))
+        child = stack.enter_context(shop.crew.member(str(variant), shop.logs / f"{log}.txt", variant=variant))
+        beside, ahead = child, None
+        if taps is not None and shop.crew.spare and plain:
+            label = f"{variant}{LAYERS}"
+            beside = stack.enter_context(shop.crew.member(label, shop.logs / f"{log}-layers.txt", variant=variant))
+        untouched = None
+        if plain:
+            graph, feed = shop.graph(_folder(child, "outputs")), shop.samples.feed(first)
+            shop.asked.set()
+            if taps is not None:  # while the untouched graph compiles
+                taps.prepare(beside, pool)
+                ahead = pool.submit(taps.run, beside, feed) if beside is not child else None
+            try:
+                untouched = _untouched(shop, variant, child, graph, feed, outputs)
+            except BaseException:
+                beside.kill()  # layers without outputs are of no use
+                raise
+        elif taps is not None:
+            taps.prepare(beside, pool)
+        for number in range(first, last + 1):
+            feed = shop.samples.feed(number)
+            if ahead is None and beside is not child and taps is not None and taps.failure is None:
+                ahead = pool.submit(taps.run, beside, feed)
+            got = {} if untouched is None else _run_untouched(untouched, child, feed, outputs, first=number == 0)
+            seen: Tensors = {}
+            if ahead is not None:
+                seen, ahead = ahead.result(), None
+            elif taps is not None and taps.failure is None:
+                got = {name: array.copy() for name, array in got.items()}  # the child's next answer takes their place
+                seen = taps.run(child, feed)
+            if number == last:
+                child.hang_up()
+                beside.hang_up()
             golden = shop.goldens.sample(number)
-            for name in taps:
-                if name not in golden:
-                    absent[name] = _not_kept(golden, name)
-                elif name not in got:
-                    absent[name] = "the runtime did not return it"
-                else:
-                    tally.compare(golden[name], got[name], number)
-    found.tally.update(tally)
-    found.hidden.update(absent)
-    if not found.kept.samples:
-        found.kept = kept
+            if outputs is not None:
+                outputs.compare(shop, golden, got, number)
+                shop.watch(str(variant), "running", number + 1, len(shop.samples))
+            if taps is not None and taps.failure is None:
+                taps.compare(golden, seen, got, number)
+            elif outputs is None or child.dead:
+                return number + 1
+        return last + 1
+
+
+def _untouched(
+    shop: Workshop, variant: Variant, child: Child, graph: Path, feed: Mapping[str, np.ndarray], outputs: Outputs | None
+) -> RemoteSession:
+    python = shop.crew.interpreter(variant)
+    runtime = child.probe(variant.backend)
+    if outputs is not None:
+        shop.watch(str(variant), "compiling", 0, len(shop.samples))
+        outputs.runtime = outputs.runtime or _facts(runtime, None, variant, python)
+    session = RemoteSession(child, variant, shop.plan.target, graph, feed, name="outputs", threads=shop.threads)
+    if outputs is not None:
+        outputs.runtime = _facts(runtime, session, variant, python)
+        outputs.seconds_compile = outputs.seconds_compile or session.seconds_compile
+    return session
+
+
+def _run_untouched(
+    session: RemoteSession, child: Child, feed: Mapping[str, np.ndarray], outputs: Outputs | None, *, first: bool
+) -> Tensors:
+    before = session.seconds_run
+    got = session.run(feed)
+    if outputs is None:
+        return got
+    outputs.seconds_run += session.seconds_run - before
+    if first:
+        prints = {name: _fingerprint(array) for name, array in got.items()}
+        got = session.run(feed, again=True)
+        outputs.unsteady = {name for name, array in got.items() if prints.get(name) != _fingerprint(array)}
+        outputs.peak_rss_mb = child.peak_rss_mb  # before a tapped graph lives beside it
+    return got
+
+
+def _folder(child: Child, name: str) -> Path:
+    folder = child.workdir / name
+    folder.mkdir()
+    return folder
 
 
 def _facts(runtime: Runtime, session: RemoteSession | None, variant: Variant, python: Path | None) -> RuntimeFacts:
@@ -161,6 +270,12 @@ def _facts(runtime: Runtime, session: RemoteSession | None, variant: Variant, py
         asked_precision=variant.precision,
         python=str(python or ""),
     )
+
+
+def _standing_in(golden: GoldenTensor, plain: np.ndarray) -> GoldenTensor:
+    """The untouched run's tensor in the golden's place, judged by the golden's floor."""
+    data = plain.astype(np.float64) if golden.data.dtype.kind == "f" else plain
+    return replace(golden, shape=plain.shape, data=data)
 
 
 def _not_returned(shop: Workshop, name: str) -> str:

@@ -18,13 +18,17 @@ TO_NCHW = (0, 3, 1, 2)
 
 
 class RemoteSession:
-    """One session in one child. Feeds and outputs carry golden names and ONNX layouts."""
+    """One session in a child. Feeds and outputs carry golden names and ONNX layouts.
+
+    `name` tells it from others in that child; `graph` is a private copy in a folder of its own, which the backend may write to.
+    """
 
     def __init__(
         self, child: Child, variant: Variant, target: Target, graph: Path, feed: Mapping[str, np.ndarray],
-        *, taps: tuple[str, ...] = (), threads: int = 0,
+        *, name: str, taps: tuple[str, ...] = (), threads: int = 0,
     ) -> None:
         self._child = child
+        self._name = name
         self._target = target
         self._golden_name = {theirs: golden for golden, theirs in target.names.items()}
         self.seconds_run = 0.0
@@ -41,14 +45,14 @@ class RemoteSession:
             device=variant.device.lower() if variant.device else None,
             options=options,
             taps=tuple(target.name(each) for each in taps) if target.format != "onnx" else (),
-            workdir=child.workdir,
+            workdir=graph.parent,
             threads=int(wanted) if wanted else threads,
         )
-        self.effective, self.seconds_compile = child.compile(variant.backend, build)
+        self.effective, self.seconds_compile = child.compile(variant.backend, build, session=name)
 
     def run(self, feed: Mapping[str, np.ndarray], *, again: bool = False) -> Tensors:
         """Outputs by golden name; arrays are valid until the next run. A run `again` is not timed."""
-        outputs = self._child.run(self._to_target(feed))
+        outputs = self._child.run(self._to_target(feed), session=self._name)
         self.seconds_run += 0.0 if again else outputs.seconds
         found = {}
         for theirs, array in outputs.tensors.items():

@@ -1,4 +1,4 @@
-"""What a pass gathers while it goes: diffs merged over samples, and copies of the first outputs."""
+"""What a pass gathers while it goes: diffs, merged over samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sysnoise_conform.backend import Tensors
 from sysnoise_conform.compare.readings import read
 from sysnoise_conform.compare.tensors import measure, merge
 from sysnoise_conform.outcome import TensorDiff
@@ -17,9 +16,6 @@ from sysnoise_conform.store import GoldenTensor
 # rounding and looks like nothing; of a diverged network only the first layers are worth the look.
 READ_ABOVE = 8.0
 MOST_READ = 8
-
-# The observer effect needs both passes' outputs at once: those of the first samples are kept.
-KEPT_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
@@ -51,20 +47,3 @@ class Tally:
 def _abnormal(diff: TensorDiff) -> bool:
     ratio = diff.floor_ratio
     return diff.nan_mismatch > 0 or not diff.comparable or (ratio is not None and ratio > READ_ABOVE)
-
-
-@dataclass(slots=True)
-class Kept:
-    """Copies of the outputs of the first samples, as many as `KEPT_BYTES` hold."""
-
-    samples: list[Tensors] = field(default_factory=list)
-    room: int = KEPT_BYTES
-    full: bool = False
-
-    def add(self, outputs: Mapping[str, np.ndarray]) -> None:
-        """Keep one more sample's outputs, if they fit and all before them did."""
-        size = sum(array.nbytes for array in outputs.values())
-        self.full = self.full or size > self.room
-        if not self.full:
-            self.samples.append({name: array.copy() for name, array in outputs.items()})
-            self.room -= size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from sysnoise_conform.graph.intake import Model, write_proto
 from sysnoise_conform.graph.tap import tap
@@ -31,6 +32,7 @@ class Workshop:
     threads: int
     meter: Callable[[], Meter | None]
     watch: Watch
+    asked: Event  # set when the first child has its work, or is beyond it
 
     def tally(self) -> Tally:
         """An empty tally that knows which operator makes which tensor."""

@@ -26,13 +26,14 @@ from pathlib import Path
 from types import TracebackType
 
 from sysnoise_conform.errors import StorageError, UsageError
+from sysnoise_conform.folders import cache_folder
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.private import PrivateFolder
 from sysnoise_conform.sentinel import sentinel
 from sysnoise_conform.store import fingerprint
 from sysnoise_conform.store.entry import FORMAT_VERSION, DamagedEntry, GoldenSample, GoldenTensor, storage_error
 
-__all__ = ["GoldenSample", "GoldenTensor", "Store", "Usage", "cache_folder", "parse_size"]
+__all__ = ["GoldenSample", "GoldenTensor", "Store", "Usage", "parse_size"]
 
 DEFAULT_LIMIT = 10 * 10**9
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.IGNORECASE)
@@ -45,12 +46,6 @@ def parse_size(text: str) -> int:
     if match is None:
         raise UsageError(f"CONFORM_CACHE_MAX is {one_line(text, 60)!r}, which is no size", hint="write 10G or 500M")
     return int(float(match[1]) * _UNITS[match[2].upper()])
-
-
-def cache_folder() -> Path:
-    """CONFORM_CACHE, or ~/.cache/conform."""
-    named = os.environ.get("CONFORM_CACHE", "").strip()
-    return Path(named).expanduser().absolute() if named else Path("~/.cache/conform").expanduser()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

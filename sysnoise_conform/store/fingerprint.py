@@ -73,9 +73,21 @@ def default_threads() -> str:
     return f"{len(os.sched_getaffinity(0))} cores, {asked}"
 
 
-def graph_sha256(proto: onnx.ModelProto) -> str:
-    """SHA-256 of a graph as the golden gets it: intake may have bound inputs or inlined bodies in it."""
-    return hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+def graph_sha256(proto: onnx.ModelProto, bound_sha256: str = "") -> str:
+    """SHA-256 of a graph as the golden gets it: intake may have bound inputs or inlined bodies in it.
+
+    Of its weights only names, types and shapes: their values are the file's, whose hash stands beside this one in a
+    golden's key, or those of bound inputs, `bound_sha256`.
+    """
+    bare = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
+    bare.graph.node.extend(proto.graph.node)
+    bare.graph.input.extend(proto.graph.input)
+    bare.graph.output.extend(proto.graph.output)
+    bare.graph.sparse_initializer.extend(proto.graph.sparse_initializer)
+    weights = [(each.name, each.data_type, list(each.dims)) for each in proto.graph.initializer]
+    digest = hashlib.sha256(bare.SerializeToString(deterministic=True))
+    digest.update(json.dumps([weights, bound_sha256]).encode())
+    return digest.hexdigest()
 
 
 def feeds_sha256(feeds: Mapping[str, np.ndarray[Any, Any]]) -> str:

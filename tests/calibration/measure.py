@@ -5,23 +5,28 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import onnx
-
 from calibration.draft import Network
+
 from sysnoise_conform.case import Case, Deployed, Limits
 from sysnoise_conform.errors import BackendDied
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.report import Report
-from sysnoise_conform.runner import run
+from sysnoise_conform.runner import crew_for, run
 from sysnoise_conform.runner.crew import Crew
-from sysnoise_conform.variant import parse_variants
+from sysnoise_conform.variant import Variant, parse_variants
 
 LIMITS = Limits(timeout_s=120, threads=1)  # how much the number of threads matters is measured apart
+
+
+class _Lasting(Child):
+    def hang_up(self) -> None:
+        """It will be asked again."""
 
 
 class LastingCrew(Crew):
@@ -33,15 +38,16 @@ class LastingCrew(Crew):
         self._guard = threading.Lock()
 
     @contextmanager
-    def member(self, label: str, log: Path, *, python: Path | None = None, golden: bool = False) -> Iterator[Child]:
+    def member(self, label: str, log: Path, *, variant: Variant | None = None) -> Iterator[Child]:
         """One that has done with its last run and whose folder is empty again, or a new one; always, for a golden."""
-        if golden:  # it remembers its one model
-            with super().member(label, log, python=python, golden=golden) as child:
+        if variant is None:  # a golden remembers its one model
+            with super().member(label, log) as child:
                 yield child
             return
         with self._guard:
             free = self._idle.setdefault(label, [])
-            child = free.pop() if free else Child.start(python=python, limits=LIMITS, log=log, label=label)
+            python = self.interpreter(variant)
+            child = free.pop() if free else _Lasting.start(python=python, limits=LIMITS, log=log, label=label)
         try:
             yield child
         except BackendDied:
@@ -57,9 +63,6 @@ class LastingCrew(Crew):
             shutil.rmtree(each) if each.is_dir() else each.unlink()
         with self._guard:
             self._idle[label].append(child)
-
-    def end(self, label: str) -> None:
-        """Nobody is ended: the pass over the layers comes to its own end."""
 
     def __enter__(self) -> LastingCrew:
         return self
@@ -97,5 +100,6 @@ def measured(
         deployed=shipped,
         limits=LIMITS,
     )
-    run(case, out, command="calibrate", watch=lambda *_: None, crew=crew)
+    with crew_for(case) if crew is None else nullcontext(crew) as children:
+        run(case, out, command="calibrate", watch=lambda *_: None, crew=children)
     return Report.read(out)

@@ -1,0 +1,125 @@
+"""The course of a run: read and check, start the cells, write what they find as it comes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from sysnoise_conform.card import Card, find_card, load_card
+from sysnoise_conform.case import Case
+from sysnoise_conform.errors import Interrupted, StorageError
+from sysnoise_conform.graph.constants import parse_constant
+from sysnoise_conform.graph.intake import open_model
+from sysnoise_conform.inputs import load_samples
+from sysnoise_conform.outcome import Result
+from sysnoise_conform.report import ReportWriter
+from sysnoise_conform.runner import provenance
+from sysnoise_conform.runner.cell import run_cell
+from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.goldens import Goldens
+from sysnoise_conform.runner.header import header_of
+from sysnoise_conform.runner.original import run_module
+from sysnoise_conform.runner.plan import Cell, check_variants, make_plan
+from sysnoise_conform.runner.workshop import Watch, Workshop
+from sysnoise_conform.store import Store
+from sysnoise_conform.tasks import task_meter
+
+# How long the first child may take to get its work before the rest goes on without waiting for that.
+FIRST_WORK_S = 1.0
+
+
+def carry_out(
+    case: Case, out: Path, *, command: str, watch: Watch, crew: Crew, idle: Callable[[], None] | None
+) -> None:
+    """What `runner.run` says."""
+    started = datetime.now(UTC)
+    clock = perf_counter()
+    check_variants(case)
+    card = load_card(case.card) if case.card is not None else find_card(case.model)
+    model = open_model(
+        case.model,
+        bind=_bindings(case, card),
+        shapes={**({} if card is None else card.shapes), **case.shapes},
+        allow_linked_data=case.allow_linked_data,
+    )
+    samples = load_samples(
+        model, inputs=case.inputs, card=card, samples=case.samples, seed=case.seed, shapes=case.shapes
+    )
+    plan = make_plan(case, model, samples.feed(0))
+    with ExitStack() as stack:
+        writer = stack.enter_context(ReportWriter(out))
+        stack.enter_context(_told())
+        store = stack.enter_context(Store.open(enabled=case.cache))
+        logs = out / "logs"
+        goldens = stack.enter_context(Goldens(model, samples, store, crew, logs, threads=case.limits.threads))
+        shop = Workshop(
+            model=model, samples=samples, goldens=goldens, plan=plan, crew=crew, logs=logs,
+            threads=case.limits.threads, meter=lambda: task_meter(card), watch=watch,
+            asked=threading.Event(),
+        )
+        with _cells(shop) as results:
+            shop.asked.wait(timeout=FIRST_WORK_S)  # until then every other thread would only be in the way
+            goldens.begin()
+            writer.header(header_of(case, model, samples, plan, card=card, command=command, started=started))
+            if idle is not None:
+                idle()
+            if case.torch_module is not None:
+                writer.result(run_module(case, shop))
+            for result in results:
+                writer.result(result)
+        goldens.finish()
+        writer.footer({"golden": goldens.facts(), "seconds": round(perf_counter() - clock, 3)})
+
+
+def _bindings(case: Case, card: Card | None) -> dict[str, np.ndarray]:
+    """The card's constants, and those of the command line, which win."""
+    given = {name: parse_constant(name, text) for name, text in case.bind.items()}
+    return {**({} if card is None else {name: np.asarray(value) for name, value in card.bind.items()}), **given}
+
+
+@contextmanager
+def _cells(shop: Workshop) -> Iterator[Iterator[Result]]:
+    """Start all cells; their results as they come, so that what an interrupt finds measured is in the report."""
+    workers = max(1, provenance.usable_cores())
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="cell")
+    try:
+        jobs = [pool.submit(_cell, shop, cell) for cell in shop.plan.cells]
+        # A user's mistake that one cell finds ends the run now, not after the slowest.
+        yield (done.result() for done in as_completed(jobs))
+    except BaseException:
+        shop.crew.dismiss()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cell(shop: Workshop, cell: Cell) -> Result:
+    try:
+        if cell.known is not None:
+            return Result(variant=str(cell.variant), outcome=cell.known)
+        return run_cell(shop, cell.variant, cell.place)
+    finally:
+        shop.asked.set()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What ends a run in the middle, in words: an interrupt, a disk that is full or refuses."""
+    try:
+        yield
+    except KeyboardInterrupt as err:
+        raise Interrupted(
+            "interrupted; what was measured is in the report, which has no footer and proves nothing"
+        ) from err
+    except OSError as err:
+        raise StorageError(
+            f"{err.strerror}: {err.filename}" if err.filename else str(err),
+            hint="free some space, or choose another --out, CONFORM_CACHE or TMPDIR",
+        ) from err
