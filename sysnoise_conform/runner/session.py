@@ -20,7 +20,8 @@ TO_NCHW = (0, 3, 1, 2)
 class RemoteSession:
     """One session in a child. Feeds and outputs carry golden names and ONNX layouts.
 
-    `name` tells it from others in that child; `graph` is a private copy in a folder of its own, which the backend may write to.
+    `name` tells it from others in that child; `graph` is a private copy in a folder of its own, which the backend may
+    write to.
     """
 
     def __init__(

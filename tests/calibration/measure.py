@@ -86,8 +86,9 @@ def write(network: Network, folder: Path) -> Path:
 
 
 def measured(
-    model: Path, variants: Sequence[str], out: Path, *, deployed: onnx.ModelProto | None = None, crew: Crew | None = None
-) -> Report:
+    model: Path, variants: Sequence[str], out: Path, *, deployed: onnx.ModelProto | None = None,
+    crew: Crew | None = None,
+) -> Report:  # fmt: skip
     """The report of a run over `variants`; with `deployed`, they get that graph, and PyTorch the model."""
     shipped = None
     if deployed is not None:
