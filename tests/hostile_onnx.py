@@ -252,6 +252,7 @@ _all_refused({
     "escaping_data_in_a_sparse_tensor": lambda: _sparse(
         _named(external("w", [1], {"location": "../outside_secret.bin"}), "w"), stored("", [0], np.int64)
     ),
+    "a_sparse_index_outside_its_shape": lambda: _sparse(stored("w", [1.0]), stored("", [4], np.int64)),
     "escaping_data_in_sparse_indices": lambda: _sparse(
         stored("w", [1.0]),
         TensorProto(

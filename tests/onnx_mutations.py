@@ -87,7 +87,8 @@ def broken_fields(proto: ModelProto, rng: random.Random) -> ModelProto:
     found.CopyFrom(proto)
     for _ in range(rng.randint(1, 3)):
         message = rng.choice(_messages(found))
-        field = rng.choice(message.DESCRIPTOR.fields)
+        there = [field for field, _ in message.ListFields()]
+        field = rng.choice(there if there and rng.random() < 0.7 else message.DESCRIPTOR.fields)
         try:
             _change(message, field, rng)
         except (ValueError, TypeError, DecodeError):
