@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 Array = np.ndarray[Any, Any]
 Feed = dict[str, Array]
@@ -43,7 +43,9 @@ class Draft:
         self._makers: dict[str, Callable[[np.random.Generator, int], Array]] = {}
         self.batched = True
 
-    def input(self, name: str, shape: Sequence[int], make: Callable[[np.random.Generator, tuple[int, ...]], Array]) -> str:
+    def input(
+        self, name: str, shape: Sequence[int], make: Callable[[np.random.Generator, tuple[int, ...]], Array]
+    ) -> str:
         """A graph input of `shape` behind an open batch axis; `make` draws samples of a whole shape."""
         kind = helper.np_dtype_to_tensor_dtype(make(np.random.default_rng(0), (1, *shape)).dtype)
         self._inputs.append(helper.make_tensor_value_info(name, kind, ["batch", *shape]))
@@ -140,29 +142,35 @@ class Draft:
                 return self.op("Mul", x, self.op("Sigmoid", x))
             case "Mish":
                 return self.op("Mul", x, self.op("Tanh", self.op("Softplus", x)))
-            case "Gelu":
-                y = self.op("Erf", self.op("Div", x, self.constant(2**0.5)))
-                return self.op("Mul", self.op("Mul", x, self.op("Add", y, self.constant(1.0))), self.constant(0.5))
+            case "Gelu":  # as torch.onnx writes it
+                y = self.op("Erf", self.op("Mul", x, self.constant(0.5**0.5)))
+                return self.op("Mul", self.op("Mul", x, self.constant(0.5)), self.op("Add", y, self.constant(1.0)))
             case "GeluTanh":
                 cube = self.op("Mul", self.op("Pow", x, self.constant(3.0)), self.constant(0.044715))
                 inner = self.op("Mul", self.op("Add", x, cube), self.constant((2 / np.pi) ** 0.5))
-                return self.op("Mul", self.op("Mul", x, self.constant(0.5)), self.op("Add", self.op("Tanh", inner), self.constant(1.0)))
+                return self.op(
+                    "Mul",
+                    self.op("Mul", x, self.constant(0.5)),
+                    self.op("Add", self.op("Tanh", inner), self.constant(1.0)),
+                )
             case _:
                 return self.op(kind, x)
 
     def network(self, name: str, family: str, outputs: Sequence[str], samples: int, batch: int = 1) -> Network:
         """The finished network. Raises what ONNX's checker says of a graph that is not valid."""
         graph = helper.make_graph(
-            self._nodes, name, self._inputs, [helper.make_empty_tensor_value_info(each) for each in outputs], self._weights
+            self._nodes,
+            name,
+            self._inputs,
+            [helper.make_empty_tensor_value_info(each) for each in outputs],
+            self._weights,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
         found = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         del model.graph.output[:]
         model.graph.output.extend(found.graph.output)
         onnx.checker.check_model(model)
-        feeds = tuple(
-            {key: make(self.rng, batch) for key, make in self._makers.items()} for _ in range(samples)
-        )
+        feeds = tuple({key: make(self.rng, batch) for key, make in self._makers.items()} for _ in range(samples))
         return Network(name=name, family=family, model=model, feeds=feeds, batched=self.batched)
 
 
@@ -173,7 +181,9 @@ def pictures(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     waves = np.zeros(shape)
     for _ in range(6):
         fy, fx = rng.uniform(-6, 6, (2, n, channels, 1, 1))
-        waves += rng.normal(0, 0.5, (n, channels, 1, 1)) * np.sin(2 * np.pi * (fy * y + fx * x) + rng.uniform(0, 6.3, (n, 1, 1, 1)))
+        waves += rng.normal(0, 0.5, (n, channels, 1, 1)) * np.sin(
+            2 * np.pi * (fy * y + fx * x) + rng.uniform(0, 6.3, (n, 1, 1, 1))
+        )
     return (waves + rng.normal(0, 0.2, shape)).astype(np.float32)
 
 
@@ -187,7 +197,11 @@ def sounds(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     time = np.arange(shape[-1])
     total = rng.normal(0, 0.02, shape)
     for _ in range(4):
-        pitch, phase, loud = rng.uniform(0.01, 0.6, (*shape[:-1], 1)), rng.uniform(0, 6.3, (*shape[:-1], 1)), rng.uniform(0, 0.25, (*shape[:-1], 1))
+        pitch, phase, loud = (
+            rng.uniform(0.01, 0.6, (*shape[:-1], 1)),
+            rng.uniform(0, 6.3, (*shape[:-1], 1)),
+            rng.uniform(0, 0.25, (*shape[:-1], 1)),
+        )
         total = total + loud * np.sin(pitch * time + phase)
     return np.clip(total, -1, 1).astype(np.float32)
 

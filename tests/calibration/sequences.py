@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-
 from calibration.draft import Draft, ids, measurements, normals, sounds
 
 
-def attention(g: Draft, x: str, width: int, heads: int, length: int, mask: str | None = None, *, rotary: bool = False) -> str:
+def attention(
+    g: Draft, x: str, width: int, heads: int, length: int, mask: str | None = None, *, rotary: bool = False
+) -> str:
     """Softmax(q k' / sqrt(d) + mask) v over (batch, length, width)."""
     deep = width // heads
     parts = []
@@ -35,7 +36,9 @@ def _rotated(g: Draft, x: str, length: int, deep: int) -> str:
     return g.op("Add", g.op("Mul", x, cosine), g.op("Mul", turned, sine))
 
 
-def encoder(g: Draft, *, length: int, width: int, heads: int, layers: int, activation: str, decomposed: bool) -> list[str]:
+def encoder(
+    g: Draft, *, length: int, width: int, heads: int, layers: int, activation: str, decomposed: bool
+) -> list[str]:
     """A transformer encoder with a padding mask and a mean over tokens, in the manner of BERT."""
     vocabulary = 500
     tokens = g.input("tokens", (length,), ids(vocabulary))
@@ -55,7 +58,9 @@ def encoder(g: Draft, *, length: int, width: int, heads: int, layers: int, activ
     return [x, g.op("Div", pooled, norm)]
 
 
-def causal_lm(g: Draft, *, length: int, width: int, heads: int, layers: int, rotary: bool, masked: str, head: str) -> list[str]:
+def causal_lm(
+    g: Draft, *, length: int, width: int, heads: int, layers: int, rotary: bool, masked: str, head: str
+) -> list[str]:
     """A decoder with RMS normalisation and gated feed-forward layers."""
     vocabulary = 300
     tokens = g.input("tokens", (length,), ids(vocabulary))
@@ -69,7 +74,11 @@ def causal_lm(g: Draft, *, length: int, width: int, heads: int, layers: int, rot
     for _ in range(layers):
         x = g.op("Add", x, attention(g, _rms_norm(g, x, width), width, heads, length, mask, rotary=rotary))
         y = _rms_norm(g, x, width)
-        gated = g.op("Mul", g.activation(g.linear(y, width, 2 * width, bias=False), "SiLU"), g.linear(y, width, 2 * width, bias=False))
+        gated = g.op(
+            "Mul",
+            g.activation(g.linear(y, width, 2 * width, bias=False), "SiLU"),
+            g.linear(y, width, 2 * width, bias=False),
+        )
         x = g.op("Add", x, g.linear(gated, 2 * width, width, bias=False))
     x = g.op("MatMul", _rms_norm(g, x, width), g.op("Transpose", table, perm=[1, 0]))
     return [g.op(head, x, axis=-1)] if head else [x]
@@ -95,7 +104,11 @@ def recurrent(g: Draft, *, length: int, features: int, hidden: int, kind: str, b
         more = {"linear_before_reset": 1} if kind == "GRU" else {}
         y = g.op(kind, x, *weights, hidden_size=hidden, direction="bidirectional" if both else "forward", **more)
         inputs = ways * hidden
-        x = g.op("Reshape", g.op("Transpose", y, perm=[0, 2, 1, 3]), g.shape(0, -1, inputs)) if both else g.op("Squeeze", y, g.shape(1))
+        x = (
+            g.op("Reshape", g.op("Transpose", y, perm=[0, 2, 1, 3]), g.shape(0, -1, inputs))
+            if both
+            else g.op("Squeeze", y, g.shape(1))
+        )
     last = g.op("Squeeze", g.op("Slice", x, g.shape(-1), g.shape(length), g.shape(0)), g.shape(0))
     return [g.op("Transpose", x, perm=[1, 0, 2]), g.op("Tanh", g.gemm(last, inputs, 16))]
 
@@ -107,7 +120,12 @@ def tabular(g: Draft, *, columns: int, hidden: int, layers: int, activation: str
         x = g.op("Log", g.op("Add", x, g.constant(1.0)))
     else:
         means = np.exp(np.linspace(-1, 4, columns))
-        x = g.op("Clip", g.op("Div", g.op("Sub", x, g.constant(means)), g.constant(means / 2)), g.constant(-4.0), g.constant(4.0))
+        x = g.op(
+            "Clip",
+            g.op("Div", g.op("Sub", x, g.constant(means)), g.constant(means / 2)),
+            g.constant(-4.0),
+            g.constant(4.0),
+        )
     inputs = columns
     for _ in range(layers):
         y = g.batch_norm(g.gemm(x, inputs, hidden, gain=2.0), hidden)
@@ -139,7 +157,11 @@ def spectral(g: Draft, *, window: int, frames: int, mels: int, hidden: int, tail
         return [g.conv(x, hidden, 8, 1, rank=1, gain=1.0)]
     if tail == "recurrent":
         series = g.op("Transpose", x, perm=[2, 0, 1])
-        weights = (g.normal(1, 3 * 24, hidden, scale=hidden**-0.5), g.normal(1, 3 * 24, 24, scale=0.2), g.normal(1, 6 * 24, scale=0.1))
+        weights = (
+            g.normal(1, 3 * 24, hidden, scale=hidden**-0.5),
+            g.normal(1, 3 * 24, 24, scale=0.2),
+            g.normal(1, 6 * 24, scale=0.1),
+        )
         y = g.op("Squeeze", g.op("GRU", series, *weights, hidden_size=24, linear_before_reset=1), g.shape(1))
         return [g.op("Sigmoid", g.linear(g.op("Transpose", y, perm=[1, 0, 2]), 24, 2))]
     pooled = g.op("ReduceMean", x, axes=[2], keepdims=0)
@@ -178,7 +200,9 @@ def towers(g: Draft, *, width: int, hidden: int, items: int, activation: str) ->
 def autoencoder(g: Draft, *, width: int, hidden: int, latent: int, activation: str) -> list[str]:
     """A variational autoencoder whose noise is an input."""
     x, noise = g.input("values", (width,), normals), g.input("noise", (latent,), normals)
-    h = g.activation(g.gemm(g.activation(g.gemm(x, width, hidden, gain=2.0), activation), hidden, hidden, gain=2.0), activation)
+    h = g.activation(
+        g.gemm(g.activation(g.gemm(x, width, hidden, gain=2.0), activation), hidden, hidden, gain=2.0), activation
+    )
     mean, spread = g.gemm(h, hidden, latent), g.gemm(h, hidden, latent, gain=0.3)
     z = g.op("Add", mean, g.op("Mul", g.op("Exp", g.op("Mul", spread, g.constant(0.5))), noise))
     y = g.activation(g.gemm(z, latent, hidden, gain=2.0), activation)
@@ -197,7 +221,11 @@ def patches(g: Draft, *, size: int, patch: int, width: int, heads: int, layers: 
     x = g.op("Add", x, g.normal(count, width, scale=0.3))
     for _ in range(layers):
         x = g.op("Add", x, attention(g, g.layer_norm(x, width), width, heads, count))
-        x = g.op("Add", x, g.linear(g.activation(g.linear(g.layer_norm(x, width), width, 2 * width), activation), 2 * width, width))
+        x = g.op(
+            "Add",
+            x,
+            g.linear(g.activation(g.linear(g.layer_norm(x, width), width, 2 * width), activation), 2 * width, width),
+        )
     first = g.op("Gather", g.layer_norm(x, width), g.constant(0, np.int64), axis=1)
     return [g.gemm(first, width, 60)]
 

@@ -22,34 +22,34 @@ def _each(**choices: Any) -> dict[str, Any]:
 CALIBRATION: tuple[Recipe, ...] = (
     (vision.plain_cnn, (
         _each(size=32, widths=(16, 32), kernel=3, activation="Relu", pool="MaxPool", norm=True, head="linear"),
-        _each(size=48, widths=(12, 24, 48), kernel=5, activation="LeakyRelu", pool="AveragePool", norm=True, head="softmax"),
+        _each(size=48, widths=(12, 20, 40), kernel=5, activation="LeakyRelu", pool="AveragePool", norm=True, head="softmax"),
         _each(size=32, widths=(24, 24), kernel=7, activation="Elu", pool="MaxPool", norm=False, head="flatten"),
         _each(size=64, widths=(8, 16, 32, 64), kernel=3, activation="Clip", pool="MaxPool", norm=True, head="linear"),
         _each(size=24, widths=(64, 64), kernel=3, activation="PRelu", pool="AveragePool", norm=False, head="softmax"),
     )),
     (vision.residual_cnn, (
-        _each(size=64, width=16, blocks=4, bottleneck=False, activation="Relu"),
+        _each(size=64, width=18, blocks=4, bottleneck=False, activation="Relu"),
         _each(size=64, width=24, blocks=6, bottleneck=True, activation="Relu"),
         _each(size=48, width=32, blocks=4, bottleneck=False, activation="SiLU"),
-        _each(size=96, width=12, blocks=8, bottleneck=True, activation="LeakyRelu"),
+        _each(size=96, width=14, blocks=8, bottleneck=True, activation="LeakyRelu"),
         _each(size=32, width=64, blocks=2, bottleneck=False, activation="Relu"),
     )),
     (vision.mobile, (
         _each(size=64, width=16, blocks=4, expand=3, activation="HardSwish", gate="HardSigmoid"),
         _each(size=48, width=12, blocks=6, expand=4, activation="SiLU", gate="Sigmoid"),
-        _each(size=64, width=8, blocks=5, expand=2, activation="Clip", gate="Sigmoid"),
-        _each(size=96, width=16, blocks=3, expand=6, activation="HardSwish", gate="HardSigmoid"),
+        _each(size=56, width=8, blocks=5, expand=2, activation="Clip", gate="Sigmoid"),
+        _each(size=80, width=16, blocks=3, expand=6, activation="HardSwish", gate="HardSigmoid"),
     )),
     (vision.unet, (
-        _each(size=32, width=8, depth=2, up="nearest", activation="Relu", head="Sigmoid"),
-        _each(size=48, width=12, depth=2, up="ConvTranspose", activation="LeakyRelu", head="Softmax"),
-        _each(size=64, width=8, depth=3, up="half_pixel", activation="Relu", head="Tanh"),
+        _each(size=40, width=8, depth=2, up="nearest", activation="Relu", head="Sigmoid"),
+        _each(size=56, width=12, depth=2, up="ConvTranspose", activation="LeakyRelu", head="Softmax"),
+        _each(size=56, width=8, depth=3, up="half_pixel", activation="Relu", head="Tanh"),
         _each(size=32, width=16, depth=2, up="DepthToSpace", activation="SiLU", head="Sigmoid"),
         _each(size=64, width=6, depth=3, up="align_corners", activation="Relu", head="Softmax"),
     )),
     (vision.detector, (
-        _each(size=64, width=16, activation="Relu", classes=3, decode="exp"),
-        _each(size=96, width=24, activation="SiLU", classes=8, decode="relu"),
+        _each(size=64, width=18, activation="Relu", classes=3, decode="exp"),
+        _each(size=96, width=22, activation="SiLU", classes=8, decode="relu"),
         _each(size=64, width=32, activation="LeakyRelu", classes=5, decode="best"),
         _each(size=64, width=12, activation="HardSwish", classes=2, decode="top"),
     )),
@@ -117,23 +117,23 @@ HELD_OUT: tuple[Recipe, ...] = (
         _each(size=32, widths=(48, 96), kernel=3, activation="Mish", pool="AveragePool", norm=True, head="softmax"),
     )),
     (vision.residual_cnn, (
-        _each(size=80, width=20, blocks=6, bottleneck=False, activation="PRelu"),
+        _each(size=72, width=20, blocks=6, bottleneck=False, activation="PRelu"),
         _each(size=56, width=40, blocks=4, bottleneck=True, activation="HardSwish"),
-        _each(size=64, width=16, blocks=8, bottleneck=False, activation="Relu"),
+        _each(size=88, width=16, blocks=8, bottleneck=False, activation="Relu"),
     )),
     (vision.mobile, (
-        _each(size=80, width=12, blocks=7, expand=3, activation="Relu", gate="HardSigmoid"),
+        _each(size=64, width=12, blocks=7, expand=3, activation="Relu", gate="HardSigmoid"),
         _each(size=56, width=20, blocks=4, expand=2, activation="SiLU", gate="HardSigmoid"),
         _each(size=64, width=10, blocks=6, expand=5, activation="HardSwish", gate="Sigmoid"),
     )),
     (vision.unet, (
-        _each(size=40, width=10, depth=3, up="ConvTranspose", activation="SiLU", head="Sigmoid"),
+        _each(size=48, width=10, depth=3, up="ConvTranspose", activation="SiLU", head="Sigmoid"),
         _each(size=56, width=12, depth=2, up="align_corners", activation="PRelu", head="Tanh"),
         _each(size=48, width=14, depth=2, up="pytorch_half_pixel", activation="LeakyRelu", head="Softmax"),
     )),
     (vision.detector, (
         _each(size=96, width=20, activation="SiLU", classes=4, decode="exp"),
-        _each(size=128, width=16, activation="LeakyRelu", classes=6, decode="best"),
+        _each(size=128, width=18, activation="LeakyRelu", classes=6, decode="best"),
         _each(size=64, width=28, activation="Mish", classes=10, decode="relu"),
     )),
     (vision.generator, (
@@ -147,9 +147,9 @@ HELD_OUT: tuple[Recipe, ...] = (
         _each(size=40, width=32, blocks=1, activation="LeakyRelu"),
     )),
     (vision.dense_cnn, (
-        _each(size=48, growth=12, layers=3, stages=2),
-        _each(size=64, growth=8, layers=4, stages=3),
-        _each(size=32, growth=16, layers=5, stages=1),
+        _each(size=44, growth=12, layers=3, stages=2),
+        _each(size=56, growth=8, layers=4, stages=3),
+        _each(size=36, growth=16, layers=5, stages=1),
     )),
     (vision.shuffling, (
         _each(size=32, width=24, blocks=2, groups=3),
@@ -211,7 +211,10 @@ HELD_OUT: tuple[Recipe, ...] = (
     )),
 )  # fmt: skip
 
-SETS: Mapping[str, tuple[tuple[Recipe, ...], int]] = {"calibration": (CALIBRATION, 1_000), "held-out": (HELD_OUT, 500_000)}
+SETS: Mapping[str, tuple[tuple[Recipe, ...], int]] = {
+    "calibration": (CALIBRATION, 1_000),
+    "held-out": (HELD_OUT, 500_000),
+}
 
 
 def networks(name: str, *, samples: int = SAMPLES, batch: int = 1) -> Iterator[Network]:

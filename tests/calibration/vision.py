@@ -37,7 +37,9 @@ def residual_cnn(g: Draft, *, size: int, width: int, blocks: int, bottleneck: bo
         y = g.conv(x, channels, inner, 1 if bottleneck else 3, stride=1 if bottleneck else stride, bias=False)
         y = g.activation(g.batch_norm(y, inner), activation, inner)
         if bottleneck:
-            y = g.activation(g.batch_norm(g.conv(y, inner, inner, 3, stride=stride, bias=False), inner), activation, inner)
+            y = g.activation(
+                g.batch_norm(g.conv(y, inner, inner, 3, stride=stride, bias=False), inner), activation, inner
+            )
         y = g.batch_norm(g.conv(y, inner, outputs, 1 if bottleneck else 3, bias=False, gain=1.0), outputs)
         if stride != 1:
             x = g.batch_norm(g.conv(x, channels, outputs, 1, stride=stride, bias=False, gain=1.0), outputs)
@@ -51,7 +53,9 @@ def mobile(g: Draft, *, size: int, width: int, blocks: int, expand: int, activat
     x = g.conv(g.input("image", (3, size, size), pictures), 3, width, 3, stride=2, bias=False)
     x, channels = g.activation(g.batch_norm(x, width), activation), width
     for number in range(blocks):
-        outputs, stride, inner = (channels + 8, 2, channels * expand) if number % 2 else (channels, 1, channels * expand)
+        outputs, stride, inner = (
+            (channels + 8, 2, channels * expand) if number % 2 else (channels, 1, channels * expand)
+        )
         y = g.activation(g.batch_norm(g.conv(x, channels, inner, 1, bias=False), inner), activation)
         y = g.conv(y, inner, inner, 5 if number % 3 == 2 else 3, stride=stride, groups=inner, bias=False)
         y = g.activation(g.batch_norm(y, inner), activation)
@@ -92,7 +96,9 @@ def enlarge(g: Draft, x: str, inputs: int, outputs: int, how: str) -> str:
         return g.op("DepthToSpace", g.conv(x, inputs, 4 * outputs, 1, gain=1.0), blocksize=2, mode="CRD")
     scales = g.constant([1, 1, 2, 2])
     if how == "nearest":
-        x = g.op("Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        x = g.op(
+            "Resize", x, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        )
     else:
         x = g.op("Resize", x, "", scales, mode="linear", coordinate_transformation_mode=how)
     return g.conv(x, inputs, outputs, 1, gain=1.0)
@@ -120,8 +126,13 @@ def detector(g: Draft, *, size: int, width: int, activation: str, classes: int, 
         flat.append(g.op("Concat", *rows, axis=1))
     scores, offsets = g.op("Sigmoid", flat[0]), flat[1]
     if decode == "exp":
-        near, far = g.op("Slice", offsets, g.shape(0), g.shape(2), g.shape(2)), g.op("Slice", offsets, g.shape(2), g.shape(4), g.shape(2))
-        offsets = g.op("Concat", g.op("Mul", near, g.constant(8.0)), g.op("Exp", g.op("Clip", far, "", g.constant(4.0))), axis=2)
+        near, far = (
+            g.op("Slice", offsets, g.shape(0), g.shape(2), g.shape(2)),
+            g.op("Slice", offsets, g.shape(2), g.shape(4), g.shape(2)),
+        )
+        offsets = g.op(
+            "Concat", g.op("Mul", near, g.constant(8.0)), g.op("Exp", g.op("Clip", far, "", g.constant(4.0))), axis=2
+        )
     elif decode == "relu":
         offsets = g.op("Mul", g.op("Relu", offsets), g.constant([[[8.0, 8.0, 16.0, 16.0]]]))
     elif decode == "best":
@@ -142,8 +153,12 @@ def generator(g: Draft, *, latent: int, width: int, steps: int, up: str, norm: b
         outputs = max(8, channels // 2)
         x = enlarge(g, x, channels, outputs, up)
         if norm:
-            x = g.op("InstanceNormalization", x, g.uniform(0.7, 1.3, outputs), g.normal(outputs, scale=0.1))
-        x, channels = g.activation(g.conv(g.activation(x, activation, outputs), outputs, outputs, gain=1.5), activation, outputs), outputs
+            scale, shift = g.uniform(0.7, 1.3, outputs), g.normal(outputs, scale=0.1)
+            x = g.op("InstanceNormalization", x, scale, shift, epsilon=1e-5)
+        x, channels = (
+            g.activation(g.conv(g.activation(x, activation, outputs), outputs, outputs, gain=1.5), activation, outputs),
+            outputs,
+        )
     return [g.op("Tanh", g.conv(x, channels, 3, gain=0.5))]
 
 
@@ -156,13 +171,18 @@ def super_resolution(g: Draft, *, size: int, width: int, blocks: int, activation
         x = g.op("Add", x, y)
     x = g.op("Add", g.conv(x, width, width, gain=0.5), first)
     x = g.op("DepthToSpace", g.conv(x, width, 12, gain=0.5), blocksize=2, mode="CRD")
-    large = g.op("Resize", image, "", g.constant([1, 1, 2, 2]), mode="linear", coordinate_transformation_mode="half_pixel")
+    large = g.op(
+        "Resize", image, "", g.constant([1, 1, 2, 2]), mode="linear", coordinate_transformation_mode="half_pixel"
+    )
     return [g.op("Clip", g.op("Add", x, large), g.constant(-3.0), g.constant(3.0))]
 
 
 def dense_cnn(g: Draft, *, size: int, growth: int, layers: int, stages: int) -> list[str]:
     """Every layer sees all before it (DenseNet): Concat, and BatchNormalization before the activation."""
-    x, channels = g.conv(g.input("image", (3, size, size), pictures), 3, 2 * growth, 3, stride=2, bias=False), 2 * growth
+    x, channels = (
+        g.conv(g.input("image", (3, size, size), pictures), 3, 2 * growth, 3, stride=2, bias=False),
+        2 * growth,
+    )
     for stage in range(stages):
         for _ in range(layers):
             y = g.op("Relu", g.batch_norm(x, channels))

@@ -1,0 +1,121 @@
+"""The tables of a calibration, out of its reports, judged by the policy's defaults."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from calibration.work import Run, diffs_of
+
+from sysnoise_conform.compare.ulp import unit_roundoff
+from sysnoise_conform.judge import Verdict, judge
+from sysnoise_conform.judge.departure import floor_excess, peak_excess, sigma_excess, unit_of
+from sysnoise_conform.judge.policy import Policy
+from sysnoise_conform.outcome import Measured, TensorDiff
+
+
+@dataclass(slots=True)
+class Healthy:
+    """What one runtime showed on one set, without any fault."""
+
+    networks: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # why -> networks
+    tensors: int = 0
+    excesses: list[tuple[float, str]] = field(default_factory=list)  # with the tensor's place
+    peaks: list[float] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    shown_otherwise: list[str] = field(default_factory=list)
+    observer: float = 0.0
+
+
+def healthy(runs: Iterable[Run], policy: Policy) -> dict[str, Healthy]:
+    """By variant."""
+    found: dict[str, Healthy] = defaultdict(Healthy)
+    for run in runs:
+        verdicts = {each.variant: each for each in judge(run.report, policy).variants}
+        for result in run.report.results:
+            row, outcome = found[result.variant], result.outcome
+            if not isinstance(outcome, Measured):
+                row.refused[type(outcome).__name__] += 1
+                continue
+            row.networks += 1
+            verdict = verdicts[result.variant]
+            if verdict.verdict is not Verdict.PASS:
+                row.alarms.append(f"{run.network}: {verdict.sentence}")
+            elif verdict.findings:
+                row.shown_otherwise.append(f"{run.network}: {verdict.sentence}")
+            aside = verdict.departing
+            for diff in diffs_of(run.report, result.variant):
+                row.tensors += 1
+                if diff.name not in aside and unit_roundoff(diff.dtype) is not None and not diff.exact:
+                    row.excesses.append((excess(diff), f"{diff.op_type} in {run.network}"))
+                    row.peaks.append(peak_excess(diff) or 0.0)
+            row.observer = max([row.observer, *(_in_units(each) for each in outcome.observer_effect)])
+    return found
+
+
+def excess(diff: TensorDiff) -> float:
+    """The rms error in units, divided by what chance may add."""
+    return min((each for each in (floor_excess(diff), sigma_excess(diff)) if each is not None), default=0.0)
+
+
+def _in_units(diff: TensorDiff) -> float:
+    unit = unit_of(diff)
+    return 0.0 if diff.exact or diff.rmse is None or not unit else diff.rmse / unit
+
+
+@dataclass(slots=True)
+class Found:
+    """How many faults were planted, found (FAIL), and named as the first departure."""
+
+    planted: int = 0
+    failed: int = 0
+    named: int = 0
+    missed: list[str] = field(default_factory=list)
+
+    @property
+    def cell(self) -> str:
+        """`118 of 118`, or what is lacking."""
+        if not self.planted:
+            return "–"
+        said = f"{self.named} of {self.planted}"
+        return said if self.named == self.failed else f"{said} ({self.failed} FAIL)"
+
+
+def faults(
+    runs: Iterable[Run], policy: Policy, healthy_verdicts: Mapping[tuple[str, str], bool]
+) -> dict[str, dict[str, Found]]:
+    """By runtime and kind; a runtime that does not conform to the healthy network is no place for a fault."""
+    found: dict[str, dict[str, Found]] = defaultdict(lambda: defaultdict(Found))
+    for run in runs:
+        assert run.fault is not None
+        for verdict in judge(run.report, policy).variants:
+            if not healthy_verdicts.get((run.network, verdict.variant)):
+                continue
+            cell = found[verdict.variant][run.fault.kind]
+            cell.planted += 1
+            cell.failed += verdict.verdict is Verdict.FAIL
+            named = verdict.verdict is Verdict.FAIL and verdict.first_departure == run.fault.tensor
+            cell.named += named
+            if not named:
+                cell.missed.append(
+                    f"{run.network} {run.fault.op_type} {run.fault.tensor} ({run.fault.carriers} carriers, unit "
+                    f"{run.fault.rms / run.fault.floor / 10:.3g} floors): {verdict.sentence}"
+                )
+    return found
+
+
+def passing(runs: Iterable[Run], policy: Policy) -> dict[tuple[str, str], bool]:
+    """(network, variant) -> whether the healthy runtime passes."""
+    return {
+        (run.network, each.variant): each.verdict is Verdict.PASS
+        for run in runs
+        for each in judge(run.report, policy).variants
+    }
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are numbers."""
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
