@@ -51,7 +51,7 @@ def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Dep
         return None
     if unit_roundoff(diff.dtype) is None:
         return _counted(diff, limits, max_code_share)
-    return _rounded(diff, limits, floor_of(diff))
+    return _rounded(diff, limits)
 
 
 def is_unsettled(diff: TensorDiff) -> bool:
@@ -75,6 +75,14 @@ def floor_of(diff: TensorDiff) -> float:
     declared type costs u / sqrt(6) of their rms, and no runtime can be held to less.
     """
     return max(diff.floor_rms, _least_floor(diff))
+
+
+def unit_of(diff: TensorDiff) -> float:
+    """The rms error that a tensor is judged in: its floor, or what correct float32 arithmetic may be off at it."""
+    floor, sigma = floor_of(diff), diff.floor.sigma_sq
+    if sigma is None or not diff.floor.n:
+        return floor
+    return max(floor, math.sqrt(sigma / diff.floor.n))
 
 
 def _least_floor(diff: TensorDiff) -> float:
@@ -122,25 +130,40 @@ def floor_units(diff: TensorDiff) -> float | None:
     return diff.rmse / floor if diff.rmse is not None and floor > 0 else None
 
 
-def _rounded(diff: TensorDiff, limits: Limits, floor: float) -> Departure | None:
-    rmse, z = diff.rmse, diff.z
-    if rmse is None:
-        return None  # no finite element, and NaN and Inf where PyTorch has them
+def floor_excess(diff: TensorDiff) -> float | None:
+    """Floor units, divided by what chance may add to them; None where there is no floor."""
+    units = floor_units(diff)
+    return None if units is None else units / widening(carriers(diff))
+
+
+def sigma_excess(diff: TensorDiff) -> float | None:
+    """The same in units of the derived sigma, which several runs tell better than one; None where there is none."""
     carrying = carriers(diff)
-    wider = widening(carrying)
+    return None if diff.z is None else diff.z / widening(carrying, carrying * diff.floor.sigma_runs)
+
+
+def peak_excess(diff: TensorDiff) -> float | None:
+    """The largest single error in units of the largest that float32 made anywhere in the tensor, divided likewise."""
+    floor = diff.floor
+    unit = max(floor_of(diff), floor.max_abs, floor.rounding_max, floor.sigma_max)
+    return diff.max_abs / unit / widening(carriers(diff)) if unit > 0 else None
+
+
+def _rounded(diff: TensorDiff, limits: Limits) -> Departure | None:
+    if diff.rmse is None:
+        return None  # no finite element, and NaN and Inf where PyTorch has them
+    in_floors, in_sigmas, at_peak = floor_excess(diff), sigma_excess(diff), peak_excess(diff)
     # Written so that a comparison with NaN departs.
-    typical = rmse <= limits.max_floor_ratio * wider * floor
-    if not typical and z is not None:
-        typical = z <= limits.max_z * widening(carrying, carrying * diff.floor.sigma_runs)
-    peak_floor = max(floor, diff.floor.max_abs, diff.floor.rounding_max, diff.floor.sigma_max)
-    peak = diff.max_abs <= limits.max_peak_ratio * wider * peak_floor
+    typical = in_floors is not None and in_floors <= limits.max_floor_ratio
+    typical = typical or (in_sigmas is not None and in_sigmas <= limits.max_z)
+    peak = at_peak is not None and at_peak <= limits.max_peak_ratio
     if typical and peak:
         return None
     if not typical:
-        number = rmse / floor if floor > 0 else None
+        number = floor_units(diff)
         words = f"is {departure_units(number)} off ({limit_words(limits.max_floor_ratio, diff)})"
     else:
-        number = diff.max_abs / peak_floor if peak_floor > 0 else None
+        number = None if at_peak is None else at_peak * widening(carriers(diff))
         at = "" if diff.worst is None else f" at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
         words = f"has an element that is {departure_units(number)} off"
         words += f" ({limit_words(limits.max_peak_ratio, diff)}){at}"

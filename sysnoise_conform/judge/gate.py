@@ -8,6 +8,7 @@ from typing import Any
 
 from sysnoise_conform.judge import sentences
 from sysnoise_conform.judge.departure import Departure, departure, departure_units, floor_units, is_unsettled
+from sysnoise_conform.judge.evidence import carried_on
 from sysnoise_conform.judge.policy import Deviation, Policy
 from sysnoise_conform.judge.sentences import Place
 from sysnoise_conform.judge.verdict import Finding, VariantVerdict, Verdict
@@ -15,11 +16,6 @@ from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 
 _NOT_NUMBERS = ("STRING", "BOOL")
-
-# What becomes less than this share of itself, in floor units, in every tensor that is computed from it was not there
-# in the computation: runtimes that fuse an activation into the operator before it show that operator's tensor as it
-# is behind the activation.
-LEAST_CARRIED_ON = 0.02
 
 
 class Gate:
@@ -104,29 +100,16 @@ class _Case:
         if not self.gate.policy.layers_gate or self._observer_departs():
             return []
         outputs = {each.name for each in self.measured.outputs}
+        inner = [each for each in self.layers if each.diff.name not in outputs]
         return [
             each
-            for each in self.layers
-            if each.diff.name not in outputs
-            and not is_unsettled(each.diff)
-            and not self._is_chance(each)
-            and self._carried_on(each)
+            for each in carried_on(inner, self.measured.layers, self.gate.readers)
+            if not is_unsettled(each.diff) and not self._is_chance(each)
         ]
 
     def _observer_departs(self) -> bool:
-        return bool(self._departures(self.measured.observer_effect, layer=True))
-
-    def _carried_on(self, found: Departure) -> bool:
-        """Something that is computed from the tensor is off as well; what could not be watched counts as off."""
-        known = {each.name: each for each in self.measured.layers}
-        departing = {each.diff.name for each in self.layers}
-        for name in self.gate.readers.get(found.diff.name, ()):
-            diff = known.get(name)
-            if diff is None or name in departing:
-                return True
-            if found.number is not None and (floor_units(diff) or 0.0) >= LEAST_CARRIED_ON * found.number:
-                return True
-        return False
+        found = self._departures(self.measured.observer_effect, layer=True)
+        return any(not is_unsettled(each.diff) for each in found)
 
     def _broken(self, diff: TensorDiff) -> Departure | None:
         """An output that says nothing, through no fault of the backend: PyTorch's NaN and Inf are the same."""

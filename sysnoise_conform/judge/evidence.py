@@ -1,0 +1,34 @@
+"""Which departing layers are evidence against a runtime: they were seen in a graph other than the one that ships."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sysnoise_conform.judge.departure import Departure, floor_units
+from sysnoise_conform.outcome import TensorDiff
+
+# What becomes less than this share of itself, in floor units, in everything that is computed from it was not there in
+# the computation: runtimes that fuse an activation into the operator before it show that operator's tensor as it is
+# behind the activation.
+LEAST_CARRIED_ON = 0.02
+
+
+def carried_on(
+    departing: Sequence[Departure], layers: Sequence[TensorDiff], readers: Mapping[str, Sequence[str]]
+) -> list[Departure]:
+    """Those of the departing layers that something is computed from which is off as well.
+
+    `readers` names the layers that read a tensor. One that could not be watched counts as off.
+    """
+    known = {each.name: each for each in layers}
+    names = {each.diff.name for each in departing}
+
+    def carries(name: str, number: float | None) -> bool:
+        diff = known.get(name)
+        if diff is None or name in names:
+            return True
+        return number is not None and (floor_units(diff) or 0.0) >= LEAST_CARRIED_ON * number
+
+    return [
+        each for each in departing if any(carries(name, each.number) for name in readers.get(each.diff.name, ()))
+    ]
