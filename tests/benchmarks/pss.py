@@ -36,29 +36,40 @@ def family(root: int) -> list[int]:
     return found
 
 
-def pss_kib(process: int) -> int:
-    """The proportional set size of one process; 0 when it is gone."""
+def pss_kib(process: int) -> tuple[int, int]:
+    """The proportional set size of one process, and what of it are mapped pages of goldens; zeros when it is gone.
+
+    Both come from one reading wherever there are such pages: a process that ends between two readings would leave
+    its goldens to the rest.
+    """
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{process}/smaps_rollup").read_bytes().splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1])
+        whole = _rolled_up(process)
+        if b"golden" in Path(f"/proc/{process}/maps").read_bytes():
+            return _by_mapping(process)
+        return whole, 0
+    return 0, 0
+
+
+def _rolled_up(process: int) -> int:
+    for line in Path(f"/proc/{process}/smaps_rollup").read_bytes().splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1])
     return 0
 
 
-def golden_kib(process: int) -> int:
-    """What of it are mapped pages of stored goldens, under their final name or about to go."""
-    with contextlib.suppress(OSError):
-        if b"golden/" not in Path(f"/proc/{process}/maps").read_bytes():
-            return 0
-        total, within = 0, False
-        for line in Path(f"/proc/{process}/smaps").read_bytes().splitlines():
-            head, _, rest = line.partition(b" ")
-            if not head.endswith(b":"):  # the first line of a mapping, which ends with its file
-                within = b"golden/" in rest and rest.removesuffix(b" (deleted)").endswith((b".golden", b".tmp"))
-            elif within and head == b"Pss:":
-                total += int(rest.split()[0])
-        return total
-    return 0
+def _by_mapping(process: int) -> tuple[int, int]:
+    whole = golden = 0
+    within = False
+    for line in Path(f"/proc/{process}/smaps").read_bytes().splitlines():
+        head, _, rest = line.partition(b" ")
+        if not head.endswith(b":"):  # the first line of a mapping, which ends with its file
+            file = rest.removesuffix(b" (deleted)")
+            within = b"golden" in file and file.endswith((b".golden", b".tmp"))
+        elif head == b"Pss:":
+            size = int(rest.split()[0])
+            whole += size
+            golden += size if within else 0
+    return whole, golden
 
 
 def main() -> None:
@@ -69,7 +80,8 @@ def main() -> None:
     while process.poll() is None:
         began = time.monotonic()
         members = family(process.pid)
-        everything, golden = sum(map(pss_kib, members)), sum(map(golden_kib, members))
+        sizes = [pss_kib(each) for each in members]
+        everything, golden = sum(each[0] for each in sizes), sum(each[1] for each in sizes)
         for name, seen in (
             ("all_mib", everything / MIB), ("golden_mib", golden / MIB), ("rest_mib", (everything - golden) / MIB),
             ("processes", len(members)),
