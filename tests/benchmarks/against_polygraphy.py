@@ -17,7 +17,7 @@ from memory_peak import peak
 from prepared import NODES, Prepared, prepared
 from section import Figure, Section, table
 
-from sysnoise_conform.store import cache_folder
+from sysnoise_conform.folders import cache_folder
 
 PINS = ("polygraphy==0.53.6", "onnxruntime==1.31.1", "onnx==1.23.2")
 PAIRS = 7
