@@ -99,10 +99,6 @@ class Crew:
                 self._alive.discard(child)
             child.close()
 
-    def _golden_bytes(self) -> int:
-        asked, machine = self._limits.memory_bytes, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return (machine if asked is None else min(2 * asked, machine)) + _MAPPED_BYTES
-
     def interpreter(self, variant: Variant) -> Path | None:
         """The Python that a variant's session runs in; None: this one."""
         return environments.interpreter(variant)
