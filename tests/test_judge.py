@@ -67,9 +67,12 @@ def report(
     kind: str = "images",
     outputs: Sequence[str] = ("y",),
     inputs: Mapping[str, Any] | None = None,
+    reads: Mapping[str, Sequence[str]] | None = None,
     **outcomes: Outcome,
 ) -> Report:
     head = header(NAMES)
+    if reads is not None:
+        head["layers"] = [{**each, "reads": reads.get(each["tensor"], [])} for each in head["layers"]]
     head = {
         **head, "outputs": list(outputs), "variants": [name.replace("__", ":") for name in outcomes],
         "inputs": {**head["inputs"], "kind": kind, **(inputs or {})},
@@ -90,7 +93,7 @@ def only(policy: str = "", **given: Any) -> VariantVerdict:
 # What passes.
 
 
-@pytest.mark.parametrize("units", [0.0, 1.0, 3.0, 9.9])
+@pytest.mark.parametrize("units", [0.0, 1.0, 3.0, 4.9])
 def test_an_output_within_the_limit_passes(units: float) -> None:
     verdict = judged(ort=ran(tensor(units=units)))
 
@@ -100,7 +103,7 @@ def test_an_output_within_the_limit_passes(units: float) -> None:
 def test_a_pass_says_what_was_compared_and_how_close_it_is() -> None:
     assert (
         judged(ort=ran(tensor(units=2.1))).sentence
-        == "PASS ort: 1 output over 8 samples, worst 2.1 floor units (limit 10)"
+        == "PASS ort: 1 output over 8 samples, worst 2.1 floor units (limit 5)"
     )
 
 
@@ -124,12 +127,68 @@ def test_real_inputs_are_real_also_where_they_are_required() -> None:
     assert judged("require_real_inputs = true", kind="arrays", ort=ran(tensor())).exit_code == 0
 
 
-def test_a_layer_that_departs_alone_informs_and_does_not_gate() -> None:
-    one = only(ort=ran(tensor(), layers=[tensor("a"), tensor("b", units=40)]))
+# Layers: "b" is read by "c".
 
-    assert (one.verdict, one.exit_code, one.first_departure, one.worst) == (Verdict.PASS, 0, "b", "b")
-    assert "Relu_1" in one.sentence
-    assert "on the way beyond the limit for layers" in one.sentence
+READS = {"b": ["a"], "c": ["b"], "y": ["c"]}
+
+
+def watched(**units: float) -> Measured:
+    return ran(tensor(), layers=[tensor(name, units=units.get(name, 1.0)) for name in NAMES[:-1]])
+
+
+def test_a_layer_that_departs_fails_the_variant_though_no_output_does() -> None:
+    one = only(reads=READS, ort=watched(b=9, c=4))
+
+    assert (one.verdict, one.exit_code, one.first_departure, one.worst) == (Verdict.FAIL, 1, "b", "b")
+    assert one.sentence == (
+        "FAIL ort: Relu 'Relu_1' (layer 2 of 4) is 9 floor units off (limit 5); no output does on these inputs"
+    )
+
+
+def test_a_layer_informs_where_the_policy_wants_it_so() -> None:
+    one = only("layers_gate = false", reads=READS, ort=watched(b=9, c=4))
+
+    assert (one.verdict, one.first_departure) == (Verdict.PASS, "b")
+    assert "1 layer on the way beyond the limit for layers, the first: Relu 'Relu_1'" in one.sentence
+
+
+def test_a_layer_that_is_off_while_nothing_computed_from_it_is_off_is_only_shown_otherwise() -> None:
+    one = only(reads=READS, ort=watched(b=1e6))
+
+    assert (one.verdict, one.first_departure) == (Verdict.PASS, "b")
+    assert one.sentence.endswith("nothing that is computed from it is off: it is only shown otherwise")
+
+
+def test_a_layer_whose_reader_could_not_be_watched_is_evidence() -> None:
+    facts = ran(tensor(), layers=[tensor("a"), tensor("b", units=1e6)])
+
+    assert only(reads=READS, ort=facts).verdict is Verdict.FAIL
+
+
+def test_layers_of_a_graph_that_gives_other_outputs_are_no_evidence() -> None:
+    facts = replace(watched(b=9, c=9), observer_effect=(tensor(units=6),))
+
+    one = only(reads=READS, ort=facts)
+
+    assert (one.verdict, one.first_departure) == (Verdict.PASS, "b")
+    assert "the layers were watched under a different graph" in one.sentence
+
+
+def test_a_report_that_does_not_know_what_reads_what_is_gated_by_its_outputs() -> None:
+    assert only(ort=watched(b=9, c=9)).verdict is Verdict.PASS
+
+
+def test_a_departing_layer_can_be_expected() -> None:
+    waiver = """
+    [[deviation]]
+    variant = "ort"
+    tensor = "b"
+    because = "known"
+    owner = "ada@example.org"
+    link = "https://example.org/issue/12"
+    expires = 2027-01-31
+    """
+    assert only(waiver, reads=READS, ort=watched(b=9)).verdict is Verdict.EXPECTED
 
 
 # What fails.
@@ -153,7 +212,7 @@ def test_a_failure_names_output_number_limit_first_departure_and_reading() -> No
     one = only(openvino__auto=ran(tensor(units=11312), layers=layers, runtime=facts))
 
     assert one.sentence == (
-        "FAIL openvino:auto: output 'y' is 11,300 floor units off (limit 10); "
+        "FAIL openvino:auto: output 'y' is 11,300 floor units off (limit 5); "
         "first departure: Relu 'Relu_1' (layer 2 of 4), 8,700 floor units; this looks like bfloat16 arithmetic; "
         "openvino chose bfloat16 by itself on this host: pin it with openvino (no :auto)"
     )
@@ -255,7 +314,7 @@ def test_a_departure_goes_before_an_output_that_is_broken_anyway() -> None:
 
     one = only(outputs=("y", "z"), ort=ran(tensor(units=500), broken))
 
-    assert one.sentence.startswith("FAIL ort: output 'y' is 500 floor units off (limit 10), and 1 other output")
+    assert one.sentence.startswith("FAIL ort: output 'y' is 500 floor units off (limit 5), and 1 other output")
 
 
 @pytest.mark.parametrize("name", ["sum_sq_err", "max_abs"])
@@ -286,7 +345,7 @@ def test_a_scalar_is_not_failed_for_a_lucky_float32() -> None:
 
 
 def test_a_floor_of_zero_by_luck_is_no_less_than_one_rounding() -> None:
-    lucky = diff("y", rel=1e-7, floor=0.0, n=100)
+    lucky = diff("y", rel=5e-8, floor=0.0, n=100)
 
     assert lucky.floor_ratio is None
     assert floor_of(lucky) == pytest.approx(2**-24 / math.sqrt(6))
@@ -326,14 +385,14 @@ def test_double_precision_is_held_to_float64_theory() -> None:
 
 def test_a_pass_on_one_element_says_one_element() -> None:
     assert only(ort=ran(tensor(units=50, n=1, mismatches=1))).sentence.endswith(
-        "worst 50 floor units (limit 6,370 at 1 element)"
+        "worst 50 floor units (limit 3,180 at 1 element)"
     )
 
 
 def test_a_pass_names_the_output_that_is_nearest_to_its_own_limit_not_the_largest_number() -> None:
-    scalar, image = tensor(units=50, n=1, mismatches=1), tensor("z", units=9)
+    scalar, image = tensor(units=50, n=1, mismatches=1), tensor("z", units=4.5)
 
-    assert only(outputs=("y", "z"), ort=ran(scalar, image)).sentence.endswith("at 9 floor units (limit 10)")
+    assert only(outputs=("y", "z"), ort=ran(scalar, image)).sentence.endswith("at 4.5 floor units (limit 5)")
 
 
 def test_a_pass_that_only_the_derived_sigma_explains_says_so() -> None:
@@ -344,7 +403,7 @@ def test_a_pass_that_only_the_derived_sigma_explains_says_so() -> None:
     )
 
     assert only(ort=ran(explained)).sentence.endswith(
-        "worst 50 floor units (limit 10; correct float32 arithmetic may be that far off here: z 2)"
+        "worst 50 floor units (limit 5; correct float32 arithmetic may be that far off here: z 2)"
     )
 
 
@@ -368,7 +427,7 @@ def test_one_huge_element_that_carries_the_rounding_is_judged_as_a_single_one() 
     one = only(ort=ran(heavy(200, floor_on=1, error_on=1)))
 
     assert one.verdict is Verdict.PASS
-    assert one.sentence.endswith("(limit 6,370: 1 of 1,000 elements carries the rounding)")
+    assert one.sentence.endswith("(limit 3,180: 1 of 1,000 elements carries the rounding)")
 
 
 def test_an_error_that_is_spread_wider_than_the_rounding_is_not_excused_by_it() -> None:
@@ -395,8 +454,8 @@ def test_where_the_floor_is_the_roundings_of_the_values_these_tell_how_many_carr
         ({"wrong": 0}, Verdict.PASS),
         ({"wrong": 1}, Verdict.FAIL),
         ({"wrong": 1, "n": 20_000}, Verdict.PASS),
-        ({"wrong": 9, "ties": 1}, Verdict.PASS),
-        ({"wrong": 11, "ties": 1}, Verdict.FAIL),
+        ({"wrong": 5, "ties": 1}, Verdict.PASS),
+        ({"wrong": 6, "ties": 1}, Verdict.FAIL),
         ({"wrong": 9, "dtype": "UINT8"}, Verdict.PASS),
         ({"wrong": 11, "dtype": "UINT8"}, Verdict.FAIL),
         ({"wrong": 9, "dtype": "UINT8", "max_abs": 2.0}, Verdict.FAIL),
@@ -740,5 +799,5 @@ def test_judging_needs_neither_numpy_nor_a_runtime() -> None:
 def test_the_limits_of_a_departure_are_the_policys() -> None:
     limits = Policy().limits("ort", "y")
 
-    assert departure(tensor(units=9), limits, max_code_share=0) is None
+    assert departure(tensor(units=4.5), limits, max_code_share=0) is None
     assert departure(tensor(units=11), limits, max_code_share=0) is not None

@@ -77,16 +77,16 @@ class Policy:
     """The thresholds of a gate. Ratios are in floor units: PyTorch's own float32 rounding is 1."""
 
     max_floor_ratio: float = _key(
-        10.0, "An output fails when its rms error is more than this many times PyTorch's own rounding."
+        5.0, "An output fails when its rms error is more than this many times PyTorch's own rounding."
     )
     max_floor_ratio_layer: float = _key(
-        10.0, "A layer departs from this on. Layers inform (the first one that departs is named); outputs gate."
+        5.0, "The same for a layer."
     )
     max_peak_ratio: float = _key(
-        30.0, "The same for the largest single error: it catches one wrong element that the rms drowns."
+        15.0, "The same for the largest single error: it catches one wrong element that the rms drowns."
     )
     max_z: float = _key(
-        3.0, "Where the operator's error is derived from its operands, a departure must exceed this many sigma, too."
+        5.0, "What correct float32 arithmetic may be off is one sigma; a departure exceeds this many of them, too."
     )
     max_mismatch_share: float = _key(
         1e-4, "Share of an integer or boolean tensor's elements that may differ, beyond PyTorch's own ties."

@@ -1,4 +1,4 @@
-"""Calibrates the policy's defaults, tries them on networks that they were not made from, and writes docs/calibration.md.
+"""Calibrates the policy's defaults, tries them on networks that they were not made from, writes docs/calibration.md.
 
 Run: python tests/calibration/calibrate.py [--work FOLDER] [--page PAGE]. Every healthy run and every fault leaves a
 report in the work folder, so that an interrupted calibration goes on, and `--tables` judges what is there again.

@@ -98,7 +98,8 @@ class Draft:
         pad = (kernel - stride) // 2
         scale = (2.0 * stride**2 / (inputs * kernel**2)) ** 0.5
         return self.op(
-            "ConvTranspose", x, self.normal(inputs, outputs, kernel, kernel, scale=scale), self.normal(outputs, scale=0.1),
+            "ConvTranspose", x,
+            self.normal(inputs, outputs, kernel, kernel, scale=scale), self.normal(outputs, scale=0.1),
             kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4,
         )  # fmt: skip
 

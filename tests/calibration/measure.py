@@ -18,7 +18,7 @@ from sysnoise_conform.errors import BackendDied
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.report import Report
 from sysnoise_conform.runner import crew_for, run
-from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.crew import IMPORT_SECONDS, Crew
 from sysnoise_conform.variant import Variant, parse_variants
 
 LIMITS = Limits(timeout_s=120, threads=1)  # how much the number of threads matters is measured apart
@@ -35,20 +35,24 @@ class LastingCrew(Crew):
     def __init__(self) -> None:
         super().__init__(LIMITS)
         self._idle: dict[str, list[Child]] = {}
+        self._homes: dict[Child, Path] = {}
+        self._runs = 0
         self._guard = threading.Lock()
 
     @contextmanager
     def member(self, label: str, log: Path, *, variant: Variant | None = None) -> Iterator[Child]:
-        """One that has done with its last run and whose folder is empty again, or a new one; always, for a golden."""
-        if variant is None:  # a golden remembers its one model
-            with super().member(label, log) as child:
-                yield child
-            return
+        """One that has done with its last run, or a new one; its folder is another for each run."""
         with self._guard:
             free = self._idle.setdefault(label, [])
-            python = self.interpreter(variant)
+            python = None if variant is None else self.interpreter(variant)
             child = free.pop() if free else _Lasting.start(python=python, limits=LIMITS, log=log, label=label)
+            home = self._homes.setdefault(child, child.workdir)
+            self._runs += 1
+            child.workdir = home / str(self._runs)
+        child.workdir.mkdir(parents=True)
         try:
+            if variant is None:
+                child.call("prepare", stage="start", timeout_s=IMPORT_SECONDS)
             yield child
         except BackendDied:
             child.close()
@@ -59,8 +63,7 @@ class LastingCrew(Crew):
         self._rest(label, child)
 
     def _rest(self, label: str, child: Child) -> None:
-        for each in child.workdir.iterdir():
-            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        shutil.rmtree(child.workdir)
         with self._guard:
             self._idle[label].append(child)
 

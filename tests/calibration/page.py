@@ -61,7 +61,7 @@ def page(sets: Sequence[Work]) -> tuple[str, bool]:
 
 _SHORT = 260  # characters of a sentence in a list of what is no failure of the defaults
 
-_HEALTHY = _wrapped = textwrap.fill(
+_HEALTHY = textwrap.fill(
     "Every tensor of every network, layers from the tapped graph, outputs from the untouched one. Its error counts in "
     "units: the larger of PyTorch's own rounding (the floor) and of the derived sigma, each multiplied by what chance "
     "may add where few elements carry it. A tensor departs beyond the limit.",
@@ -70,7 +70,7 @@ _HEALTHY = _wrapped = textwrap.fill(
 _FAULTS = textwrap.fill(
     "An error of so many units (rms) is planted at a tensor of the graph that a healthy runtime gets, and of which "
     "PyTorch knows nothing. Found: the verdict is FAIL and the first departure that it names is the tensor where the "
-    "fault is. The tensors are drawn by the network's number, out of all that hold rounded values; the kinds take turns.",
+    "fault is. The tensors are drawn by the network's number, out of all that hold rounded values; kinds take turns.",
     120,
 )
 _DIFFERENCES = textwrap.fill(
@@ -142,7 +142,8 @@ def _fault_table(found: dict[str, dict[str, dict[str, Found]]]) -> str:
     for which, by_variant in found.items():
         for variant, cells in by_variant.items():
             total = Found(
-                planted=sum(each.planted for each in cells.values()), failed=sum(each.failed for each in cells.values()),
+                planted=sum(each.planted for each in cells.values()),
+                failed=sum(each.failed for each in cells.values()),
                 named=sum(each.named for each in cells.values()),
             )  # fmt: skip
             lines.append((which, f"`{variant}`", *(cells[kind].cell for kind in KINDS), total.cell))

@@ -22,7 +22,8 @@ def _each(**choices: Any) -> dict[str, Any]:
 CALIBRATION: tuple[Recipe, ...] = (
     (vision.plain_cnn, (
         _each(size=32, widths=(16, 32), kernel=3, activation="Relu", pool="MaxPool", norm=True, head="linear"),
-        _each(size=48, widths=(12, 20, 40), kernel=5, activation="LeakyRelu", pool="AveragePool", norm=True, head="softmax"),
+        _each(size=48, widths=(12, 20, 40), kernel=5, activation="LeakyRelu", pool="AveragePool", norm=True,
+              head="softmax"),
         _each(size=32, widths=(24, 24), kernel=7, activation="Elu", pool="MaxPool", norm=False, head="flatten"),
         _each(size=64, widths=(8, 16, 32, 64), kernel=3, activation="Clip", pool="MaxPool", norm=True, head="linear"),
         _each(size=24, widths=(64, 64), kernel=3, activation="PRelu", pool="AveragePool", norm=False, head="softmax"),
@@ -112,7 +113,8 @@ CALIBRATION: tuple[Recipe, ...] = (
 # The frozen defaults are tried on these, once.
 HELD_OUT: tuple[Recipe, ...] = (
     (vision.plain_cnn, (
-        _each(size=40, widths=(20, 40), kernel=5, activation="HardSwish", pool="AveragePool", norm=True, head="flatten"),
+        _each(size=40, widths=(20, 40), kernel=5, activation="HardSwish", pool="AveragePool", norm=True,
+              head="flatten"),
         _each(size=56, widths=(10, 20, 30), kernel=7, activation="Softsign", pool="MaxPool", norm=False, head="linear"),
         _each(size=32, widths=(48, 96), kernel=3, activation="Mish", pool="AveragePool", norm=True, head="softmax"),
     )),
