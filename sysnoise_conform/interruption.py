@@ -12,6 +12,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -74,6 +75,7 @@ def listening() -> Iterator[None]:
     heard, written = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     former = signal.set_wakeup_fd(written, warn_on_full_buffer=False)
     before = {each: signal.signal(each, _interrupt) for each in heeded()}
+    hook, sys.unraisablehook = sys.unraisablehook, _lost
     watch = threading.Thread(target=_watch, args=(heard,), name="conform-signals", daemon=True)
     watch.start()
     try:
@@ -82,6 +84,7 @@ def listening() -> Iterator[None]:
         signal.set_wakeup_fd(former)
         for each, handler in before.items():
             signal.signal(each, handler)
+        sys.unraisablehook = hook
         os.close(written)
         watch.join()
         os.close(heard)
@@ -93,6 +96,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     if not _noted.is_set():
         _noted.set()
         raise KeyboardInterrupt
+
+
+def _lost(what: sys.UnraisableHookArgs) -> None:
+    """An interrupt that came within a finalizer can't unwind anything, and Python would print where that was."""
+    if _noted.is_set() and isinstance(what.exc_value, KeyboardInterrupt):
+        leave_at_once()
+    sys.__unraisablehook__(what)
 
 
 def _importing(frame: FrameType | None) -> bool:
