@@ -22,7 +22,7 @@ from typing import Any
 from sysnoise_conform import registry
 from sysnoise_conform.backends.pins import ONNX2TF
 from sysnoise_conform.errors import BackendUnavailable, StorageError, UsageError
-from sysnoise_conform.folders import cache_folder
+from sysnoise_conform.folders import cache_folder, home
 from sysnoise_conform.printable import lines, one_line
 from sysnoise_conform.variant import Variant, nearest
 
@@ -89,8 +89,8 @@ def config_file() -> Path:
     """CONFORM_CONFIG, or ~/.config/conform.toml (below XDG_CONFIG_HOME where that is set)."""
     named = os.environ.get("CONFORM_CONFIG")
     if named:
-        return Path(named).expanduser().absolute()
-    return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "conform.toml"
+        return Path(os.path.expanduser(named)).absolute()
+    return Path(os.environ.get("XDG_CONFIG_HOME") or home() / ".config") / "conform.toml"
 
 
 def folder_of(backend: str) -> Path:
@@ -229,6 +229,8 @@ def _configured() -> dict[str, Path]:
             raise UsageError(f"CONFORM_CONFIG names {one_line(path)}, which is not there", hint="unset it") from err
         return {}
     except (OSError, ValueError) as err:
+        if not os.environ.get("CONFORM_CONFIG") and not os.access(path.parent, os.X_OK):
+            return {}  # another user's home, as containers leave it: no config of ours
         raise UsageError(f"the config {one_line(path)} can't be read: {one_line(err)}", hint="it is TOML") from err
     env = table.get("env", {})
     pythons = env.get("python", {}) if isinstance(env, dict) else None

@@ -7,6 +7,12 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """CONFORM_CACHE, or ~/.cache/conform. Raises RuntimeError where there is no home directory."""
+    """CONFORM_CACHE, or ~/.cache/conform."""
     named = os.environ.get("CONFORM_CACHE", "").strip()
-    return Path(named).expanduser().absolute() if named else Path("~/.cache/conform").expanduser()
+    return Path(os.path.expanduser(named)).absolute() if named else home() / ".cache" / "conform"
+
+
+def home() -> Path:
+    """The user's home; the root folder for a user who has none, as container runtimes have it."""
+    found = os.path.expanduser("~")  # unlike Path.home, never raises
+    return Path(found if os.path.isabs(found) else "/")

@@ -12,6 +12,12 @@ from sysnoise_conform.cli import invoke
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
+def is_one_line(text: str) -> bool:
+    """Whether a terminal shows it as one line, and is not steered by it."""
+    whole = text.encode(errors="replace").decode() == text  # no half of a surrogate pair
+    return whole and not CONTROL.search(text) and not set(text) & set("\n\t\u2028\u2029")
+
+
 def refused(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str | Path, code: int = 2) -> str:
     """Run `conform run` with these arguments and `--out` below `folder`; the one line of its refusal.
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import typer
 
 from sysnoise_conform import interruption
-from sysnoise_conform.cli import backends, doctor, env, export, judge, parse, policy, report, run
-from sysnoise_conform.errors import ConformError
+from sysnoise_conform.cli import backends, doctor, env, export, judge, parse, policy, report, run, streams
+from sysnoise_conform.errors import ConformError, UsageError
 from sysnoise_conform.printable import one_line
 
 INTERNAL_FAULT = 70  # EX_SOFTWARE of sysexits.h: a bug in conform itself
@@ -84,6 +84,8 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 def _invoke(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if not sys.platform.startswith("linux"):
+            raise UsageError(f"conform runs on Linux alone, this is {sys.platform}", hint="use a container, or WSL 2")
         parse.refuse_empty(given)
         code = app(args=given, standalone_mode=False)
     except ConformError as err:
@@ -117,6 +119,7 @@ def main() -> None:
     It leaves without the interpreter's tidying up: everything is written, every child has ended or is being ended, and
     taking down the modules of a run takes longer than judging it.
     """
+    streams.reopen_closed()
     code = invoke()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # whoever read it is gone

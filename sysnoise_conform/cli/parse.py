@@ -56,8 +56,8 @@ def size(text: str | None, option: str) -> int | None:
     """`4G`, `800M` or plain bytes; None stays None. Units are powers of 1024."""
     if text is None:
         return None
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if match is None or float(match[1]) <= 0:
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None or float(match[1]) * _UNITS[match[2].upper()] < 1:
         raise UsageError(f"{option} {one_line(text)!r} is not a size", hint="e.g. 800M or 4G")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 

@@ -74,7 +74,10 @@ def read_arrays(path: Path, gate: Gate) -> dict[str, np.ndarray]:
                     raise _BrokenError(f"{suffix!r} is none of {', '.join(SUFFIXES)}")
         except _BrokenError as err:
             raise BadInput(f"the input file {shown!r} can't be used: {err}", hint=err.cure) from err
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as err:
+        except (
+            zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError,
+            OverflowError, struct.error,
+        ) as err:  # fmt: skip
             raise BadInput(f"the input file {shown!r} is broken: {one_line(err, 120)}", hint="write it again") from err
 
 
@@ -176,6 +179,8 @@ def _npz(stream: BinaryIO, gate: Gate) -> dict[str, np.ndarray]:
                 raise _BrokenError("it holds an array without a name")
             if name in found:
                 raise _BrokenError(f"it holds two arrays called {one_line(name, 80)!r}")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise _BrokenError(f"array {one_line(name, 80)!r} is packed in a way that numpy does not know")
             if member.file_size > max(BOMB_BYTES, BOMB_RATIO * member.compress_size):
                 raise _BrokenError(
                     f"array {one_line(name, 80)!r} unpacks from {member.compress_size:,} to {member.file_size:,} bytes",

@@ -52,9 +52,32 @@ def processor() -> tuple[str, tuple[str, ...]]:
     return name, tuple(each for each in ISA_FLAGS if each in flags)
 
 
-def usable_cores() -> int:
-    """Cores this process may run on, which a container makes fewer than the machine's."""
-    return len(os.sched_getaffinity(0))
+def usable_cores(groups: Path = Path("/sys/fs/cgroup"), *, group: str | None = None) -> int:
+    """Cores this process may run on, which a container makes fewer than the machine's: by its mask, or by a quota.
+
+    A quota is `cpu.max` of a control group (version 2) from ours, which `group` (/proc/self/cgroup) names, up to the
+    root of `groups`.
+    """
+    cores = len(os.sched_getaffinity(0))
+    try:
+        lines = (Path("/proc/self/cgroup").read_text() if group is None else group).splitlines()
+    except OSError:
+        return cores
+    place = groups / next((each[3:].strip().lstrip("/") for each in lines if each.startswith("0::")), "")
+    for each in (place, *place.parents):
+        if not each.is_relative_to(groups):
+            break
+        cores = min(cores, _quota(each / "cpu.max") or cores)
+    return cores
+
+
+def _quota(path: Path) -> int | None:
+    """`<microseconds> <of so many>` as whole cores, at least one; None where there is no limit."""
+    try:
+        allowed, period = (int(each) for each in path.read_text().split())
+    except (OSError, ValueError):
+        return None
+    return max(1, -(-allowed // period)) if period > 0 else None
 
 
 def environment(threads: int) -> dict[str, Any]:

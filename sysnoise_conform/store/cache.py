@@ -84,10 +84,7 @@ class Store:
         if not enabled:
             private = _private_folder()
             return cls(folder=private.path, limit=limit, private=private)
-        try:
-            folder = (root if root is not None else cache_folder()) / "golden" / str(FORMAT_VERSION)
-        except RuntimeError:  # no home directory
-            folder = Path("/nonexistent")
+        folder = (root if root is not None else cache_folder()) / "golden" / str(FORMAT_VERSION)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             store = cls(folder=folder, limit=limit)
