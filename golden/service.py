@@ -117,8 +117,10 @@ class Recorder:
             if name in exact and isinstance(value, Value):
                 sigmas.setdefault(name, Sigma()).add(exact, name, value)
 
+        # In float32 where there is but one: its own rounding, which is the floor, comes on top, in half the time.
+        executor = self._exact if runs > 1 else self._float32
         for number in range(runs):
-            self._exact.run(
+            executor.run(
                 feeds,
                 listen=lambda _, __, name, value: measure(name, value),
                 disturb=Disturbed(relative, feeds, number),

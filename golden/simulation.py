@@ -36,24 +36,24 @@ class Disturbed:
 
     def __init__(self, relative: Mapping[str, float], feeds: Mapping[str, np.ndarray], number: int) -> None:
         self._relative = relative  # tensor -> sigma / rms
-        self._random = torch.Generator()
         seed = number
         for name in sorted(feeds):
             array = feeds[name]
             content = repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
             seed = zlib.crc32(content, seed)
-        self._random.manual_seed(seed)
+        self._random = np.random.Generator(np.random.SFC64(seed))
 
     def __call__(self, name: str, value: Value) -> Value:
         """The tensor with its operator's error."""
         size = self._relative.get(name, 0.0)
         if not size or value.elem_type not in FLOATS:
             return value
-        factor = torch.empty(value.data.shape, dtype=torch.float64)
-        factor.uniform_(1 - size * _SPREAD, 1 + size * _SPREAD, generator=self._random)
+        single = value.data.dtype == torch.float32
+        drawn = self._random.random(tuple(value.data.shape), dtype=np.float32 if single else np.float64)
+        factor = torch.from_numpy(np.asarray(drawn)).mul_(2 * size * _SPREAD).add_(1 - size * _SPREAD)
         if size > 1 / _SPREAD:
             factor.clamp_(0, 2)  # a sign is never lost: what lies near 0 for a reason stays on its side
-        disturbed = value.data.to(torch.float64).mul(factor)
         if value.elem_type == T.FLOAT:
-            return Value(disturbed, T.FLOAT)
+            return Value(factor.mul_(value.data), T.FLOAT)
+        disturbed = factor.mul_(value.data.to(torch.float64))
         return Value(settle(disturbed, value.elem_type, torch.float64), value.elem_type)

@@ -1,9 +1,9 @@
 """The child's side: takes one request after another, asks a backend or the golden, and answers.
 
-Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, and `prepare`,
-`golden`, `module`, `export`, which alone import the golden (`prepare` does nothing else). Every fault of a backend that
-leaves the process alive becomes an error of ours here; what does not leave it alive is the parent's to name. Sessions
-end with the channel. Needs numpy and onnx alone; Python 3.10.
+Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, and
+`prepare {what}`, `golden`, `module`, `export`, which alone import the golden (`prepare` does nothing else). Every
+fault of a backend that leaves the process alive becomes an error of ours here; what does not leave it alive is the
+parent's to name. Sessions end with the channel. Needs numpy and onnx alone; Python 3.10.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import ctypes
 import errno
 import functools
-import importlib
 import json
 import platform
 import resource
@@ -53,7 +52,7 @@ class Worker:
         """Import what will be asked for: a backend's runtime, or the golden. What fails here fails again when asked."""
         with contextlib.suppress(Exception, SystemExit):
             if ahead == "golden":
-                importlib.import_module("sysnoise_conform.golden.service")
+                self.answer("prepare", {"what": "golden"}, {})
             elif ahead is not None:
                 registry.load(ahead)().probe()
 
@@ -66,6 +65,10 @@ class Worker:
         if do == "run":
             return self._run(payload, tensors)
         if do in _GOLDEN:
+            if payload.get("what") == "golden":
+                from sysnoise_conform.golden import lean
+
+                lean.import_torch()
             from sysnoise_conform.golden import service
 
             if do == "prepare":

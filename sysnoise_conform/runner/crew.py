@@ -92,7 +92,7 @@ class Crew:
             self._alive.add(child)
         try:
             if variant is None:
-                child.call("prepare", stage="start", timeout_s=IMPORT_SECONDS)
+                child.call("prepare", {"what": label}, stage="start", timeout_s=IMPORT_SECONDS)
             yield child
         finally:
             with self._lock:
