@@ -87,6 +87,7 @@ class _FromOnnx:
         try:
             for name, detail in litert.ports(interpreter, "inputs"):
                 _feed(interpreter, detail, converted.inputs[name], feeds)
+            interpreter.reset_all_variables()  # an LSTM's state would else come from the run before
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             # An invoke that failed leaves its interpreter half done: the next run gets a new one.
@@ -120,6 +121,7 @@ class _Deployed:
             self._fit(feeds)
             for name, detail in litert.ports(self._interpreter, "inputs"):
                 _feed(self._interpreter, detail, self._fed_as(name, feeds), feeds)
+            self._interpreter.reset_all_variables()
             self._interpreter.invoke()
             for name, detail in litert.ports(self._interpreter, "outputs"):
                 array = self._interpreter.get_tensor(detail["index"])

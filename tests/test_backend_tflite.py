@@ -178,3 +178,16 @@ def test_a_file_that_is_no_tflite_is_unsupported(tmp_path: Path) -> None:
     (tmp_path / "broken.tflite").write_bytes(b"TFL3" * 10)
     with pytest.raises(Unsupported):
         TFLite().compile(Build(model=tmp_path / "broken.tflite", format="tflite"))
+
+
+def test_a_run_leaves_no_state_for_the_next_one(tmp_path: Path) -> None:
+    model = graph(
+        "g (float[5,1,3] x) => (float[5,1,1,4] y) { y = LSTM <hidden_size=4> (x, w, r) }"
+    )
+    for name, shape in (("w", (1, 16, 3)), ("r", (1, 16, 4))):
+        model.graph.initializer.append(numpy_helper.from_array(ramp(*shape), name))
+    session = TFLite().compile(build_of(model, tmp_path, {"x": ramp(5, 1, 3)}))
+
+    first = session.run({"x": ramp(5, 1, 3)})["y"]
+
+    assert np.array_equal(session.run({"x": ramp(5, 1, 3)})["y"], first)
