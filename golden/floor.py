@@ -52,6 +52,7 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma: Sigma | None = 
         rounding_max=floor.rounding_max,
         mismatches=floor.mismatches,
         sigma_sq=None if sigma is None or not sigma.runs else sigma.sum_sq / sigma.runs,
+        sigma_quad=0.0 if sigma is None or not sigma.runs else sigma.sum_quad / sigma.runs,
         sigma_max=0.0 if sigma is None else sigma.max_abs,
         sigma_runs=0 if sigma is None else sigma.runs,
     )
@@ -59,10 +60,11 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma: Sigma | None = 
 
 @dataclass(slots=True)
 class Sigma:
-    """How far simulated runs were off at one tensor: `sum_sq` over the elements and the runs."""
+    """How far simulated runs were off at one tensor: sums over the elements and the runs."""
 
     runs: int = 0
     sum_sq: float = 0.0
+    sum_quad: float = 0.0
     max_abs: float = 0.0
 
     def add(self, exact: EntryWriter, name: str, value: Value) -> None:
@@ -79,7 +81,9 @@ class Sigma:
                 error = error[error.isfinite()]
                 squares = float(torch.dot(error, error))
             if squares:
+                powers = error * error
                 self.sum_sq += squares
+                self.sum_quad += float(torch.dot(powers, powers))
                 self.max_abs = max(self.max_abs, _largest(error))
 
 

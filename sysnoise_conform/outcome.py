@@ -30,6 +30,7 @@ class Floor:
     mismatches: int = 0  # elements where golden32, in the declared type, is another value (ints, bools)
     shapes_differ: bool = False  # golden32 has another shape than golden64 (NonZero, NonMaxSuppression)
     sigma_sq: float | None = None  # summed over elements, the mean of the runs
+    sigma_quad: float = 0.0  # of the fourth power, likewise
     sigma_max: float = 0.0
     sigma_runs: int = 0
 
@@ -46,6 +47,7 @@ class Floor:
             mismatches=self.mismatches + other.mismatches,
             shapes_differ=self.shapes_differ or other.shapes_differ,
             sigma_sq=(self.sigma_sq or 0.0) + (other.sigma_sq or 0.0) if both else None,
+            sigma_quad=self.sigma_quad + other.sigma_quad,
             sigma_max=max(self.sigma_max, other.sigma_max),
             sigma_runs=min(self.sigma_runs, other.sigma_runs) if both else 0,
         )

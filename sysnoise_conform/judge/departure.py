@@ -9,7 +9,7 @@ from functools import lru_cache
 from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.judge.chance import fisher_quantile
 from sysnoise_conform.judge.policy import Limits
-from sysnoise_conform.outcome import TensorDiff
+from sysnoise_conform.outcome import Floor, TensorDiff
 
 # A limit is for the true ratio; what is measured on n elements strays around it. The limit is widened
 # so that a tensor whose true ratio is AT the limit is let through with this probability.
@@ -114,6 +114,13 @@ def carriers(diff: TensorDiff) -> int:
     return max(1, min(n, math.floor(known + 1e-6)))
 
 
+def _sigma_carriers(floor: Floor) -> int:
+    """How many elements carry the sigma, over all simulated runs: few where now and then a decision flips."""
+    total = floor.n * floor.sigma_runs
+    known = 3 * floor.sigma_runs * _participation(floor.sigma_sq or 0.0, floor.sigma_quad, floor.n) - 2
+    return max(1, min(total, math.floor(known + 1e-6)))
+
+
 def _participation(squares: float, powers: float, n: int) -> float:
     if not (powers > 0 and math.isfinite(powers) and math.isfinite(squares)):
         return float(n)  # unknown, or beyond float64
@@ -138,8 +145,7 @@ def floor_excess(diff: TensorDiff) -> float | None:
 
 def sigma_excess(diff: TensorDiff) -> float | None:
     """The same in units of the derived sigma, which several runs tell better than one; None where there is none."""
-    carrying = carriers(diff)
-    return None if diff.z is None else diff.z / widening(carrying, carrying * diff.floor.sigma_runs)
+    return None if diff.z is None else diff.z / widening(carriers(diff), _sigma_carriers(diff.floor))
 
 
 def peak_excess(diff: TensorDiff) -> float | None:

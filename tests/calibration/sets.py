@@ -153,6 +153,10 @@ HELD_OUT: tuple[Recipe, ...] = (
         _each(size=56, growth=8, layers=4, stages=3),
         _each(size=36, growth=16, layers=5, stages=1),
     )),
+    (vision.snapped, (
+        _each(size=28, width=10, levels=31, blocks=2),
+        _each(size=40, width=8, levels=3, blocks=4),
+    )),
     (vision.shuffling, (
         _each(size=32, width=24, blocks=2, groups=3),
         _each(size=48, width=32, blocks=3, groups=4),
