@@ -152,6 +152,8 @@ def test_a_quota_of_the_control_group_counts_as_cores(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
 
     assert provenance.usable_cores(tmp_path, group="0::/pod/app\n") == cores
+    monkeypatch.setattr(provenance, "usable_cores", lambda: cores)
+    assert (provenance.threads_for(0), provenance.threads_for(3)) == (cores if cores < 8 else 0, 3)
 
 
 def test_a_working_folder_that_is_read_only_is_no_obstacle(folder: Path) -> None:

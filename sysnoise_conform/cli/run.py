@@ -52,7 +52,9 @@ def run(
         float, typer.Option("--timeout", help="Seconds for one compile or one run, PyTorch's too.", min=0.1)
     ] = 300.0,
     memory: Annotated[str | None, typer.Option("--memory", help="Limit of one session: 4G, 800M.")] = None,
-    threads: Annotated[int, typer.Option("--threads", help="Threads of a runtime; 0: its own choice.", min=0)] = 0,
+    threads: Annotated[
+        int, typer.Option("--threads", help="Threads of a runtime; 0: its own choice, within a quota of cores.", min=0)
+    ] = 0,
     no_layers: Annotated[bool, typer.Option("--no-layers", help="Compare outputs only.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep golden tensors.")] = False,
     allow_linked_data: Annotated[
@@ -74,6 +76,7 @@ def run(
     from sysnoise_conform.cli import conclude, parse
     from sysnoise_conform.errors import UsageError
     from sysnoise_conform.report.folder import clear
+    from sysnoise_conform.runner.provenance import threads_for
     from sysnoise_conform.variant import parse_variants
 
     clear(out)  # the first act: whatever goes wrong below, no former run's verdict is left to be believed
@@ -97,7 +100,7 @@ def run(
         ),
         torch_module=torch,
         weights=weights,
-        limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads),
+        limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads_for(threads)),
         layers=not no_layers,
         cache=not no_cache,
         allow_linked_data=allow_linked_data,

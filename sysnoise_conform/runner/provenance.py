@@ -71,6 +71,15 @@ def usable_cores(groups: Path = Path("/sys/fs/cgroup"), *, group: str | None = N
     return cores
 
 
+def threads_for(asked: int) -> int:
+    """The threads of a runtime: `asked`, or where a quota leaves fewer cores than a runtime counts, as many as these.
+
+    0 leaves the choice to the runtime.
+    """
+    cores = usable_cores()
+    return asked or (cores if cores < len(os.sched_getaffinity(0)) else 0)
+
+
 def _quota(path: Path) -> int | None:
     """`<microseconds> <of so many>` as whole cores, at least one; None where there is no limit."""
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +150,19 @@ def test_an_interlaced_png_is_read_and_one_row_less_is_refused(tmp_path: Path) -
     (tmp_path / "x.png").write_bytes(cut[:head] + made[head : head + 21] + cut[head + 21 :])
     with pytest.raises(BadInput, match="ends early"):
         decode(tmp_path / "x.png", exif=True)
+
+
+def test_a_decoder_s_own_remarks_stay_away_from_the_terminal(tmp_path: Path) -> None:
+    data = encoded("TIFF", software="x" * 40)
+    at = data.index(struct.pack("<HHI", 305, 2, 41))  # the tag Software, of 41 characters: let it be of a million
+    (tmp_path / "x.tif").write_bytes(data[: at + 4] + struct.pack("<I", 1_000_000) + data[at + 8 :])
+    code = "import sys; from pathlib import Path; from sysnoise_conform.inputs.pictures import decode\n"
+    code += "print(decode(Path(sys.argv[1]), exif=True).shape)"
+
+    command = [sys.executable, "-c", code, str(tmp_path / "x.tif")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == ("(24, 32, 3)\n", "")
 
 
 def test_a_picture_of_one_pixel_fills_the_tensor(tmp_path: Path) -> None:
