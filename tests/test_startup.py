@@ -16,15 +16,17 @@ HEAVY = {
     "MNN", "tensorrt",
 }  # fmt: skip
 
-# The command line as it is installed, and what it has imported when it ends; importing is all that costs time here.
+# The command line, and what it has imported when it is through; importing is all that costs time here.
 SCRIPT = """
-import atexit, sys
+import sys
 
-arguments = sys.argv[1:]
-atexit.register(lambda: print("imported:", *sorted(sys.modules), file=sys.stderr))
-sys.argv = ["conform", *arguments]
-from sysnoise_conform.__main__ import main
-main()
+import sysnoise_conform.__main__
+from sysnoise_conform.cli import invoke
+
+sys.argv[0] = "conform"
+code = invoke()
+print("imported:", *sorted(sys.modules), file=sys.stderr)
+sys.exit(code)
 """
 
 
@@ -45,7 +47,8 @@ def after(*arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
     done = subprocess.run(
         [sys.executable, "-P", "-c", SCRIPT, *arguments], capture_output=True, text=True, check=False, timeout=60
     )
-    last = done.stderr.rpartition("imported: ")[2]
+    _, told, last = done.stderr.rpartition("imported: ")
+    assert told, done.stderr
     return done, {each.partition(".")[0] for each in last.split()}
 
 

@@ -9,6 +9,7 @@ that is being imported, the request that a child is waited for, or the innermost
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -97,13 +98,9 @@ def main() -> None:
     sys.setswitchinterval(EVERY_S)
     watch = Watch()
     watch.start()
-    code: object = None
-    try:
-        from sysnoise_conform.cli import main as conform
+    from sysnoise_conform.cli import invoke
 
-        conform()
-    except SystemExit as ended:
-        code = ended.code
+    code = invoke()
     ended_at = time.monotonic()
     watch.done.set()
     watch.join()
@@ -112,7 +109,8 @@ def main() -> None:
         "threads": watch.threads,
     }  # fmt: skip
     result.write_text(json.dumps(seen), encoding="utf-8")
-    sys.exit(code if isinstance(code, int) else 1)
+    sys.stdout.flush()
+    os._exit(code)  # as the command itself ends
 
 
 if __name__ == "__main__":
