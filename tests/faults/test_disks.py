@@ -76,7 +76,7 @@ def in_small_place(run: Run, place: Path, size: int, arguments: list[str | Path]
 def test_a_full_disk_is_one_line_and_leaves_no_partial_file(
     make: Make, large: list[str | Path], workplace: Path, what: str
 ) -> None:
-    run = make(cache=workplace / f"full-{what}")
+    run = make(cache=workplace / ("full" if what == "store" else "large"))
     place = {"out": run.out, "store": run.store, "tmp": run.tmp}[what]
     if what == "tmp":
         big = workplace / "weights.onnx"
@@ -101,6 +101,6 @@ def write_with_weights(path: Path) -> None:
 
 
 def test_a_tiny_folder_for_shared_memory_does_not_matter(make: Make, large: list[str | Path], workplace: Path) -> None:
-    run = in_small_place(make(cache=workplace / "shm"), Path("/dev/shm"), 65536, large)
+    run = in_small_place(make(cache=workplace / "large"), Path("/dev/shm"), 65536, large)
 
     assert run.code == 0, run.stderr

@@ -50,7 +50,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("doing", "number"), CASES)
+@pytest.mark.parametrize(("doing", "number"), CASES, ids=lambda each: getattr(each, "name", each))
 def test_an_interrupt_ends_everything_within_two_seconds(
     make: Make, model: Path, clean: Run, workplace: Path, doing: str, number: signal.Signals
 ) -> None:

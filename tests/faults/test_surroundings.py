@@ -53,21 +53,6 @@ def test_a_store_of_an_older_version_and_foreign_files_are_left_alone(
     assert foreign.exists()
 
 
-def test_a_link_in_an_entrys_place_is_replaced_and_never_followed(
-    make: Make, model: Path, clean: Run, store: Path
-) -> None:
-    entry = next(store.rglob("*.golden"))
-    elsewhere = store / "elsewhere"
-    entry.rename(elsewhere)
-    entry.symlink_to(elsewhere)
-    run = make(cache=store).start(*RUN, model).finish()
-
-    assert run.code == 0, run.stderr
-    assert run.summary()["golden"]["source"] == "computed"
-    assert not entry.is_symlink()
-    assert run.numbers("subject") == clean.numbers("subject")
-
-
 CLOCK = """
 import datetime as dt, itertools, os, time
 _now, _steps = time.time, itertools.count()
