@@ -93,11 +93,11 @@ def keep_watch(run: str) -> None:
     if guarded:
         import shutil
 
-        for each in guarded:
+        for path in guarded:
             try:
-                os.unlink(each)
+                os.unlink(path)
             except OSError:  # a folder
-                shutil.rmtree(each, ignore_errors=True)
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def kill_marked(start: bytes) -> None:
