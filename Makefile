@@ -5,7 +5,7 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 # A plain torch would bring several GB of CUDA packages on some machines: the exact pin finds a CPU wheel where one lies ready.
 TORCH   ?= torch==2.13.0
 
-.PHONY: demo test faults check node-tests bench clean
+.PHONY: demo test faults check node-tests bench clean calibrate
 
 .venv/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: conform needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -47,6 +47,10 @@ node-tests: .venv/.dev
 	$(BIN)/python -m sysnoise_conform.golden.node_tests --table docs/node-tests.md
 
 # against Polygraphy and a bare script, memory, start, profile; writes docs/benchmarks.md. About ten minutes, on an idle machine
+# two sets of networks through every runtime, healthy and with planted faults; hours on a busy machine, goes on where it was
+calibrate: .venv/.dev
+	$(BIN)/python tests/calibration/calibrate.py --work .demo/calibration
+
 bench: .venv/.dev
 	$(BIN)/python tests/benchmarks/write_page.py
 

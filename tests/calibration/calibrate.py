@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from calibration.page import page
-from calibration.sets import SETS
+from calibration.sets import TABLES
 from calibration.work import Work
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def main() -> None:
     arguments = _arguments()
     work = arguments.work or Path(tempfile.mkdtemp(prefix="calibration-"))
     os.environ["CONFORM_CACHE"] = str(work / "cache")
-    sets = [Work(work, name) for name in SETS]
+    sets = [Work(work, name) for name in TABLES]
     if not arguments.tables:
         for each in sets:
             for line in each.measure(networks=arguments.networks, reruns=arguments.reruns):

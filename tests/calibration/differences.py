@@ -32,7 +32,7 @@ class Differences:
 def differences(
     network: Network, model: Path, runtime: str, units: Mapping[str, float], crew: LastingCrew
 ) -> Differences:
-    """Of one runtime on one network, whose samples have a batch of 1."""
+    """Of one runtime on one network."""
     feeds = network.feeds
 
     def run(threads: int, given: Sequence[Feed]) -> list[Feed] | None:
@@ -48,7 +48,7 @@ def differences(
     first = once[:count]
     repeats = -(-BATCH // count)
     stacked = {name: np.concatenate([each[name] for each in feeds] * repeats)[:BATCH] for name in feeds[0]}
-    together = run(1, [stacked]) if network.batched else None
+    together = run(1, [stacked])
     apart = None if together is None else [
         {name: array[number : number + 1] for name, array in together[0].items()} for number in range(count)
     ]  # fmt: skip

@@ -18,13 +18,12 @@ OPSET, IR_VERSION = 17, 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
-    """A model and its samples; `batched` networks take any batch size (their first axis), and keep samples apart."""
+    """A model and its samples of one each; it takes any number at once (the first axis), and keeps them apart."""
 
     name: str
     family: str
     model: onnx.ModelProto
     feeds: tuple[Feed, ...]
-    batched: bool
 
     @property
     def ops(self) -> set[str]:
@@ -41,7 +40,6 @@ class Draft:
         self._weights: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._makers: dict[str, Callable[[np.random.Generator, int], Array]] = {}
-        self.batched = True
 
     def input(
         self, name: str, shape: Sequence[int], make: Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -157,7 +155,7 @@ class Draft:
             case _:
                 return self.op(kind, x)
 
-    def network(self, name: str, family: str, outputs: Sequence[str], samples: int, batch: int = 1) -> Network:
+    def network(self, name: str, family: str, outputs: Sequence[str], samples: int) -> Network:
         """The finished network. Raises what ONNX's checker says of a graph that is not valid."""
         graph = helper.make_graph(
             self._nodes,
@@ -171,8 +169,8 @@ class Draft:
         del model.graph.output[:]
         model.graph.output.extend(found.graph.output)
         onnx.checker.check_model(model)
-        feeds = tuple({key: make(self.rng, batch) for key, make in self._makers.items()} for _ in range(samples))
-        return Network(name=name, family=family, model=model, feeds=feeds, batched=self.batched)
+        feeds = tuple({key: make(self.rng, 1) for key, make in self._makers.items()} for _ in range(samples))
+        return Network(name=name, family=family, model=model, feeds=feeds)
 
 
 def pictures(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from calibration.faults import KINDS
-from calibration.sets import SAMPLES, SETS, networks
+from calibration.sets import SAMPLES, SETS, TABLES, networks
 from calibration.tables import Found, Healthy, faults, healthy, passing, table
 from calibration.work import CALIBRATION, EVERYWHERE, FACTOR, NOW_AND_THEN, RUNTIMES, Work
 
@@ -86,7 +86,7 @@ def _head(policy: Policy, rows: dict[str, dict[str, Healthy]]) -> str:
     name, flags = processor()
     known = versions()
     sizes = []
-    for which in SETS:
+    for which in TABLES:
         all_ = list(networks(which, samples=1))
         ops = set().union(*(each.ops for each in all_))
         sizes.append(

@@ -217,13 +217,23 @@ HELD_OUT: tuple[Recipe, ...] = (
     )),
 )  # fmt: skip
 
+# A few more, for the ordinary tests.
+SLICE: tuple[Recipe, ...] = (
+    (vision.mobile, (_each(size=40, width=10, blocks=2, expand=3, activation="HardSwish", gate="HardSigmoid"),)),
+    (vision.unet, (_each(size=24, width=10, depth=1, up="half_pixel", activation="Relu", head="Sigmoid"),)),
+    (sequences.encoder, (_each(length=14, width=36, heads=3, layers=1, activation="Gelu", decomposed=True),)),
+    (sequences.spectral, (_each(window=48, frames=20, mels=12, hidden=16, tail="recurrent"),)),
+)  # fmt: skip
+
 SETS: Mapping[str, tuple[tuple[Recipe, ...], int]] = {
     "calibration": (CALIBRATION, 1_000),
     "held-out": (HELD_OUT, 500_000),
+    "slice": (SLICE, 900_000),
 }
+TABLES = ("calibration", "held-out")  # what the page tells of
 
 
-def networks(name: str, *, samples: int = SAMPLES, batch: int = 1) -> Iterator[Network]:
+def networks(name: str, *, samples: int = SAMPLES) -> Iterator[Network]:
     """The networks of a set, in order; the seed of each is the set's and its number's alone."""
     recipes, first = SETS[name]
     number = 0
@@ -231,5 +241,5 @@ def networks(name: str, *, samples: int = SAMPLES, batch: int = 1) -> Iterator[N
         for choice, parameters in enumerate(variants, start=1):
             g = Draft(first + number)
             outputs = family(g, **parameters)
-            yield g.network(f"{family.__name__}_{choice}", family.__name__, outputs, samples, batch)
+            yield g.network(f"{family.__name__}_{choice}", family.__name__, outputs, samples)
             number += 1
