@@ -10,11 +10,14 @@ elements would say if it had more of them.
 from __future__ import annotations
 
 import math
+import random
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sysnoise_conform.golden.types import FLOATS, T
 from sysnoise_conform.golden.values import Value, settle
@@ -22,6 +25,8 @@ from sysnoise_conform.golden.values import Value, settle
 # As many runs as compute this many elements, within bounds: a large network's tensors are large themselves.
 ELEMENTS = 1 << 23
 MOST_RUNS = 8
+
+PERIOD = 1 << 18  # random numbers that are drawn once; each part of a tensor takes them from another place on
 
 _SPREAD = math.sqrt(3)  # of a uniform number of variance 1
 
@@ -41,19 +46,31 @@ class Disturbed:
             array = feeds[name]
             content = repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).tobytes()
             seed = zlib.crc32(content, seed)
-        self._random = np.random.Generator(np.random.SFC64(seed))
+        self._random = random.Random(seed)  # noqa: S311 - chance, not secrets
 
     def __call__(self, name: str, value: Value) -> Value:
         """The tensor with its operator's error."""
         size = self._relative.get(name, 0.0)
         if not size or value.elem_type not in FLOATS:
             return value
-        single = value.data.dtype == torch.float32
-        drawn = self._random.random(tuple(value.data.shape), dtype=np.float32 if single else np.float64)
-        factor = torch.from_numpy(np.asarray(drawn)).mul_(2 * size * _SPREAD).add_(1 - size * _SPREAD)
-        if size > 1 / _SPREAD:
-            factor.clamp_(0, 2)  # a sign is never lost: what lies near 0 for a reason stays on its side
+        exact = value.data.to(torch.float64).contiguous()
+        disturbed = torch.empty_like(exact)
+        flat, into, noise = exact.view(-1), disturbed.view(-1), _noise()
+        for start in range(0, flat.numel(), PERIOD):
+            part = flat[start : start + PERIOD]
+            place = self._random.randrange(PERIOD)
+            errors, factor = noise[place : place + part.numel()], size
+            if size * _SPREAD > 1:  # a sign is never lost: what lies near 0 for a reason stays on its side
+                errors, factor = (errors * size).clamp(min=-1), 1.0
+            torch.addcmul(part, part, errors, value=factor, out=into[start : start + PERIOD])
         if value.elem_type == T.FLOAT:
-            return Value(factor.mul_(value.data), T.FLOAT)
-        disturbed = factor.mul_(value.data.to(torch.float64))
+            return Value(disturbed, T.FLOAT)
         return Value(settle(disturbed, value.elem_type, torch.float64), value.elem_type)
+
+
+@lru_cache(maxsize=1)
+def _noise() -> Tensor:
+    """Uniform numbers of variance 1, and once more: any PERIOD of them in a row are all of them, in turn."""
+    numbers = torch.empty(PERIOD, dtype=torch.float64)
+    numbers.uniform_(-_SPREAD, _SPREAD, generator=torch.Generator().manual_seed(0))
+    return torch.cat([numbers, numbers])
