@@ -159,6 +159,13 @@ def test_a_layer_that_is_off_while_nothing_computed_from_it_is_off_is_only_shown
     assert one.sentence.endswith("nothing that is computed from it is off: it is only shown otherwise")
 
 
+def test_what_is_shown_otherwise_does_not_hide_the_first_departure_behind_it() -> None:
+    one = only(reads=READS, ort=watched(a=1e6, b=40, c=30))
+
+    assert (one.verdict, one.first_departure) == (Verdict.FAIL, "b")
+    assert {each.tensor for each in one.findings} == {"a", "b", "c"}
+
+
 def test_a_layer_whose_reader_could_not_be_watched_is_evidence() -> None:
     facts = ran(tensor(), layers=[tensor("a"), tensor("b", units=1e6)])
 

@@ -25,9 +25,12 @@ def carried_on(
 
     def carries(name: str, number: float | None) -> bool:
         diff = known.get(name)
-        if diff is None or name in names:
+        if diff is None:
             return True
-        return number is not None and (floor_units(diff) or 0.0) >= LEAST_CARRIED_ON * number
+        units = 0.0 if diff.exact else floor_units(diff)
+        if number is None or units is None:  # a shape or a NaN of its own, on one side or the other
+            return name in names
+        return units >= LEAST_CARRIED_ON * number
 
     return [
         each for each in departing if any(carries(name, each.number) for name in readers.get(each.diff.name, ()))

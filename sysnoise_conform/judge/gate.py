@@ -61,12 +61,14 @@ class _Case:
         self.in_order = sorted(measured.layers, key=lambda each: order.get(each.name, len(order)))
         self.outputs = self._departures(measured.outputs, layer=False)
         self.layers = self._departures(self.in_order, layer=True)
+        self.trusted = not self._observer_departs()
+        self.evidence = self._evidence() if self.trusted else []
 
     def verdict(self) -> VariantVerdict:
         """FAIL before INCONCLUSIVE before EXPECTED before PASS."""
         expired: list[Deviation] = []
-        judged = [each for each in self.outputs if not is_unsettled(each.diff) and not self._is_chance(each)]
-        judged += self._evidence()
+        gating = [*self.outputs, *self.evidence] if self.gate.policy.layers_gate else self.outputs
+        judged = [each for each in gating if not is_unsettled(each.diff) and not self._is_chance(each)]
         failing = [each for each in judged if not self._expected(each, expired)]
         for each in self.layers:
             self._expected(each, [])
@@ -97,15 +99,9 @@ class _Case:
         A runtime fuses other operators where tensors are watched. Where that alone moves an output beyond its limit,
         the layers belong to another computation than the one that ships.
         """
-        if not self.gate.policy.layers_gate or self._observer_departs():
-            return []
         outputs = {each.name for each in self.measured.outputs}
         inner = [each for each in self.layers if each.diff.name not in outputs]
-        return [
-            each
-            for each in carried_on(inner, self.measured.layers, self.gate.readers)
-            if not is_unsettled(each.diff) and not self._is_chance(each)
-        ]
+        return carried_on(inner, self.measured.layers, self.gate.readers)
 
     def _observer_departs(self) -> bool:
         found = self._departures(self.measured.observer_effect, layer=True)
@@ -231,7 +227,7 @@ class _Case:
             where = sentences.layer(self.gate.places.get(first.diff.name), first.diff.name)
             parts.append(f"{sentences.counted(len(self.layers), 'layer')} on the way beyond the limit for layers, "
                          f"the first: {where}, {much}")  # fmt: skip
-            if policy.layers_gate and not self._observer_departs():
+            if policy.layers_gate and self.trusted:
                 parts.append("nothing that is computed from it is off: it is only shown otherwise")
         if not self.measured.layers and self.gate.places:
             parts.append("no layer could be watched")
@@ -260,8 +256,11 @@ class _Case:
         return [each for each in said if each]
 
     def _first(self) -> Departure | None:
+        """Of what is evidence, where anything is: a tensor that is only shown otherwise misleads."""
         places = self.gate.places
-        found = [*self.layers, *(each for each in self.outputs if not each.broken)]
+        outputs = [each for each in self.outputs if not each.broken]
+        layers = self.evidence if self.trusted and self.gate.readers else self.layers
+        found = [*layers, *outputs] or self.layers
         return min(found, key=lambda each: _number(places.get(each.diff.name)), default=None)
 
     def _conclude(self, verdict: Verdict, code: int, said: str) -> VariantVerdict:

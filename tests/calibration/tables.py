@@ -96,7 +96,7 @@ def faults(
             cell = found[verdict.variant][run.fault.kind]
             cell.planted += 1
             cell.failed += verdict.verdict is Verdict.FAIL
-            named = verdict.verdict is Verdict.FAIL and verdict.first_departure == run.fault.tensor
+            named = verdict.verdict is Verdict.FAIL and _is_at(verdict.first_departure, run, verdict.variant)
             cell.named += named
             if not named:
                 cell.missed.append(
@@ -104,6 +104,15 @@ def faults(
                     f"{run.fault.rms / run.fault.floor / 10:.3g} floors): {verdict.sentence}"
                 )
     return found
+
+
+def _is_at(first: str | None, run: Run, variant: str) -> bool:
+    """It is the faulty tensor, or reads it where the runtime does not show it."""
+    assert run.fault is not None
+    shown = {each.name for each in diffs_of(run.report, variant)}
+    reads = {each["tensor"]: each["reads"] for each in run.report.header["layers"]}
+    hidden = run.fault.tensor not in shown
+    return first == run.fault.tensor or (hidden and first is not None and run.fault.tensor in reads.get(first, ()))
 
 
 def passing(runs: Iterable[Run], policy: Policy) -> dict[tuple[str, str], bool]:
