@@ -71,6 +71,5 @@ class Disturbed:
 @lru_cache(maxsize=1)
 def _noise() -> Tensor:
     """Uniform numbers of variance 1, and once more: any PERIOD of them in a row are all of them, in turn."""
-    numbers = torch.empty(PERIOD, dtype=torch.float64)
-    numbers.uniform_(-_SPREAD, _SPREAD, generator=torch.Generator().manual_seed(0))
+    numbers = torch.from_numpy(np.random.default_rng(0).uniform(-_SPREAD, _SPREAD, PERIOD))
     return torch.cat([numbers, numbers])
