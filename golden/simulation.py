@@ -64,7 +64,7 @@ class Disturbed:
                 errors, factor = (errors * size).clamp(min=-1), 1.0
             torch.addcmul(part, part, errors, value=factor, out=into[start : start + PERIOD])
         if value.elem_type == T.FLOAT:
-            return Value(disturbed, T.FLOAT)
+            return Value(disturbed.to(value.data.dtype), T.FLOAT)
         return Value(settle(disturbed, value.elem_type, torch.float64), value.elem_type)
 
 
