@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def crew_for(case: Case) -> Iterator[Crew]:
     """The children of a run, coming up from here on; they end with the block, and at once when we are interrupted."""
     with Crew(case.limits) as crew, interruption.at_once(crew.dismiss):
-        crew.recruit(case.variants, layers=case.layers)
+        crew.recruit(case.variants)
         foresight.begin(case, crew)
         yield crew
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # it brings numpy: children come up while this process import
     from sysnoise_conform.process.child import Child
 
 GOLDEN = "golden"
-LAYERS = " layers"  # behind a variant's text: the child that watches its layers, where it has one of its own
 
 # Importing PyTorch, on a cold disk and a busy machine; no model has a part in it.
 IMPORT_SECONDS = 300.0
@@ -41,7 +40,6 @@ class Crew:
         self._alive: set[Child] = set()
         self._lock = threading.Lock()
         self._dismissed = False
-        self.spare = False  # whether a variant may have two children at once
 
     def __enter__(self) -> Crew:
         return self
@@ -54,17 +52,14 @@ class Crew:
         """True once the run is being interrupted, or over."""
         return self._dismissed
 
-    def recruit(self, variants: Sequence[Variant], *, layers: bool) -> None:
+    def recruit(self, variants: Sequence[Variant]) -> None:
         """Start the children of the first variants, one for each core: they import their runtimes from now on.
 
         What can't be started so is left to `member`, which says why.
         """
-        cores = len(os.sched_getaffinity(0))
-        self.spare = 2 * len(variants) <= cores
-        for variant in variants[:cores]:
+        for variant in variants[: len(os.sched_getaffinity(0))]:
             if variant.backend in registry.BUILTIN:
-                for label in (str(variant), f"{variant}{LAYERS}") if self.spare and layers else (str(variant),):
-                    self._recruit(label, variant.backend, partial(self.interpreter, variant))
+                self._recruit(str(variant), variant.backend, partial(self.interpreter, variant))
 
     def recruit_golden(self) -> None:
         """Start the golden's child, which imports PyTorch from now on."""

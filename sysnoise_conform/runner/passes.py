@@ -1,17 +1,16 @@
 """A variant's two sessions, sample by sample: the untouched graph for its outputs, a tapped one for its layers.
 
-Where a core is spare each has a child of its own and they go side by side. Else both live in one child, which imports
-its runtime once, and there the untouched graph has compiled and run before the tapped one is there. A tapped graph that
-falls over costs layers and never outputs: the untouched one goes on in another child.
+Both live in one child, which imports its runtime once; the untouched graph has compiled and run before the tapped one
+is there. A tapped graph that falls over costs layers and never outputs: the untouched one goes on in another child.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from sysnoise_conform.errors import BackendDied, BackendError
 from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, TensorDiff, Unobservable
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.runner.crew import LAYERS
 from sysnoise_conform.runner.session import RemoteSession
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
@@ -177,41 +175,22 @@ def _sit(
     None is left unless the tapped graph took the child down. Everything is computed before the golden is waited for.
     """
     last = len(shop.samples) - 1
-    with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="layers"))
-        child = stack.enter_context(shop.crew.member(str(variant), shop.logs / f"{log}.txt", variant=variant))
-        beside, ahead = child, None
-        if taps is not None and shop.crew.spare and plain:
-            label = f"{variant}{LAYERS}"
-            beside = stack.enter_context(shop.crew.member(label, shop.logs / f"{log}-layers.txt", variant=variant))
-        untouched = None
-        if plain:
-            graph, feed = shop.graph(_folder(child, "outputs")), shop.samples.feed(first)
-            shop.asked.set()
-            if taps is not None:  # while the untouched graph compiles
-                taps.prepare(beside, pool)
-                ahead = pool.submit(taps.run, beside, feed) if beside is not child else None
-            try:
-                untouched = _untouched(shop, variant, child, graph, feed, outputs)
-            except BaseException:
-                beside.kill()  # layers without outputs are of no use
-                raise
-        elif taps is not None:
-            taps.prepare(beside, pool)
+    with (
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="taps") as pool,
+        shop.crew.member(str(variant), shop.logs / f"{log}.txt", variant=variant) as child,
+    ):
+        untouched = _untouched(shop, variant, child, outputs, partial(_prepare, taps, child, pool)) if plain else None
+        if untouched is None:
+            _prepare(taps, child, pool)
         for number in range(first, last + 1):
             feed = shop.samples.feed(number)
-            if ahead is None and beside is not child and taps is not None and taps.failure is None:
-                ahead = pool.submit(taps.run, beside, feed)
             got = {} if untouched is None else _run_untouched(untouched, child, feed, outputs, first=number == 0)
             seen: Tensors = {}
-            if ahead is not None:
-                seen, ahead = ahead.result(), None
-            elif taps is not None and taps.failure is None:
+            if taps is not None and taps.failure is None:
                 got = {name: array.copy() for name, array in got.items()}  # the child's next answer takes their place
                 seen = taps.run(child, feed)
             if number == last:
                 child.hang_up()
-                beside.hang_up()
             golden = shop.goldens.sample(number)
             if outputs is not None:
                 outputs.compare(shop, golden, got, number)
@@ -223,14 +202,23 @@ def _sit(
         return last + 1
 
 
+def _prepare(taps: Taps | None, child: Child, pool: Executor) -> None:
+    if taps is not None:
+        taps.prepare(child, pool)
+
+
 def _untouched(
-    shop: Workshop, variant: Variant, child: Child, graph: Path, feed: Mapping[str, np.ndarray], outputs: Outputs | None
+    shop: Workshop, variant: Variant, child: Child, outputs: Outputs | None, meanwhile: Callable[[], None]
 ) -> RemoteSession:
+    """The session of the untouched graph; `meanwhile` is called just before the child gets its work."""
     python = shop.crew.interpreter(variant)
     runtime = child.probe(variant.backend)
     if outputs is not None:
         shop.watch(str(variant), "compiling", 0, len(shop.samples))
         outputs.runtime = outputs.runtime or _facts(runtime, None, variant, python)
+    graph, feed = shop.graph(_folder(child, "outputs")), shop.samples.feed(0)
+    shop.asked.set()
+    meanwhile()
     session = RemoteSession(child, variant, shop.plan.target, graph, feed, name="outputs", threads=shop.threads)
     if outputs is not None:
         outputs.runtime = _facts(runtime, session, variant, python)
