@@ -28,9 +28,11 @@ The sum of q over a convolution's outputs comes from second moments: mean of x**
 times the sum of w**2 over the taps, each tap weighted by the share of outputs at which it lies inside the
 input. That is exact when x**2 has the same mean at the border as inside.
 
-**Pooling** is summed one element after the other, too: ONNX Runtime 1.31 and MNN 3.6 do so where PyTorch
-sums in blocks and is eight times better (docs/calibration.md). **Sums and means over axes** are summed in
-blocks by every kernel that was measured: there n is replaced by 2*sqrt(n), the depth of a sum in sqrt(n) blocks.
+**Pooling, the sum of a Softmax and the mean of a normalisation** are summed one element after the other, too: ONNX
+Runtime 1.31 and MNN 3.6 pool so, MNN's Softmax of n terms was measured 0.25 * sqrt(n) * u off in each row's scale, and
+LiteRT's builtin kernels normalise so, where PyTorch sums in blocks and is several times better. **Sums and means over
+axes** are summed in blocks by every kernel that was measured: there n is replaced by 2*sqrt(n), the depth of a sum in
+sqrt(n) blocks.
 
 Everything that only moves or selects data (Relu, MaxPool, Reshape, ...) has no error of its own.
 """
@@ -116,7 +118,10 @@ class Sigmas:
         total = self.sum_of_squares(node, inputs, name, value)
         if not total:
             return 0.0
-        size = _square(_finite(value.data.to(torch.float64)))
+        output = value.data.to(torch.float64)
+        size = _square(output)
+        if not math.isfinite(size):
+            size = _square(_finite(output))
         return math.sqrt(total / size) if size > 0 else 0.0
 
 
@@ -142,6 +147,12 @@ def _square(tensor: Tensor) -> float:
     return float(torch.dot(flat, flat))
 
 
+def _norms(tensor: Tensor, dim: int) -> Tensor:
+    """Sum of squares over one dimension, without a temporary of the tensor's size."""
+    norms: Tensor = torch.linalg.vector_norm(tensor, dim=dim)
+    return norms.square()
+
+
 def _along(tensor: Tensor, dims: Sequence[int]) -> Tensor:
     """Sum of squares over some dimensions."""
     return tensor.square().sum(dim=tuple(dims)) if dims else tensor.square()
@@ -159,14 +170,14 @@ def _conv(operands: Operands) -> float:
     stride = operands.attributes.get("strides") or [1] * spatial
     dilation = operands.attributes.get("dilations") or [1] * spatial
     pads = _pads(operands.attributes, x.shape[2:], operands.output.shape[2:], w.shape[2:], stride, dilation)
-    squares = w.square()
+    taps = _norms(w.transpose(0, 1).reshape(w.shape[1], groups, -1, *w.shape[2:]), dim=2)  # of one input channel
     for axis in range(spatial):
         outputs = torch.arange(operands.output.shape[2 + axis]) * stride[axis] - pads[axis]
         places = outputs[:, None] + torch.arange(w.shape[2 + axis])[None] * dilation[axis]
         inside = ((places >= 0) & (places < x.shape[2 + axis])).to(torch.float64).mean(0)
-        squares = (squares * inside.reshape(-1, *[1] * (spatial - 1 - axis))) if outputs.numel() else squares
-    per_channel = squares.flatten(2).sum(2).reshape(groups, -1, w.shape[1]).sum(1).reshape(-1)
-    means = x.square().flatten(2).mean(2)
+        taps = (taps * inside.reshape(-1, *[1] * (spatial - 1 - axis))) if outputs.numel() else taps
+    per_channel = taps.flatten(2).sum(2).T.reshape(-1)
+    means = _norms(x.flatten(2), dim=2) / max(1, math.prod(x.shape[2:]))
     places_out = math.prod(operands.output.shape[2:])
     return _dot_products(operands, w[0].numel(), places_out * float((means * per_channel).sum()))
 
@@ -307,18 +318,29 @@ def _softmax_axis(operands: Operands) -> tuple[int, ...]:
     return (axis % max(1, rank),) if operands.opset >= 13 else tuple(range(axis % max(1, rank), rank))
 
 
+def _shifted(operands: Operands) -> Tensor:
+    x = operands.x
+    return x - x.amax(dim=_softmax_axis(operands), keepdim=True) if x.numel() and x.dim() else operands.output
+
+
+def _summands(operands: Operands, shares: Tensor) -> Tensor:
+    """How many terms a softmax's sum has, but for those that are lost in it: they cost no rounding."""
+    if not operands.x.dim():
+        return torch.ones((), dtype=torch.float64)
+    return (shares > _ACCUMULATOR).to(torch.float64).sum(dim=_softmax_axis(operands), keepdim=True)
+
+
 def _softmax(operands: Operands) -> float:
-    x, y = operands.x, operands.output
-    shifted = y * (x - x.amax(dim=_softmax_axis(operands), keepdim=True)) if x.numel() and x.dim() else y
+    y = operands.output
     # A masked element: exp(-Inf) is an exact zero.
-    shifted = torch.nan_to_num(shifted, nan=0.0, posinf=0.0, neginf=0.0)
-    return _square(shifted) + 3 * _square(y)
+    shifted = torch.nan_to_num(y * _shifted(operands), nan=0.0, posinf=0.0, neginf=0.0)
+    return _square(shifted) + 3 * _square(y) + float((y.square() * _summands(operands, y)).sum()) / 3
 
 
 def _log_softmax(operands: Operands) -> float:
-    x, y = operands.x, operands.output
-    shifted = x - x.amax(dim=_softmax_axis(operands), keepdim=True) if x.numel() and x.dim() else y
-    return _square(shifted) + 2 * _square(y)
+    y = operands.output
+    summed = float((torch.ones_like(y) * _summands(operands, y.exp())).sum()) / 3
+    return _square(_shifted(operands)) + 2 * _square(y) + summed
 
 
 def _per_channel(x: Tensor, parameter: Tensor | None) -> Tensor:
@@ -344,7 +366,8 @@ def _normalised(
 ) -> float:
     """(x - mean) / deviation * scale + bias; `rows` is x with each normalised vector flat in the last axis.
 
-    Computed as x * a + b, like a BatchNormalization, by some kernels: two roundings of x * a, two of mean * a.
+    Computed as x * a + b, like a BatchNormalization, by some kernels: two roundings of x * a, two of mean * a. The mean
+    is that of a sum of one element after the other, which tells where it is far from zero.
     """
     if not rows.numel():
         return 0.0
@@ -353,7 +376,7 @@ def _normalised(
     condition = (mean.square() / variance).mean() if centred else torch.zeros(())
     gain = float(scale.square().mean())
     scaled = _square(y if bias is None else y - bias)
-    return 3 * scaled + x.numel() * gain * 4 * float(condition)
+    return 3 * scaled + x.numel() * gain * (4 + rows.shape[-1] / 3) * float(condition)
 
 
 def _layer_norm(operands: Operands) -> float:
