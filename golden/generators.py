@@ -16,7 +16,7 @@ T = onnx.TensorProto
 
 def _generator(call: Call) -> torch.Generator:
     """Seeded by the attribute (its bits, for it is a float) or by the node's own name."""
-    import torch._prims.rng_prims  # noqa: F401 - PyTorch 2.13's generators want it there, and `lean` leaves it out
+    import torch._prims.rng_prims
 
     seed = call.get("seed")
     return torch.Generator().manual_seed(call.seed if seed is None else hash(float(seed)) & (2**63 - 1))

@@ -30,8 +30,8 @@ from sysnoise_conform.errors import (
     Unsupported,
     UsageError,
 )
-from sysnoise_conform.process.child import Child
 from sysnoise_conform.private import PrivateFolder, sweep
+from sysnoise_conform.process.child import Child
 
 FEED = {"x": np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8)}
 Start = Callable[..., Child]

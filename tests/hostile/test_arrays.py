@@ -207,7 +207,9 @@ NPZ: dict[str, tuple[Callable[[], bytes], str]] = {
     "folder": (lambda: archive({"x.npy/": b""}), "which is no array"),
     "objects": (lambda: archive({"x.npy": npy(np.array([Payload()], object), allow_pickle=True)}), "unpickled"),
     "encrypted": (encrypted, "encrypted"),
-    "unknown-method": (lambda: archive({"x.npy": npy()}).replace(b"\x14\0\0\0\0\0", b"\x14\0\0\0\x63\0"), "numpy does not know"),
+    "unknown-method": (
+        lambda: archive({"x.npy": npy()}).replace(b"\x14\0\0\0\0\0", b"\x14\0\0\0\x63\0"), "numpy does not know",
+    ),
     "wrong-checksum": (lambda: patched(archive({"x.npy": npy()}), GOOD.tobytes(), GOOD[:, ::-1].tobytes()), "CRC"),
     "size-that-lies": (lying_about_its_size, "broken"),
     "data-behind-the-array": (lambda: archive({"x.npy": npy() + b"more"}), "after its array"),
