@@ -70,7 +70,8 @@ _HEALTHY = textwrap.fill(
 _FAULTS = textwrap.fill(
     "An error of so many units (rms) is planted at a tensor of the graph that a healthy runtime gets, and of which "
     "PyTorch knows nothing. Found: the verdict is FAIL and the first departure that it names is the tensor where the "
-    "fault is. The tensors are drawn by the network's number, out of all that hold rounded values; kinds take turns.",
+    "fault is. The tensors are drawn by the network's number, out of all that hold rounded values; kinds take turns. "
+    "What a runtime has fused away it does not show: faults there are counted apart, found is then any FAIL.",
     120,
 )
 _DIFFERENCES = textwrap.fill(
@@ -146,8 +147,10 @@ def _fault_table(found: dict[str, dict[str, dict[str, Found]]]) -> str:
                 failed=sum(each.failed for each in cells.values()),
                 named=sum(each.named for each in cells.values()),
             )  # fmt: skip
-            lines.append((which, f"`{variant}`", *(cells[kind].cell for kind in KINDS), total.cell))
-    return table(("set", "runtime", *KINDS, "all"), lines)
+            hidden = [sum(each.hidden_failed for each in cells.values()), sum(each.hidden for each in cells.values())]
+            fused = f"{hidden[0]} of {hidden[1]}" if hidden[1] else "–"
+            lines.append((which, f"`{variant}`", *(cells[kind].cell for kind in KINDS), total.cell, fused))
+    return table(("set", "runtime", *KINDS, "all", "fused away"), lines)
 
 
 def _difference_table(work: Work, rows: dict[str, Healthy]) -> str:

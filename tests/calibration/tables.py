@@ -70,6 +70,8 @@ class Found:
     """How many faults were planted, found (FAIL), and named as the first departure."""
 
     planted: int = 0
+    hidden: int = 0  # planted at tensors that the runtime has fused away, beside the others
+    hidden_failed: int = 0
     failed: int = 0
     named: int = 0
     missed: list[str] = field(default_factory=list)
@@ -94,9 +96,14 @@ def faults(
             if not healthy_verdicts.get((run.network, verdict.variant)):
                 continue
             cell = found[verdict.variant][run.fault.kind]
+            failed = verdict.verdict is Verdict.FAIL
+            if run.fault.tensor not in {each.name for each in diffs_of(run.report, verdict.variant)}:
+                cell.hidden += 1
+                cell.hidden_failed += failed
+                continue
+            named = failed and verdict.first_departure == run.fault.tensor
             cell.planted += 1
-            cell.failed += verdict.verdict is Verdict.FAIL
-            named = verdict.verdict is Verdict.FAIL and _is_at(verdict.first_departure, run, verdict.variant)
+            cell.failed += failed
             cell.named += named
             if not named:
                 cell.missed.append(
@@ -104,15 +111,6 @@ def faults(
                     f"{run.fault.rms / run.fault.floor / 10:.3g} floors): {verdict.sentence}"
                 )
     return found
-
-
-def _is_at(first: str | None, run: Run, variant: str) -> bool:
-    """It is the faulty tensor, or reads it where the runtime does not show it."""
-    assert run.fault is not None
-    shown = {each.name for each in diffs_of(run.report, variant)}
-    reads = {each["tensor"]: each["reads"] for each in run.report.header["layers"]}
-    hidden = run.fault.tensor not in shown
-    return first == run.fault.tensor or (hidden and first is not None and run.fault.tensor in reads.get(first, ()))
 
 
 def passing(runs: Iterable[Run], policy: Policy) -> dict[tuple[str, str], bool]:
