@@ -123,8 +123,8 @@ class Checker:
                 raise BadModel(
                     f"attribute {quoted(name)} of {named(node)} is {words[0]}; the operator takes {words[1]}"
                 )
-        for name, (_, required) in formal.items():
-            if required and name not in given:
+        for name, (_, needed) in formal.items():
+            if needed and name not in given:
                 raise BadModel(f"{named(node)} lacks the attribute {name!r}, which its operator needs")
 
 
