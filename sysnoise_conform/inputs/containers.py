@@ -18,9 +18,9 @@ from onnx import TensorProto, helper
 
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.files import open_regular
+from sysnoise_conform.inputs.suffixes import ARRAYS
 from sysnoise_conform.printable import one_line
 
-SUFFIXES = (".npy", ".npz", ".safetensors")
 MAX_FILE_BYTES = 1 << 34
 MAX_ARRAY_BYTES = 1 << 32
 MAX_RANK = 32
@@ -71,7 +71,7 @@ def read_arrays(path: Path, gate: Gate) -> dict[str, np.ndarray]:
                 case ".safetensors":
                     return _safetensors(stream, gate)
                 case suffix:
-                    raise _BrokenError(f"{suffix!r} is none of {', '.join(SUFFIXES)}")
+                    raise _BrokenError(f"{suffix!r} is none of {', '.join(ARRAYS)}")
         except _BrokenError as err:
             raise BadInput(f"the input file {shown!r} can't be used: {err}", hint=err.cure) from err
         except (

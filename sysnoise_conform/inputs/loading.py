@@ -11,11 +11,8 @@ from sysnoise_conform.errors import BadInput
 from sysnoise_conform.files import resolved
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.graph.shapes import Shapes, check_shapes
-from sysnoise_conform.inputs import containers, pictures
-from sysnoise_conform.inputs.arrays import from_arrays
-from sysnoise_conform.inputs.images import from_images
 from sysnoise_conform.inputs.samples import Samples
-from sysnoise_conform.inputs.synthetic import synthetic
+from sysnoise_conform.inputs.suffixes import ARRAYS, PICTURES
 from sysnoise_conform.printable import one_line
 
 
@@ -32,6 +29,8 @@ def load_samples(
     if samples is not None and samples < 1:
         raise BadInput(f"--samples {samples} would compare nothing", hint="take at least one")
     if inputs is None:
+        from sysnoise_conform.inputs.synthetic import synthetic
+
         return synthetic(model, card=card, samples=samples, seed=seed, shapes=shapes)
     path = resolved(inputs, what="the inputs", error=BadInput)
     arrays, images = _files(path)
@@ -42,11 +41,17 @@ def load_samples(
         )
     chosen = (arrays or images)[:samples]
     if not chosen:
-        known = ", ".join((*containers.SUFFIXES, *pictures.SUFFIXES))
+        known = ", ".join((*ARRAYS, *PICTURES))
         raise BadInput(f"no arrays and no pictures in {one_line(path, 200)!r}", hint=f"known: {known}")
     if samples is not None and len(chosen) < samples:
         raise BadInput(f"--samples {samples}, but {one_line(path, 200)!r} holds {len(chosen)}", hint="lower --samples")
-    return from_arrays(model, chosen) if arrays else from_images(model, chosen, card, shapes)
+    if arrays:
+        from sysnoise_conform.inputs.arrays import from_arrays
+
+        return from_arrays(model, chosen)
+    from sysnoise_conform.inputs.images import from_images
+
+    return from_images(model, chosen, card, shapes)
 
 
 def _files(path: Path) -> tuple[Sequence[Path], Sequence[Path]]:
@@ -59,8 +64,8 @@ def _files(path: Path) -> tuple[Sequence[Path], Sequence[Path]]:
         files = [path / name for name in names if not name.startswith(".")]
     else:
         files = [path]
-    arrays = [each for each in files if each.suffix.lower() in containers.SUFFIXES]
-    images = [each for each in files if each.suffix.lower() in pictures.SUFFIXES]
+    arrays = [each for each in files if each.suffix.lower() in ARRAYS]
+    images = [each for each in files if each.suffix.lower() in PICTURES]
     if not os.path.isdir(path) and not arrays and not images:
         if not os.path.exists(path):
             raise BadInput(
@@ -68,6 +73,6 @@ def _files(path: Path) -> tuple[Sequence[Path], Sequence[Path]]:
             )
         raise BadInput(
             f"the input {one_line(path.name, 120)!r} is neither an array nor a picture",
-            hint=f"known: {', '.join((*containers.SUFFIXES, *pictures.SUFFIXES))}",
+            hint=f"known: {', '.join((*ARRAYS, *PICTURES))}",
         )
     return arrays, images

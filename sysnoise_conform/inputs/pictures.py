@@ -23,7 +23,6 @@ warnings.filterwarnings("ignore", module=r"PIL\b")
 
 # No PostScript (Pillow would start Ghostscript), no formats with plug-ins of their own.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 MAX_FILE_BYTES = 1 << 30
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 16_384  # of the tensor

@@ -83,8 +83,11 @@ class Child:
         *,
         stage: str,
         timeout_s: float | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Reply:
         """Ask the worker for one thing and wait. `stage` is the word for it when the child dies of it.
+
+        `meanwhile` is called while the child is at work; its own time does not count against the limit.
 
         Raises BackendDied when it crashed, ran past `timeout_s` (`limits.timeout_s` if None) or ran out of memory,
         then and at every later call; whatever ConformError the child answered; BadInput for a dtype that can't travel,
@@ -107,6 +110,10 @@ class Child:
 
         def ask(deadline: float) -> tuple[dict[str, Any], list[int]]:
             self._channel.send(request, fds, deadline=deadline)
+            if meanwhile is not None:
+                before = time.monotonic()
+                meanwhile()
+                deadline += time.monotonic() - before
             return self._channel.receive(deadline=deadline)
 
         message = self._exchange(stage, limit, ask)
@@ -129,10 +136,12 @@ class Child:
         """What the runtime says of itself. Raises BackendUnavailable, BackendDied."""
         return runtime_from(self.call("probe", {"backend": backend}, stage="probe").payload)
 
-    def compile(self, backend: str, build: Build, *, session: str = "main") -> tuple[Effective, float]:
+    def compile(
+        self, backend: str, build: Build, *, session: str = "main", meanwhile: Callable[[], None] | None = None
+    ) -> tuple[Effective, float]:
         """Make the session; what it really does, and the seconds it took. Raises Unsupported, BackendDied."""
         request = {"backend": backend, "session": session, "build": build_fields(build)}
-        payload = self.call("compile", request, stage="compile").payload
+        payload = self.call("compile", request, stage="compile", meanwhile=meanwhile).payload
         return effective_from(payload["effective"]), float(payload["seconds"])
 
     def run(self, feeds: Mapping[str, np.ndarray], *, session: str = "main") -> Outputs:

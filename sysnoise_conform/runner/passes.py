@@ -7,10 +7,8 @@ is there. A tapped graph that falls over costs layers and never outputs: the unt
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,22 +84,24 @@ class Taps:
         self.names = names
         self.failure: BackendError | None = None
         self._shop, self._variant = shop, variant
-        self._graph: Future[Path] | None = None
+        self._graph: Path | None = None
         self._session: RemoteSession | None = None
         self._tally, self._effect = shop.tally(), shop.tally()
         self._absent: dict[str, str] = {}
 
-    def prepare(self, child: Child, pool: Executor) -> None:
-        """Write the tapped graph for `child` while it is busy with the untouched one."""
-        self._graph = pool.submit(self._shop.graph, _folder(child, "layers"), self.names)
+    def prepare(self, child: Child) -> None:
+        """Write the tapped graph for `child`."""
+        self._graph = self._shop.graph(_folder(child, "layers"), self.names)
 
     def run(self, child: Child, feed: Mapping[str, np.ndarray]) -> Tensors:
         """One sample's tensors, views until the child's next call; nothing where the runtime failed, see `failure`."""
         try:
             if self._session is None:
+                if self._graph is None:
+                    self.prepare(child)
                 assert self._graph is not None
                 self._session = RemoteSession(
-                    child, self._variant, self._shop.plan.target, self._graph.result(), feed,
+                    child, self._variant, self._shop.plan.target, self._graph, feed,
                     name="layers", taps=self.names, threads=self._shop.threads,
                 )  # fmt: skip
             return self._session.run(feed)
@@ -175,13 +175,8 @@ def _sit(
     None is left unless the tapped graph took the child down. Everything is computed before the golden is waited for.
     """
     last = len(shop.samples) - 1
-    with (
-        ThreadPoolExecutor(max_workers=1, thread_name_prefix="taps") as pool,
-        shop.crew.member(str(variant), shop.logs / f"{log}.txt", variant=variant) as child,
-    ):
-        untouched = _untouched(shop, variant, child, outputs, partial(_prepare, taps, child, pool)) if plain else None
-        if untouched is None:
-            _prepare(taps, child, pool)
+    with shop.crew.member(str(variant), shop.logs / f"{log}.txt", variant=variant) as child:
+        untouched = _untouched(shop, variant, child, outputs, taps) if plain else None
         for number in range(first, last + 1):
             feed = shop.samples.feed(number)
             got = {} if untouched is None else _run_untouched(untouched, child, feed, outputs, first=number == 0)
@@ -202,24 +197,25 @@ def _sit(
         return last + 1
 
 
-def _prepare(taps: Taps | None, child: Child, pool: Executor) -> None:
-    if taps is not None:
-        taps.prepare(child, pool)
-
-
 def _untouched(
-    shop: Workshop, variant: Variant, child: Child, outputs: Outputs | None, meanwhile: Callable[[], None]
+    shop: Workshop, variant: Variant, child: Child, outputs: Outputs | None, taps: Taps | None
 ) -> RemoteSession:
-    """The session of the untouched graph; `meanwhile` is called just before the child gets its work."""
+    """The session of the untouched graph; while it compiles, the graph for `taps` is written."""
     python = shop.crew.interpreter(variant)
     runtime = child.probe(variant.backend)
     if outputs is not None:
         shop.watch(str(variant), "compiling", 0, len(shop.samples))
         outputs.runtime = outputs.runtime or _facts(runtime, None, variant, python)
-    graph, feed = shop.graph(_folder(child, "outputs")), shop.samples.feed(0)
-    shop.asked.set()
-    meanwhile()
-    session = RemoteSession(child, variant, shop.plan.target, graph, feed, name="outputs", threads=shop.threads)
+
+    def meanwhile() -> None:
+        shop.asked.set()
+        if taps is not None:
+            taps.prepare(child)
+
+    session = RemoteSession(
+        child, variant, shop.plan.target, shop.graph(_folder(child, "outputs")), shop.samples.feed(0),
+        name="outputs", threads=shop.threads, meanwhile=meanwhile,
+    )  # fmt: skip
     if outputs is not None:
         outputs.runtime = _facts(runtime, session, variant, python)
         outputs.seconds_compile = outputs.seconds_compile or session.seconds_compile

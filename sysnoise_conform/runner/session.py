@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ class RemoteSession:
 
     def __init__(
         self, child: Child, variant: Variant, target: Target, graph: Path, feed: Mapping[str, np.ndarray],
-        *, name: str, taps: tuple[str, ...] = (), threads: int = 0,
+        *, name: str, taps: tuple[str, ...] = (), threads: int = 0, meanwhile: Callable[[], None] | None = None,
     ) -> None:
         self._child = child
         self._name = name
@@ -49,7 +49,9 @@ class RemoteSession:
             workdir=graph.parent,
             threads=int(wanted) if wanted else threads,
         )
-        self.effective, self.seconds_compile = child.compile(variant.backend, build, session=name)
+        self.effective, self.seconds_compile = child.compile(
+            variant.backend, build, session=name, meanwhile=meanwhile
+        )
 
     def run(self, feed: Mapping[str, np.ndarray], *, again: bool = False) -> Tensors:
         """Outputs by golden name; arrays are valid until the next run. A run `again` is not timed."""
