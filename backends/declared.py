@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from sysnoise_conform.backends.skeleton import read_skeleton
+
 FLOAT_WORDS: dict[int, str] = {
     TensorProto.FLOAT: "fp32",
     TensorProto.FLOAT16: "fp16",
@@ -46,7 +48,7 @@ class Declared:
 
 def read(path: Path) -> Declared:
     """What the file at `path` declares; weights outside of the file are not opened."""
-    graph = onnx.ModelProto.FromString(path.read_bytes()).graph
+    graph = read_skeleton(path).graph
     constants = {each.name for each in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
     return Declared(
         inputs=tuple(_port(each) for each in graph.input if each.name not in constants),
