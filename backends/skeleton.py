@@ -16,7 +16,9 @@ import onnx
 _GRAPH = onnx.ModelProto.DESCRIPTOR.fields_by_name["graph"].number
 _INITIALIZER = onnx.GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
 _CONTENTS = frozenset(
-    each.number for each in onnx.TensorProto.DESCRIPTOR.fields if each.name == "raw_data" or each.name.endswith("_data")
+    each.number
+    for each in onnx.TensorProto.DESCRIPTOR.fields
+    if each.name.endswith("_data") and each.name != "external_data"
 )
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 

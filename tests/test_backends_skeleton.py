@@ -38,7 +38,8 @@ def test_weights_keep_name_type_and_shape_and_lose_their_contents(tmp_path: Path
 
     (bare,) = found.graph.initializer
     assert (bare.name, bare.data_type, list(bare.dims)) == ("w", TensorProto.FLOAT, [3, 100])
-    assert not bare.raw_data and not bare.float_data
+    assert not bare.raw_data
+    assert not bare.float_data
     del model.graph.initializer[:], found.graph.initializer[:]
     assert found == model
 
