@@ -61,7 +61,8 @@ class _Case:
         self.in_order = sorted(measured.layers, key=lambda each: order.get(each.name, len(order)))
         self.outputs = self._departures(measured.outputs, layer=False)
         self.layers = self._departures(self.in_order, layer=True)
-        self.trusted = not self._observer_departs()
+        moved = self._departures(measured.observer_effect, layer=True)
+        self.trusted = all(is_unsettled(each.diff) for each in moved)
         self.evidence = self._evidence() if self.trusted else []
 
     def verdict(self) -> VariantVerdict:
@@ -103,25 +104,13 @@ class _Case:
         inner = [each for each in self.layers if each.diff.name not in outputs]
         return carried_on(inner, self.measured.layers, self.gate.readers)
 
-    def _observer_departs(self) -> bool:
-        found = self._departures(self.measured.observer_effect, layer=True)
-        return any(not is_unsettled(each.diff) for each in found)
-
     def _broken(self, diff: TensorDiff) -> Departure | None:
         """An output that says nothing, through no fault of the backend: PyTorch's NaN and Inf are the same."""
         if diff.dtype in _NOT_NUMBERS or not diff.nan_golden or (diff.finite and not self.gate.nonfinite):
             return None
-        words = "holds no finite value" if not diff.finite else f"holds {diff.nan_golden:,} NaN or Inf"
-        words += ", and PyTorch's golden holds the same: "
-        if self.gate.nonfinite:
-            words += f"the inputs hold {self.gate.nonfinite:,} NaN or Inf"
-        else:
-            words += "the model is broken, not the runtime: "
-            words += "its weights hold NaN or Inf, or it makes them of these inputs"
-            first = next((each for each in self.in_order if each.nan_golden and not each.finite), None)
-            if first is not None:
-                place = self.gate.places.get(first.name)
-                words += f"; nothing finite is left from {sentences.layer(place, first.name)} on"
+        first = next((each for each in self.in_order if each.nan_golden and not each.finite), None)
+        since = None if first is None else sentences.layer(self.gate.places.get(first.name), first.name)
+        words = sentences.broken(diff, nonfinite_inputs=self.gate.nonfinite, since=since)
         return Departure(diff=diff, number=None, words=words, broken=True)
 
     def _is_chance(self, found: Departure) -> bool:
@@ -201,7 +190,7 @@ class _Case:
         elif self.measured.layers:
             parts.append("no layer departs by itself: rounding that accumulates, or what only the untouched graph does")
         parts += [each for each in (self._reading(first, worst), *self._caveats()) if each]
-        return "; ".join([*parts, *_expiries(expired)])
+        return "; ".join([*parts, *sentences.expiries(expired)])
 
     def _layers_alone(self, failing: Sequence[Departure], expired: Sequence[Deviation]) -> str:
         """The outputs conform on these inputs, but what they are computed from does not."""
@@ -212,7 +201,7 @@ class _Case:
             parts[0] += f", and {sentences.counted(len(failing) - 1, 'layer')} after it"
         parts.append("no output does on these inputs")
         parts += [each for each in (self._reading(first, first), *self._caveats()) if each]
-        return "; ".join([*parts, *_expiries(expired)])
+        return "; ".join([*parts, *sentences.expiries(expired)])
 
     def _praise(self) -> str:
         outputs = self.measured.outputs
@@ -299,13 +288,6 @@ class _Case:
             return numberless[0]
         ratios = [(floor_units(each) or 0.0, each.name) for each in self.measured.layers]
         return max(ratios, key=lambda each: each[0])[1] if ratios else None
-
-
-def _expiries(expired: Sequence[Deviation]) -> list[str]:
-    return [
-        f"the deviation that covered it expired on {each.expires} (owner {one_line(each.owner, 60)})"
-        for each in dict.fromkeys(expired)
-    ]
 
 
 def _number(place: Place | None) -> int:

@@ -16,6 +16,7 @@ from sysnoise_conform.judge.departure import (
     plain,
     widening,
 )
+from sysnoise_conform.judge.policy import Deviation
 from sysnoise_conform.outcome import (
     Crashed,
     Measured,
@@ -122,6 +123,24 @@ def departs(found: Departure, place: Place | None, runtime: RuntimeFacts, *, out
     said = f"{who} {found.words}"
     why = looks_like(found.diff.readings) or size_of(found.diff, runtime)
     return f"{said}; {why}" if why else said
+
+
+def broken(diff: TensorDiff, *, nonfinite_inputs: int, since: str | None) -> str:
+    """What an output of NaN and Inf that PyTorch has as well says of the model; `since` is the layer that began it."""
+    words = "holds no finite value" if not diff.finite else f"holds {diff.nan_golden:,} NaN or Inf"
+    words += ", and PyTorch's golden holds the same: "
+    if nonfinite_inputs:
+        return f"{words}the inputs hold {nonfinite_inputs:,} NaN or Inf"
+    words += "the model is broken, not the runtime: its weights hold NaN or Inf, or it makes them of these inputs"
+    return words if since is None else f"{words}; nothing finite is left from {since} on"
+
+
+def expiries(expired: Sequence[Deviation]) -> list[str]:
+    """Deviations that would have covered a failure, each in words."""
+    return [
+        f"the deviation that covered it expired on {each.expires} (owner {one_line(each.owner, 60)})"
+        for each in dict.fromkeys(expired)
+    ]
 
 
 def first_departure(found: Departure, place: Place | None) -> str:
