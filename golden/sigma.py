@@ -28,11 +28,9 @@ The sum of q over a convolution's outputs comes from second moments: mean of x**
 times the sum of w**2 over the taps, each tap weighted by the share of outputs at which it lies inside the
 input. That is exact when x**2 has the same mean at the border as inside.
 
-**Pooling, the sum of a Softmax and the mean of a normalisation** are summed one element after the other, too: ONNX
+**Sums, means, pooling, the sums inside of Softmax and of normalisations** are summed one after the other, too: ONNX
 Runtime 1.31 and MNN 3.6 pool so, MNN's Softmax of n terms was measured 0.25 * sqrt(n) * u off in each row's scale, and
-LiteRT's builtin kernels normalise so, where PyTorch sums in blocks and is several times better. **Sums and means over
-axes** are summed in blocks by every kernel that was measured: there n is replaced by 2*sqrt(n), the depth of a sum in
-sqrt(n) blocks.
+LiteRT's builtin kernels add so. PyTorch sums in blocks and is several times better.
 
 Everything that only moves or selects data (Relu, MaxPool, Reshape, ...) has no error of its own.
 """
@@ -225,13 +223,9 @@ def _gemm(operands: Operands) -> float:
     return _dot_products(operands, a.shape[1], alpha**2 * float((_along(a, [0]) * _along(b, [1])).sum()))
 
 
-def _summed(depth: float, squares: float, sums: float) -> float:
-    """Sums of terms, each rounded `depth` times; `squares` and `sums` = total of terms**2 and of results**2."""
-    return depth * (squares / 6 + sums / 3)
-
-
-def _in_blocks(n: float) -> float:
-    return min(n, 2 * math.sqrt(n))
+def _summed(n: float, squares: float, sums: float) -> float:
+    """Sums of `n` terms; `squares` and `sums` = total of terms**2 and of results**2."""
+    return n * (squares / 6 + sums / 3)
 
 
 def _terms(operands: Operands) -> float:
@@ -240,28 +234,22 @@ def _terms(operands: Operands) -> float:
 
 
 def _reduce_sum(operands: Operands) -> float:
-    return _summed(_in_blocks(_terms(operands)), _square(operands.x), _square(operands.output))
+    return _summed(_terms(operands), _square(operands.x), _square(operands.output))
 
 
-def _mean(operands: Operands, n: float, depth: float, squares: float) -> float:
-    """A sum and its division by `n`."""
+def _mean(operands: Operands, n: float, squares: float) -> float:
+    """A sum of `n` terms and its division by `n`."""
     result = _square(operands.output)
-    return _summed(depth, squares, n**2 * result) / n**2 + result
+    return _summed(n, squares, n**2 * result) / n**2 + result
 
 
 def _reduce_mean(operands: Operands) -> float:
-    n = _terms(operands)
-    return _mean(operands, n, _in_blocks(n), _square(operands.x))
-
-
-def _global_average_pool(operands: Operands) -> float:
-    n = _terms(operands)
-    return _mean(operands, n, n, _square(operands.x))
+    return _mean(operands, _terms(operands), _square(operands.x))
 
 
 def _average_pool(operands: Operands) -> float:
     n = float(math.prod(operands.attributes.get("kernel_shape") or [1]))
-    return _mean(operands, n, n, n * operands.output.numel() * _square(operands.x) / max(1, operands.x.numel()))
+    return _mean(operands, n, n * operands.output.numel() * _square(operands.x) / max(1, operands.x.numel()))
 
 
 def _running_sum(operands: Operands) -> float:
@@ -271,7 +259,7 @@ def _running_sum(operands: Operands) -> float:
 
 
 def _root_of_squares(operands: Operands) -> float:
-    return _square(operands.output) * (1 + _in_blocks(_terms(operands)) / 12)
+    return _square(operands.output) * (1 + _terms(operands) / 12)
 
 
 def _many_added(operands: Operands) -> float:
@@ -366,8 +354,8 @@ def _normalised(
 ) -> float:
     """(x - mean) / deviation * scale + bias; `rows` is x with each normalised vector flat in the last axis.
 
-    Computed as x * a + b, like a BatchNormalization, by some kernels: two roundings of x * a, two of mean * a. The mean
-    is that of a sum of one element after the other, which tells where it is far from zero.
+    Computed as x * a + b, like a BatchNormalization, by some kernels: two roundings of x * a, two of mean * a. The sums
+    are of one element after the other: the variance's, and the mean's, which tells where it is far from zero.
     """
     if not rows.numel():
         return 0.0
@@ -376,7 +364,8 @@ def _normalised(
     condition = (mean.square() / variance).mean() if centred else torch.zeros(())
     gain = float(scale.square().mean())
     scaled = _square(y if bias is None else y - bias)
-    return 3 * scaled + x.numel() * gain * (4 + rows.shape[-1] / 3) * float(condition)
+    n = rows.shape[-1]
+    return (3 + n / 12) * scaled + x.numel() * gain * (4 + n / 3) * float(condition)
 
 
 def _layer_norm(operands: Operands) -> float:
@@ -403,6 +392,12 @@ def _group_norm(operands: Operands) -> float:
     return _normalised(x, operands.output, rows, scale, _per_channel(x, bias.repeat_interleave(repeats)), epsilon)
 
 
+def _rms_norm(operands: Operands) -> float:
+    """Over the axes from `axis` on, the last one by default."""
+    axis = int(operands.attributes.get("axis", -1)) % max(1, operands.x.dim())
+    return (3 + math.prod(operands.x.shape[axis:]) / 12) * _square(operands.output)
+
+
 _ROUNDINGS_NEAR_ONE = 6  # an error of one unit roundoff; ONNX Runtime 1.31 was measured 2.3 off at most
 _LOGISTIC = _from_one(_roundings(3), _one_where_negative)
 _EXACT = _roundings(0)
@@ -413,7 +408,7 @@ FORMULAS: dict[str, Formula] = {
     "Gemm": _gemm,
     "MatMul": _matmul,
     "AveragePool": _average_pool,
-    "GlobalAveragePool": _global_average_pool,
+    "GlobalAveragePool": _reduce_mean,
     "ReduceMean": _reduce_mean,
     "ReduceSum": _reduce_sum,
     "ReduceL2": _root_of_squares,
@@ -451,8 +446,8 @@ FORMULAS: dict[str, Formula] = {
     "LayerNormalization": _layer_norm,
     "InstanceNormalization": _instance_norm,
     "GroupNormalization": _group_norm,
-    "RMSNormalization": _roundings(3),
-    "SimplifiedLayerNormalization": _roundings(3),
+    "RMSNormalization": _rms_norm,
+    "SimplifiedLayerNormalization": _rms_norm,
     "LRN": _roundings(4),
     "LSTM": _roundings(6),
     "GRU": _roundings(6),

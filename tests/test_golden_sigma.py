@@ -129,7 +129,7 @@ def test_float32_is_about_one_sigma_off(
 ) -> None:
     given = inputs(draw)
     z = z_of(op, run, given, **attributes)
-    assert 0.15 < z < 2
+    assert 0.1 < z < 2  # PyTorch adds in blocks, sigma one after the other
     assert z_of(op, run, given, factor=10, **attributes) == pytest.approx(10 * z)
 
 

@@ -10,7 +10,7 @@ from calibration.work import Run, diffs_of
 
 from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.judge import Verdict, judge
-from sysnoise_conform.judge.departure import floor_excess, peak_excess, sigma_excess, unit_of
+from sysnoise_conform.judge.departure import floor_excess, floor_of, peak_excess, sigma_excess, unit_of
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import Measured, TensorDiff
 
@@ -24,6 +24,7 @@ class Healthy:
     tensors: int = 0
     excesses: list[tuple[float, str]] = field(default_factory=list)  # with the tensor's place
     peaks: list[float] = field(default_factory=list)
+    floors: list[float] = field(default_factory=list)  # how many floors a unit is
     alarms: list[str] = field(default_factory=list)
     shown_otherwise: list[str] = field(default_factory=list)
     observer: float = 0.0
@@ -51,6 +52,7 @@ def healthy(runs: Iterable[Run], policy: Policy) -> dict[str, Healthy]:
                 if diff.name not in aside and unit_roundoff(diff.dtype) is not None and not diff.exact:
                     row.excesses.append((excess(diff), f"{diff.op_type} in {run.network}"))
                     row.peaks.append(peak_excess(diff) or 0.0)
+                    row.floors.append(unit_of(diff) / floor_of(diff))
             row.observer = max([row.observer, *(_in_units(each) for each in outcome.observer_effect)])
     return found
 
