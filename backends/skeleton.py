@@ -39,7 +39,8 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
                 kept = b"".join(data[a:c] for which, a, _, c in _fields(data, content, last) if which not in _CONTENTS)
                 graph += _tag(inner) + _varint(len(kept)) + kept
             model += _tag(number) + _varint(len(graph)) + graph
-    return onnx.ModelProto.FromString(bytes(model))
+    found: onnx.ModelProto = onnx.ModelProto.FromString(bytes(model))
+    return found
 
 
 def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int | None, int]]:
