@@ -43,6 +43,7 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma: Sigma | None = 
         part = _block(truth, flat[start : start + BLOCK].to(torch.float64), rounded=rounded)
         floor = part if floor is None else floor.merged(part)
     floor = floor or Floor()
+    sigma_sq, sigma_quad = (None, 0.0) if sigma is None else sigma.moments(floor)
     return Floor(
         n=floor.n,
         sum_sq=floor.sum_sq,
@@ -51,8 +52,8 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma: Sigma | None = 
         rounding_sum_sq=floor.rounding_sum_sq,
         rounding_max=floor.rounding_max,
         mismatches=floor.mismatches,
-        sigma_sq=None if sigma is None or not sigma.runs else sigma.sum_sq / sigma.runs,
-        sigma_quad=0.0 if sigma is None or not sigma.runs else sigma.sum_quad / sigma.runs,
+        sigma_sq=sigma_sq,
+        sigma_quad=sigma_quad,
         sigma_max=0.0 if sigma is None else sigma.max_abs,
         sigma_runs=0 if sigma is None else sigma.runs,
     )
@@ -60,12 +61,26 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma: Sigma | None = 
 
 @dataclass(slots=True)
 class Sigma:
-    """How far simulated runs were off at one tensor: sums over the elements and the runs."""
+    """How far simulated runs were off at one tensor: sums over the elements and the runs.
 
+    Runs `in_float32` are off by their own rounding as well, which is as large as the floor.
+    """
+
+    in_float32: bool = False
     runs: int = 0
     sum_sq: float = 0.0
     sum_quad: float = 0.0
     max_abs: float = 0.0
+
+    def moments(self, floor: Floor) -> tuple[float | None, float]:
+        """Sums of squares and of fourth powers, the mean of the runs, without their own rounding."""
+        if not self.runs:
+            return None, 0.0
+        squares, powers = self.sum_sq / self.runs, self.sum_quad / self.runs
+        if not self.in_float32 or not squares:
+            return squares, powers
+        share = max(0.0, 1 - floor.sum_sq / squares)
+        return share * squares, share**2 * powers
 
     def add(self, exact: EntryWriter, name: str, value: Value) -> None:
         """Another run's tensor; one of another shape, as a flipped decision makes it, says nothing."""
