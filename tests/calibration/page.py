@@ -167,6 +167,8 @@ def _difference_table(work: Work, rows: dict[str, Healthy]) -> str:
         by_runtime[runtime].append(dataclasses.astuple(found))
     lines = []
     for runtime, several in by_runtime.items():
+        if not several:
+            continue
         columns = [[each for each in column if each is not None] for column in zip(*several, strict=True)]
         lines.append(
             (

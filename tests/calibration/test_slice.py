@@ -18,6 +18,7 @@ from sysnoise_conform.judge import VariantVerdict, Verdict, judge
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.report import Report
 
+CONVERTED = ("unet", "encoder")  # by onnx2tf, too, which takes seconds each time
 SLICE = {each.family: each for each in networks("slice")}
 
 
@@ -42,16 +43,17 @@ def verdicts(report: Report) -> tuple[VariantVerdict, ...]:
 def test_no_healthy_runtime_fails_and_a_fault_of_ten_units_is_found_where_it_is(
     network: Network, crew: LastingCrew, tmp_path: Path
 ) -> None:
+    runtimes = [each for each in RUNTIMES if each != "tflite" or network.family in CONVERTED]
     model = write(network, tmp_path)
-    healthy = measured(model, RUNTIMES, tmp_path / "healthy", crew=crew)
+    healthy = measured(model, runtimes, tmp_path / "healthy", crew=crew)
 
     assert [each.sentence for each in verdicts(healthy) if each.verdict is not Verdict.PASS] == []
 
     fault = choose(network, healthy, len(network.name))[0]
-    faulty = plant_and_run(network, healthy, fault, model, RUNTIMES, tmp_path / "faulty", crew, seed=0)
+    faulty = plant_and_run(network, healthy, fault, model, runtimes, tmp_path / "faulty", crew, seed=0)
 
     found = {each.variant: each.first_departure for each in verdicts(faulty) if each.verdict is Verdict.FAIL}
-    assert found == dict.fromkeys(RUNTIMES, fault.tensor)
+    assert found == dict.fromkeys(runtimes, fault.tensor)
 
 
 def test_the_sets_are_large_varied_and_disjoint() -> None:
