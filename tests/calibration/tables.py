@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,13 +20,13 @@ class Healthy:
     """What one runtime showed on one set, without any fault."""
 
     networks: int = 0
-    refused: Counter[str] = field(default_factory=Counter)  # why -> networks
+    refused: int = 0  # networks that the runtime does not take
     tensors: int = 0
     excesses: list[tuple[float, str]] = field(default_factory=list)  # with the tensor's place
     peaks: list[float] = field(default_factory=list)
     floors: list[float] = field(default_factory=list)  # how many floors a unit is
-    alarms: list[str] = field(default_factory=list)
-    shown_otherwise: list[str] = field(default_factory=list)
+    alarms: dict[str, str] = field(default_factory=dict)  # network -> sentence
+    shown_otherwise: dict[str, str] = field(default_factory=dict)
     observer: float = 0.0
 
 
@@ -38,14 +38,14 @@ def healthy(runs: Iterable[Run], policy: Policy) -> dict[str, Healthy]:
         for result in run.report.results:
             row, outcome = found[result.variant], result.outcome
             if not isinstance(outcome, Measured):
-                row.refused[type(outcome).__name__] += 1
+                row.refused += 1
                 continue
             row.networks += 1
             verdict = verdicts[result.variant]
             if verdict.verdict is not Verdict.PASS:
-                row.alarms.append(f"{run.network}: {verdict.sentence}")
+                row.alarms[run.network] = verdict.sentence
             elif verdict.findings:
-                row.shown_otherwise.append(f"{run.network}: {verdict.sentence}")
+                row.shown_otherwise[run.network] = verdict.sentence
             aside = verdict.departing
             for diff in diffs_of(run.report, result.variant):
                 row.tensors += 1
