@@ -105,7 +105,7 @@ def _head(policy: Policy, rows: dict[str, dict[str, Healthy]]) -> str:
     peak = max(max(row.peaks) for variant, row in calibration.items() if variant in PROMISED and row.peaks)
     rule = (
         f"The rule: a limit lies at half the size of the fault that has to be found, which is {FACTOR:g} units, "
-        "provided that healthy runtimes stay below it on the calibration set; for a single element at three times that. "
+        "provided that healthy runtimes stay below it on the calibration set; for one element at three times that. "
         f"They show up to {max(worst)[0]:.2f} units ({max(worst)[1]}) and peaks of up to {peak:.1f}; the limits are "
         f"{policy.max_floor_ratio:g} units and {policy.max_peak_ratio:g} for a single element. The held-out set has "
         "other seeds, other hyper-parameters and families that the first has not; it was tried when the limits stood."
