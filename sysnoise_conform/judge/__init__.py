@@ -1,7 +1,7 @@
 """Report and policy in, verdicts out. Reads numbers that were written down, never an array.
 
-Outputs gate: they come from the untouched graph. Layers inform: the first that departs in graph
-order is named. A variant passes when every output of the graph was compared and none departs.
+Outputs gate: they come from the untouched graph. So do layers where they are evidence, else they inform; the first
+that departs in graph order is named. A variant passes when every output of the graph was compared and nothing departs.
 """
 
 from __future__ import annotations
