@@ -14,9 +14,13 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 def refuse_empty(arguments: Sequence[str]) -> None:
     """An empty argument is an unset variable of a script: as a path it would mean the working directory.
 
+    One that holds a null byte is refused with it, before anything takes it for a path.
+
     >>> refuse_empty(["run", "--inputs", "photos"])
     """
     for before, text in zip(("", *arguments), arguments, strict=False):
+        if "\0" in text:  # no shell can pass one, but a caller in this process can
+            raise UsageError(f"{one_line(text, 60)!r} holds a null byte, as no file name and no option does")
         if not text:
             option = before
         elif re.fullmatch(r"--[a-z-]+=", text):
