@@ -237,8 +237,8 @@ as a user has it. Do not edit it by hand.
 A floor unit is the rounding that PyTorch's own float32 has at that tensor ([the error model](error-model.md)); outputs
 fail beyond 5 units, a unit being that floor or the derived sigma, whichever is larger; more where a tensor has few
 elements. The first departure is the first layer in graph order beyond its limit. Seconds are a runtime's own:
-conversion, compilation and all runs of both sessions (outputs, layers), on a machine that other work kept busy. Inputs are small, so that the page is made within minutes;
-they are named at each model. A FAIL is a finding, see
+conversion, compilation and all runs of both sessions (outputs, layers), on a machine that other work kept busy. Inputs
+are small, so that the page is made within minutes; they are named at each model. A FAIL is a finding, see
 [what MNN's is about](reading-a-report.md#a-case-that-went-through-it).
 
 {auto}
