@@ -173,12 +173,14 @@ def test_a_layer_whose_reader_could_not_be_watched_is_evidence() -> None:
 
 
 def test_layers_of_a_graph_that_gives_other_outputs_are_no_evidence() -> None:
-    facts = replace(watched(b=9, c=9), observer_effect=(tensor(units=6),))
+    facts = watched(b=9, c=9)
+    moved = only(reads=READS, ort=replace(facts, observer_effect=(tensor(units=2.1),)))
+    flipped = only(reads=READS, ort=replace(facts, observer_effect=(integers(wrong=1),)))
+    still = only(reads=READS, ort=replace(facts, observer_effect=(tensor(units=1.9), integers())))
 
-    one = only(reads=READS, ort=facts)
-
-    assert (one.verdict, one.first_departure) == (Verdict.PASS, "b")
-    assert "the layers were watched under a different graph" in one.sentence
+    assert [each.verdict for each in (moved, flipped, still)] == [Verdict.PASS, Verdict.PASS, Verdict.FAIL]
+    assert moved.first_departure == "b"
+    assert "the layers were watched under a different graph" in moved.sentence
 
 
 def test_a_report_that_does_not_know_what_reads_what_is_gated_by_its_outputs() -> None:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from sysnoise_conform.judge.departure import Departure, floor_units
+from sysnoise_conform.compare.ulp import unit_roundoff
+from sysnoise_conform.judge.departure import Departure, floor_units, is_unsettled, unit_of
 from sysnoise_conform.outcome import TensorDiff
+
+# Two correct runs differ by sqrt(2) units where each is one unit off. A runtime that fuses other operators where they
+# are watched computes with other kernels: OpenVINO's Softplus alone is 24 roundings of 1 off where its Mish is four.
+SAME_COMPUTATION = 2.0
 
 # What becomes less than this share of itself, in floor units, in everything that is computed from it was not there in
 # the computation: runtimes that fuse an activation into the operator before it show that operator's tensor as it is
 # behind the activation.
 LEAST_CARRIED_ON = 0.02
+
+
+def same_computation(observer_effect: Iterable[TensorDiff]) -> bool:
+    """Whether the tapped graph gave the outputs of the untouched one: integers and bools alike, the rest nearly so."""
+    for each in observer_effect:
+        if each.exact or each.empty or is_unsettled(each):
+            continue
+        unit = unit_of(each)
+        if not each.comparable or each.nan_mismatch or unit_roundoff(each.dtype) is None:
+            return False
+        if each.rmse is not None and not each.rmse <= SAME_COMPUTATION * unit:
+            return False
+    return True
 
 
 def carried_on(

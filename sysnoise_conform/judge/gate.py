@@ -8,7 +8,7 @@ from typing import Any
 
 from sysnoise_conform.judge import sentences
 from sysnoise_conform.judge.departure import Departure, departure, departure_units, floor_units, is_unsettled
-from sysnoise_conform.judge.evidence import carried_on
+from sysnoise_conform.judge.evidence import carried_on, same_computation
 from sysnoise_conform.judge.policy import Deviation, Policy
 from sysnoise_conform.judge.sentences import Place
 from sysnoise_conform.judge.verdict import Finding, VariantVerdict, Verdict
@@ -61,8 +61,7 @@ class _Case:
         self.in_order = sorted(measured.layers, key=lambda each: order.get(each.name, len(order)))
         self.outputs = self._departures(measured.outputs, layer=False)
         self.layers = self._departures(self.in_order, layer=True)
-        moved = self._departures(measured.observer_effect, layer=True)
-        self.trusted = all(is_unsettled(each.diff) for each in moved)
+        self.trusted = same_computation(measured.observer_effect)
         self.evidence = self._evidence() if self.trusted else []
 
     def verdict(self) -> VariantVerdict:
@@ -97,8 +96,8 @@ class _Case:
     def _evidence(self) -> list[Departure]:
         """The departing layers that gate: seen in a graph that gives the same outputs, and carried on.
 
-        A runtime fuses other operators where tensors are watched. Where that alone moves an output beyond its limit,
-        the layers belong to another computation than the one that ships.
+        A runtime fuses other operators where tensors are watched. Where that alone moves an output by more than two
+        correct runs differ, the layers belong to another computation than the one that ships.
         """
         outputs = {each.name for each in self.measured.outputs}
         inner = [each for each in self.layers if each.diff.name not in outputs]
