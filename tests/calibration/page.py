@@ -59,11 +59,11 @@ def page(sets: Sequence[Work]) -> tuple[str, bool]:
 
 
 _TRIED = (
-    "The second set has other seeds, other hyper-parameters and families that the first has not. Tried with these limits "
-    "it gave one false alarm in 60 networks: tabular_2 on OpenVINO, which fuses Softplus, Tanh and Mul into one Mish, but "
-    "not where they are watched, and whose Softplus alone is 24 roundings of 1 off. Since then layers gate only where "
-    "watching moves no output by more than 2 units. The held-out set has larger networks and seeds of its own, and was "
-    "tried once, when that stood as well."
+    "The second set has other seeds, other hyper-parameters and families that the first has not. Tried with these "
+    "limits it gave one false alarm in 60 networks: tabular_2 on OpenVINO, which fuses Softplus, Tanh and Mul into one "
+    "Mish, but not where they are watched, and whose Softplus alone is 24 roundings of 1 off. Since then layers gate "
+    "only where watching moves no output by more than 2 units. The held-out set has larger networks and seeds of its "
+    "own, and was tried once, when that stood as well."
 )
 _HEALTHY = textwrap.fill(
     "Every tensor of every network, layers from the tapped graph, outputs from the untouched one. Its error counts in "
