@@ -35,8 +35,8 @@ with all tensors as outputs, one after the other in one process, compared. It is
 to compare all tensors of two runners, and needs no stored reference. conform executes two ONNX Runtime sessions too
 (the untouched graph, run twice, and the tapped one), in processes of their own, against PyTorch's float64 and its
 float32's rounding; warm reads these from the store and verifies every bit of them, cold computes them. For
-information, Polygraphy with one session against outputs that it had saved before (`polygraphy run M --load-outputs`), which is what it
-has that comes nearest to a stored golden.
+information, Polygraphy with one session against outputs that it had saved before (`polygraphy run M --load-outputs`),
+which is what it has that comes nearest to a stored golden.
 
 Memory is the peak of the sum of PSS over all processes of a side, sampled every 20 ms by a separate process, the
 median of {MEMORY_RUNS} runs that are not the timed ones. Mapped pages of stored goldens stand apart: they are page
