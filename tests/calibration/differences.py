@@ -66,7 +66,7 @@ def _outputs(model: Path, runtime: str, threads: int, feeds: Sequence[Feed], cre
     with crew.member(f"{runtime} apart", model.parent / "apart.txt") as child:
         target = Target(path=model, format="onnx", model=opened)
         graph = opened.write(child.workdir)
-        session = RemoteSession(child, parse_variant(runtime), target, graph, feeds[0], threads=threads)
+        session = RemoteSession(child, parse_variant(runtime), target, graph, feeds[0], name="apart", threads=threads)
         return [{name: array.copy() for name, array in session.run(feed).items()} for feed in feeds]
 
 
