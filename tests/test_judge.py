@@ -166,6 +166,14 @@ def test_what_is_shown_otherwise_does_not_hide_the_first_departure_behind_it() -
     assert {each.tensor for each in one.findings} == {"a", "b", "c"}
 
 
+def test_a_shape_that_is_only_shown_otherwise_does_not_hide_the_first_departure_behind_it() -> None:
+    layers = [tensor("a", shape_got=(32, 32, 4)), tensor("b", units=40), tensor("c", units=30)]
+
+    assert only(reads=READS, ort=ran(tensor(), layers=layers)).first_departure == "b"
+    layers[1] = tensor("b", units=1e6)
+    assert only(reads=READS, ort=ran(tensor(), layers=layers)).first_departure == "a"
+
+
 def test_a_layer_whose_reader_could_not_be_watched_is_evidence() -> None:
     facts = ran(tensor(), layers=[tensor("a"), tensor("b", units=1e6)])
 

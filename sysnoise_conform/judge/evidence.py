@@ -17,6 +17,9 @@ SAME_COMPUTATION = 2.0
 # behind the activation.
 LEAST_CARRIED_ON = 0.02
 
+# What another shape, or a NaN of its own, leaves of everything that is computed from it.
+FAR = 1_000.0  # floor units
+
 
 def same_computation(observer_effect: Iterable[TensorDiff]) -> bool:
     """Whether the tapped graph gave the outputs of the untouched one: integers and bools alike, the rest nearly so."""
@@ -46,9 +49,9 @@ def carried_on(
         if diff is None:
             return True
         units = 0.0 if diff.exact else floor_units(diff)
-        if number is None or units is None:  # a shape or a NaN of its own, on one side or the other
+        if units is None or not diff.comparable or diff.nan_mismatch:
             return name in names
-        return units >= LEAST_CARRIED_ON * number
+        return units >= (FAR if number is None else LEAST_CARRIED_ON * number)
 
     return [
         each for each in departing if any(carries(name, each.number) for name in readers.get(each.diff.name, ()))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from calibration.faults import KINDS
 from calibration.sets import SAMPLES, SETS, TABLES, networks
-from calibration.tables import Found, Healthy, faults, healthy, passing, table
+from calibration.tables import FEWEST, Found, Healthy, faults, healthy, passing, table
 from calibration.work import CALIBRATION, EVERYWHERE, FACTOR, NOW_AND_THEN, RUNTIMES, Work
 
 from sysnoise_conform.judge import judge
@@ -84,7 +84,8 @@ _FAULTS = textwrap.fill(
     "An error of so many units (rms) is planted at a tensor of the graph that a healthy runtime gets, and of which "
     "PyTorch knows nothing. Found: the verdict is FAIL and the first departure that it names is the tensor where the "
     "fault is. The tensors are drawn by the network's number, out of all that hold rounded values; kinds take turns. "
-    "What a runtime has fused away it does not show: faults there are counted apart, found is then any FAIL.",
+    "What a runtime has fused away it does not show: faults there are counted apart, found is then any FAIL. "
+    f"So are those at tensors that fewer than {FEWEST} elements carry, where chance widens the limit to the fault.",
     120,
 )
 _DIFFERENCES = textwrap.fill(
@@ -174,10 +175,14 @@ def _fault_table(found: dict[str, dict[str, dict[str, Found]]]) -> str:
                 failed=sum(each.failed for each in cells.values()),
                 named=sum(each.named for each in cells.values()),
             )  # fmt: skip
-            hidden = [sum(each.hidden_failed for each in cells.values()), sum(each.hidden for each in cells.values())]
-            fused = f"{hidden[0]} of {hidden[1]}" if hidden[1] else "–"
-            lines.append((which, f"`{variant}`", *(cells[kind].cell for kind in KINDS), total.cell, fused))
-    return table(("set", "runtime", *KINDS, "all", "fused away"), lines)
+            fused = _of(sum(each.hidden_failed for each in cells.values()), sum(each.hidden for each in cells.values()))
+            few = _of(sum(each.few_failed for each in cells.values()), sum(each.few for each in cells.values()))
+            lines.append((which, f"`{variant}`", *(cells[kind].cell for kind in KINDS), total.cell, fused, few))
+    return table(("set", "runtime", *KINDS, "all", "fused away", "few elements"), lines)
+
+
+def _of(number: int, total: int) -> str:
+    return f"{number} of {total}" if total else "–"
 
 
 def _difference_table(work: Work, rows: dict[str, Healthy]) -> str:

@@ -67,6 +67,10 @@ def _in_units(diff: TensorDiff) -> float:
     return 0.0 if diff.exact or diff.rmse is None or not unit else diff.rmse / unit
 
 
+# Elements, over all samples, below which chance alone widens the limit to the size of the fault.
+FEWEST = 8
+
+
 @dataclass(slots=True)
 class Found:
     """How many faults were planted, found (FAIL), and named as the first departure."""
@@ -74,6 +78,8 @@ class Found:
     planted: int = 0
     hidden: int = 0  # planted at tensors that the runtime has fused away, beside the others
     hidden_failed: int = 0
+    few: int = 0  # planted at tensors that too few elements carry
+    few_failed: int = 0
     failed: int = 0
     named: int = 0
     missed: list[str] = field(default_factory=list)
@@ -102,6 +108,10 @@ def faults(
             if run.fault.tensor not in {each.name for each in diffs_of(run.report, verdict.variant)}:
                 cell.hidden += 1
                 cell.hidden_failed += failed
+                continue
+            if run.fault.carriers < FEWEST:
+                cell.few += 1
+                cell.few_failed += failed
                 continue
             named = failed and verdict.first_departure == run.fault.tensor
             cell.planted += 1
