@@ -82,6 +82,8 @@ class OnnxRuntime:
         options = ort.SessionOptions()
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
         options.intra_op_num_threads = build.threads
+        # No effect on any number; threads that spin between two runs keep a core from whoever compares meanwhile.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         model = declared.read(build.model)
         optimised = build.workdir / "optimised.onnx" if _narrow(device, model) else None
         if optimised is not None:

@@ -6,11 +6,14 @@ import errno
 import hashlib
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
 
 from sysnoise_conform.errors import ConformError
 from sysnoise_conform.printable import one_line
+
+_BLOCK = 1 << 20  # bytes that are copied at a time
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -93,6 +96,24 @@ def read_regular(path: Path, *, what: str, error: type[ConformError], limit: int
 def digest_stream(stream: BufferedReader) -> str:
     """SHA-256 of what is left in the stream, in hexadecimal."""
     return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def copy_hashed(source: BufferedReader, place: Path) -> str:
+    """Copy what is left in the stream to a new file; the SHA-256 of what was written, in hexadecimal.
+
+    Hashing, which takes as long as writing, goes on beside it. Raises OSError.
+    """
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(max_workers=1) as hashing, place.open("wb", buffering=0) as copy:
+        before = None
+        while block := source.read(_BLOCK):
+            if before is not None:
+                before.result()  # at most two blocks are held
+            before = hashing.submit(digest.update, block)
+            view = memoryview(block)
+            while len(view):  # an unbuffered file may take less than it is given
+                view = view[copy.write(view) or 0 :]
+    return digest.hexdigest()
 
 
 def _reason(err: OSError) -> str:

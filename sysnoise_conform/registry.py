@@ -14,7 +14,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +41,16 @@ _FORM = f"{VARIABLE}=name=path/to/file.py:Class, or name=module:Class"
 
 def targets() -> dict[str, str]:
     """Every known backend as name -> `module:Class` or `/path/to/file.py:Class`. Raises UsageError."""
+    from importlib.metadata import entry_points  # here: to import it and to search takes 30 ms, at every child's start
+
     found = {each.name: each.value for each in entry_points(group=GROUP)}
-    found.update(_from_environment())
-    found.update(BUILTIN)
+    found.update(_own())
     return found
+
+
+def _own() -> dict[str, str]:
+    """The backends whose names nobody else's entry point can take."""
+    return {**_from_environment(), **BUILTIN}
 
 
 def names() -> tuple[str, ...]:
@@ -55,7 +60,9 @@ def names() -> tuple[str, ...]:
 
 def load(name: str) -> type[Backend]:
     """The class of a backend; imports its module, which imports no runtime. Raises UsageError."""
-    known = targets()
+    known = _own()
+    if name not in known:
+        known = targets()
     if name not in known:
         raise UsageError(f"no backend is called {one_line(name)!r}", hint=nearest(name, known))
     place, _, attribute = known[name].rpartition(":")

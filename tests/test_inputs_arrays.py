@@ -64,12 +64,15 @@ def test_big_endian_and_fortran_order_are_read_as_the_same_numbers(one: Model, t
     assert np.array_equal(array, VALUES)
 
 
-def test_a_feed_is_the_caller_s_own(one: Model, tmp_path: Path) -> None:
+def test_a_feed_is_read_only_and_made_once_for_all_who_want_it_now(one: Model, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", VALUES)
     samples = load(one, tmp_path / "x.npy")
+    first = samples.feed(0)
 
-    samples.feed(0)["x"][:] = 9
-
+    assert samples.feed(0)["x"] is first["x"]
+    with pytest.raises(ValueError, match="read-only"):
+        first["x"][:] = 9
+    first.clear()  # the mapping is the caller's own
     assert np.array_equal(samples.feed(0)["x"], VALUES)
 
 

@@ -18,9 +18,10 @@ import numpy as np
 import onnx
 
 from sysnoise_conform.errors import BadModel, StorageError
-from sysnoise_conform.files import open_regular, read_regular, resolved
+from sysnoise_conform.files import copy_hashed, open_regular, read_regular, resolved
 from sysnoise_conform.graph.bind import bind_inputs, bind_sizes
 from sysnoise_conform.graph.container import MAX_BYTES, check_versions, parse, plain_domain
+from sysnoise_conform.graph.encoding import encoded
 from sysnoise_conform.graph.external import DataFile, external_files
 from sysnoise_conform.graph.functions import check_expansion, check_functions, inline_functions, table
 from sysnoise_conform.graph.inline import inline_constant_ifs
@@ -88,15 +89,11 @@ class Model:
             return write_proto(self.proto, folder, name, self.data_files)
         target = folder / name
         with open_regular(self.path, what="the model", error=BadModel, limit=MAX_BYTES) as source:
-            digest = hashlib.sha256()
             try:
-                with target.open("wb") as copy:
-                    while chunk := source.read(1 << 20):
-                        digest.update(chunk)
-                        copy.write(chunk)
+                digest = copy_hashed(source, target)
             except OSError as err:
                 raise _cant_write(target, err) from err
-        if digest.hexdigest() != self.file_sha256:
+        if digest != self.file_sha256:
             raise BadModel(f"the model {one_line(self.path, 200)!r} changed while it was in use", hint="run again")
         _place(self.data_files, folder)
         return target
@@ -172,7 +169,8 @@ def write_proto(proto: onnx.ModelProto, folder: Path, name: str, data_files: Ite
     """Write a rewritten graph into a private folder, with the external data that it names beside it."""
     target = folder / name
     try:
-        target.write_bytes(proto.SerializeToString())
+        with target.open("wb") as file:
+            file.writelines(encoded(proto))
     except OSError as err:
         raise _cant_write(target, err) from err
     _place(tuple(data_files), folder)

@@ -11,7 +11,7 @@ from sysnoise_conform.files import digest_stream, open_regular
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.graph.shapes import check_feed, check_type, describe
 from sysnoise_conform.inputs.containers import Header, read_arrays
-from sysnoise_conform.inputs.samples import ARRAYS, Feed, Samples
+from sysnoise_conform.inputs.samples import ARRAYS, Feed, Samples, kept
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
 
@@ -27,7 +27,7 @@ def from_arrays(model: Model, paths: Sequence[Path]) -> Samples:
         kind=ARRAYS,
         names=tuple(one_line(each.name, 120) for each in paths),
         sha256=digest.hexdigest(),
-        make=lambda number: read_feed(model, paths[number]),
+        make=kept(lambda number: read_feed(model, paths[number])),
     )
 
 

@@ -12,7 +12,7 @@ from sysnoise_conform.errors import BadInput
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import Shapes, check_feed, describe, numpy_type
 from sysnoise_conform.inputs.pictures import decode, prepare
-from sysnoise_conform.inputs.samples import IMAGES, Feed, Samples
+from sysnoise_conform.inputs.samples import IMAGES, Feed, Samples, kept
 from sysnoise_conform.printable import one_line
 
 
@@ -43,13 +43,14 @@ def from_images(model: Model, paths: Sequence[Path], card: Card | None, shapes: 
         check_feed(model, feed, f"the image {one_line(path.name, 120)!r}, prepared as the card says,")
         return feed
 
+    feed = kept(make)
     if paths:
-        make(0)
+        feed(0)
     return Samples(
         kind=IMAGES,
         names=tuple(one_line(each.name, 120) for each in paths),
         sha256=digest.hexdigest(),
-        make=make,
+        make=feed,
     )
 
 

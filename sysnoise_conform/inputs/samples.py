@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -32,5 +34,29 @@ class Samples:
         return len(self.names)
 
     def feed(self, number: int) -> Feed:
-        """The arrays of one sample by input name, the caller's own. Raises BadInput."""
-        return self.make(number)
+        """The arrays of one sample by input name, read-only. Raises BadInput."""
+        return dict(self.make(number))
+
+
+# Feeds that are kept: the golden's thread, the header's and each variant's want the same one within a moment.
+KEPT = 2
+
+
+def kept(make: Callable[[int], Feed]) -> Callable[[int], Feed]:
+    """`make`, which is called once where several threads want the same feed after one another."""
+    lock = threading.Lock()
+    made: OrderedDict[int, Feed] = OrderedDict()
+
+    def feed(number: int) -> Feed:
+        with lock:
+            if number not in made:
+                fresh = make(number)
+                for array in fresh.values():
+                    array.flags.writeable = False
+                made[number] = fresh
+                if len(made) > KEPT:
+                    made.popitem(last=False)
+            made.move_to_end(number)
+            return made[number]
+
+    return feed

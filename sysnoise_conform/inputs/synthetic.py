@@ -15,7 +15,7 @@ from sysnoise_conform.graph.free_sizes import free_sizes
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import Shapes, bind_shapes, describe, numpy_type
 from sysnoise_conform.inputs.roles import FLOATS, INTEGERS, Ids, Image, Mask, Real, Role, Whole, role_of
-from sysnoise_conform.inputs.samples import SYNTHETIC, Feed, Samples
+from sysnoise_conform.inputs.samples import SYNTHETIC, Feed, Samples, kept
 from sysnoise_conform.printable import one_line
 
 DEFAULT_SAMPLES = 4
@@ -51,16 +51,17 @@ def synthetic(model: Model, *, card: Card | None, samples: int | None, seed: int
             for place, port in enumerate(model.inputs)
         }
 
+    feed = kept(make)
     digest = hashlib.sha256()
     for number in range(count):
-        for name, array in make(number).items():
+        for name, array in feed(number).items():
             digest.update(f"{name}\0{array.dtype}\0{array.shape}\n".encode())
             digest.update(array.tobytes())
     return Samples(
         kind=SYNTHETIC,
         names=tuple(f"synthetic {number}" for number in range(count)),
         sha256=digest.hexdigest(),
-        make=make,
+        make=feed,
         notes=tuple(_note(port, roles[port.name]) for port in model.inputs),
         chosen=(*_fewer(samples, count, len(model.layers)), *(_choice(name, shape) for name, shape in free.items())),
     )

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,14 +58,18 @@ class Process:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def start(cls, *, python: Path | None, limits: Limits, ahead: str | None = None) -> Process:
+    def start(
+        cls, *, python: Path | None, limits: Limits, ahead: str | None = None,
+        defaults: Mapping[str, str] | None = None,
+    ) -> Process:  # fmt: skip
         """Start an interpreter on `boot.py`, with a channel to it.
 
-        `ahead` names a backend that it imports before anybody asks, or `golden`. Raises UsageError, StorageError.
+        `ahead` names a backend that it imports before anybody asks, or `golden`; `defaults` are for environment
+        variables that are not set. Raises UsageError, StorageError.
         """
         ours, theirs = socket.socketpair()
         try:
-            return cls._start(ours, theirs, python=python, limits=limits, ahead=ahead)
+            return cls._start(ours, theirs, python=python, limits=limits, ahead=ahead, defaults=defaults)
         except BaseException:
             ours.close()
             raise
@@ -73,8 +78,9 @@ class Process:
 
     @classmethod
     def _start(
-        cls, ours: socket.socket, theirs: socket.socket, *, python: Path | None, limits: Limits, ahead: str | None
-    ) -> Process:
+        cls, ours: socket.socket, theirs: socket.socket, *, python: Path | None, limits: Limits, ahead: str | None,
+        defaults: Mapping[str, str] | None,
+    ) -> Process:  # fmt: skip
         interpreter = Path(sys.executable) if python is None else python
         try:
             folder = PrivateFolder.make(("here", "work", "tmp"))
@@ -93,7 +99,7 @@ class Process:
                 subprocess.Popen,
                 command,
                 cwd=folder.path / "here",
-                env={**child_environment(folder.path / "tmp", limits.threads), MARK: mark},
+                env={**child_environment(folder.path / "tmp", limits.threads, defaults), MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=capture.sink,
                 stderr=capture.sink,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from sysnoise_conform import registry
@@ -31,9 +32,13 @@ def package_roots() -> dict[str, str]:
     return roots
 
 
-def child_environment(tmp: Path, threads: int) -> dict[str, str]:
-    """Our own variables, without the search paths that a folder of models could stand in; `tmp` as its TMPDIR."""
+def child_environment(tmp: Path, threads: int, defaults: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our own variables, without the search paths that a folder of models could stand in; `tmp` as its TMPDIR.
+
+    `defaults` are for what our own leave open.
+    """
     environment = {
+        **(defaults or {}),
         **os.environ,
         "PYTHONSAFEPATH": "1",  # -P, where it is known (3.11); boot.py does the same for 3.10
         "PYTHONIOENCODING": "utf-8:backslashreplace",

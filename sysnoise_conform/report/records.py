@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 from sysnoise_conform.errors import TruncatedReport
@@ -36,19 +37,30 @@ OUTCOMES: Mapping[str, type[Outcome]] = {
 
 def encode(fact: Any) -> Any:
     """A dataclass, mapping, sequence or scalar as JSON: NaN and Inf are null, bytes and paths their text."""
-    if is_dataclass(fact) and not isinstance(fact, type):
-        return {each.name: encode(getattr(fact, each.name)) for each in fields(fact)}
+    kind = type(fact)  # most facts are plain scalars: they go first
+    if kind is float:
+        return fact if math.isfinite(fact) else None
+    if kind is int or kind is str or kind is bool or fact is None:
+        return fact
+    names = _field_names(kind)
+    if names is not None:
+        return {name: encode(getattr(fact, name)) for name in names}
     if isinstance(fact, Mapping):
         return {str(key): encode(value) for key, value in fact.items()}
     if isinstance(fact, list | tuple | set | frozenset):
         return [encode(each) for each in fact]
-    if isinstance(fact, bool) or fact is None or isinstance(fact, str | int):
+    if isinstance(fact, str | int):
         return fact
     if isinstance(fact, float):
         return float(fact) if math.isfinite(fact) else None
     if isinstance(fact, bytes):
         return fact.decode("utf-8", "backslashreplace")
     return str(fact)
+
+
+@lru_cache(maxsize=256)
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    return tuple(each.name for each in fields(kind)) if is_dataclass(kind) else None
 
 
 def tensor(record: Mapping[str, Any]) -> TensorDiff:

@@ -62,13 +62,14 @@ def carry_out(
         shop = Workshop(
             model=model, samples=samples, goldens=goldens, plan=plan, crew=crew, logs=logs,
             threads=case.limits.threads, meter=lambda: task_meter(card), watch=watch,
-            asked=threading.Event(),
+            asked=threading.Event(), compiled=threading.Event(),
         )
         with _cells(shop) as results:
             shop.asked.wait(timeout=FIRST_WORK_S)  # until then every other thread would only be in the way
             goldens.begin()
             writer.header(header_of(case, model, samples, plan, card=card, command=command, started=started))
             if idle is not None:
+                shop.compiled.wait(timeout=FIRST_WORK_S)
                 idle()
             if case.torch_module is not None:
                 writer.result(run_module(case, shop))
@@ -107,6 +108,7 @@ def _cell(shop: Workshop, cell: Cell) -> Result:
         return run_cell(shop, cell.variant, cell.place)
     finally:
         shop.asked.set()
+        shop.compiled.set()
 
 
 @contextmanager

@@ -46,8 +46,10 @@ class Goldens:
         self._seen: set[int] = set()
         self._cached: set[int] = set()
         self._failure: BaseException | None = None
-        self._making = threading.RLock()
+        self._making = threading.Lock()  # one at a time, for as long as it takes
+        self._table = threading.Lock()  # held for a moment
         self._asked = -1
+        self._ahead = 0  # the first that the thread has not made yet
         self._news = threading.Condition()
         self._over = False
         self._thread = threading.Thread(target=self._make_ahead, name="goldens", daemon=True)
@@ -74,6 +76,8 @@ class Goldens:
         with self._news:
             self._asked = max(self._asked, number)
             self._news.notify_all()
+            # A lock would not do: the thread takes it for the next golden before whoever waits for this one wakes up.
+            self._news.wait_for(lambda: self._over or not self._thread.is_alive() or number < self._ahead)
         return self._get(number)
 
     def finish(self) -> None:
@@ -96,30 +100,46 @@ class Goldens:
     def _make_ahead(self) -> None:
         for number in range(len(self._samples)):
             with self._news:
+                self._ahead = number
+                self._news.notify_all()
                 self._news.wait_for(lambda number=number: self._over or number <= self._asked + AHEAD)  # type: ignore[misc]
                 if self._over:
                     return
             try:
                 self._get(number)
             except BaseException:  # kept: whoever asks is the one that must hear of it
-                return
+                break
+        with self._news:
+            self._ahead = len(self._samples)
+            self._news.notify_all()
 
     def _get(self, number: int) -> GoldenSample:
+        found = self._made(number)
+        if found is not None:  # whoever asks for what is there does not wait until the next one is made
+            return found
         with self._making:
-            if self._failure is not None:
-                raise self._failure
-            found = self._open.get(number)
-            if found is None:
-                try:
-                    found = self._one(number)
-                except BaseException as err:
-                    self._failure = err
-                    raise
+            found = self._made(number)
+            if found is not None:
+                return found
+            try:
+                found = self._one(number)
+            except BaseException as err:
+                self._failure = err
+                raise
+            with self._table:
                 self._seen.add(number)
                 self._open[number] = found
                 if len(self._open) > OPEN:
                     self._open.popitem(last=False)
-            self._open.move_to_end(number)
+            return found
+
+    def _made(self, number: int) -> GoldenSample | None:
+        if self._failure is not None:
+            raise self._failure
+        with self._table:
+            found = self._open.get(number)
+            if found is not None:
+                self._open.move_to_end(number)
             return found
 
     def _one(self, number: int) -> GoldenSample:
@@ -142,7 +162,7 @@ class Goldens:
         if found is not None:
             if number not in self._seen:
                 self._cached.add(number)
-                foresight.remember(self._model.file_sha256)
+                foresight.remember(self._model.path)
             return found
         if self._child is None:
             self._child = self._stack.enter_context(self._crew.member(GOLDEN, self._logs / "golden.txt"))
@@ -157,7 +177,7 @@ class Goldens:
         )
         golden = self._store.commit(partial, key)
         if self._store.private is None:
-            foresight.remember(self._model.file_sha256)
+            foresight.remember(self._model.path)
         return golden
 
     def _key(self, number: int, feed: dict[str, Any]) -> str:

@@ -216,6 +216,7 @@ def _untouched(
         child, variant, shop.plan.target, shop.graph(_folder(child, "outputs")), shop.samples.feed(0),
         name="outputs", threads=shop.threads, meanwhile=meanwhile,
     )  # fmt: skip
+    shop.compiled.set()
     if outputs is not None:
         outputs.runtime = _facts(runtime, session, variant, python)
         outputs.seconds_compile = outputs.seconds_compile or session.seconds_compile

@@ -13,7 +13,7 @@ from sysnoise_conform.case import Case, Deployed
 from sysnoise_conform.deployed import READERS, Checked, Interface
 from sysnoise_conform.deployed import Port as DeployedPort
 from sysnoise_conform.errors import BadModel, StorageError, UsageError
-from sysnoise_conform.files import open_regular
+from sysnoise_conform.files import copy_hashed, open_regular
 from sysnoise_conform.graph.intake import Model, Port, open_model
 from sysnoise_conform.graph.shapes import describe
 from sysnoise_conform.printable import one_line
@@ -21,7 +21,6 @@ from sysnoise_conform.variant import nearest
 
 FORMATS = {".onnx": "onnx", ".tflite": "tflite", ".xml": "ir"}
 TO_NHWC = (0, 2, 3, 1)  # axes of the golden's tensor, in the order in which the file has them
-_BLOCK = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,18 +63,15 @@ class Target:
 
 
 def _copy(path: Path, place: Path, digest: str) -> None:
-    found = hashlib.sha256()
     try:
-        with open_regular(path, what="the deployed file", error=BadModel) as source, place.open("wb") as copy:
-            while block := source.read(_BLOCK):
-                found.update(block)
-                copy.write(block)
+        with open_regular(path, what="the deployed file", error=BadModel) as source:
+            found = copy_hashed(source, place)
     except OSError as err:
         raise StorageError(
             f"can't copy {one_line(path.name, 120)!r} for a child: {one_line(err.strerror or err, 120)}",
             hint="choose another TMPDIR",
         ) from err
-    if found.hexdigest() != digest:
+    if found != digest:
         raise BadModel(
             f"the deployed file {one_line(path.name, 120)!r} was changed while it was used", hint="run again"
         )

@@ -33,6 +33,7 @@ class Workshop:
     meter: Callable[[], Meter | None]
     watch: Watch
     asked: Event  # set when the first child has its work, or is beyond it
+    compiled: Event  # set when the first child has compiled, or is beyond it
 
     def tally(self) -> Tally:
         """An empty tally that knows which operator makes which tensor."""
