@@ -78,8 +78,8 @@ OPERATORS: list[tuple[str, Run, Callable[[Callable[..., Tensor]], list[Tensor]],
     ("AveragePool", lambda x: F.avg_pool2d(x, 3, 2), lambda g: [g(2, 16, 15, 15)],
      {"kernel_shape": [3, 3], "strides": [2, 2]}),
     ("GlobalAveragePool", lambda x: x.mean((2, 3), keepdim=True), lambda g: [g(8, 64, 7, 7)], {}),
-    ("ReduceMean", lambda x: x.mean(-1, keepdim=True), lambda g: [g(512, 768)], {}),
-    ("ReduceSum", lambda x: x.sum(-1, keepdim=True), lambda g: [g(512, 768)], {}),
+    ("ReduceMean", lambda x: x.mean(-1, keepdim=True), lambda g: [g(512, 768)], {"axes": [-1]}),
+    ("ReduceSum", lambda x: x.sum(-1, keepdim=True), lambda g: [g(512, 768)], {"axes": [-1]}),
     ("Add", lambda a, b: a + b, lambda g: [g(2, 16, 14, 14), normal(16, 1, 1)], {}),
     ("Sum", lambda a, b, c: a + b + c, lambda g: [g(4, 500), normal(4, 500), normal(1, 500)], {}),
     ("Mul", lambda a, b: a * b, lambda g: [g(2, 16, 14, 14), normal(16, 1, 1)], {}),
@@ -219,3 +219,63 @@ def test_a_mask_of_minus_infinity_leaves_sigma_finite() -> None:
     assert softened is not None
     assert 0 < added < 1e-10
     assert 0 < softened < 1e-10
+
+
+def in_turn(rows: Tensor) -> Tensor:
+    """The sum in float32, one element after the other."""
+    total = torch.zeros(rows.shape[:-1], dtype=torch.float32)
+    for place in range(rows.shape[-1]):
+        total = total + rows[..., place]
+    return total
+
+
+ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "divided last": lambda rows: in_turn(rows) / rows.shape[-1],  # LiteRT's builtin kernels
+    "divided first": lambda rows: in_turn(rows * (1 / torch.tensor(float(rows.shape[-1])))),  # MNN 3.6, to the bit
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "ReduceMean"])
+def test_a_mean_of_few_different_values_is_within_its_sigma_however_it_is_summed(op: str, order: str) -> None:
+    levels = torch.arange(1, 9).reshape(1, 8, 1, 1) / 7  # a channel of equal values: its roundings are equal, too
+    x = levels.expand(2, 8, 18, 18).contiguous()
+    exact = x.double().mean((2, 3), keepdim=True)
+    attributes = {"axes": [2, 3]} if op == "ReduceMean" else {}
+    variance = sigma_sq(op, [x], exact, opset=13, **attributes)
+    assert variance is not None
+
+    error = ORDERS[order](x.flatten(2)).double() - exact.flatten(2).squeeze(-1)
+
+    assert float(error.square().sum()) < 2 * variance
+
+
+def test_independent_roundings_do_not_explain_a_sum_of_equal_terms() -> None:
+    x = (torch.arange(1, 9).reshape(1, 8, 1, 1) / 7).expand(2, 8, 18, 18).contiguous()
+    exact = x.double().mean((2, 3), keepdim=True)
+    n, unit = 324, 2.0**-24
+    independent = unit**2 / 6 * n * (float(x.double().square().sum()) / 6 + float((n * exact).square().sum()) / 3) / n**2
+    error = ORDERS["divided first"](x.flatten(2)).double() - exact.flatten(2).squeeze(-1)
+
+    assert float(error.square().sum()) > 2 * independent
+    assert sigma_sq("GlobalAveragePool", [x], exact) > 2 * independent
+
+
+@pytest.mark.parametrize("axes", [[0], [-1], [0, 2], None])
+def test_reductions_over_any_axes_have_a_sigma(axes: list[int] | None) -> None:
+    x = normal(3, 4, 5)
+    attributes = {} if axes is None else {"axes": axes}
+    exact = x.double().mean(tuple(axes or (0, 1, 2)), keepdim=True)
+
+    by_attribute = sigma_sq("ReduceMean", [x], exact, opset=13, **attributes)
+    by_input = sigma_sq("ReduceMean", [x, torch.tensor(axes or [0, 1, 2])], exact)
+
+    assert by_attribute == pytest.approx(by_input)
+    assert by_attribute > 0
+
+
+def test_a_sum_over_nothing_is_not_off() -> None:
+    x = normal(3, 0, 5)
+
+    assert sigma_sq("ReduceSum", [x], x.double().sum(1, keepdim=True), opset=11, axes=[1]) == 0
+    assert sigma_sq("ReduceSum", [normal(3)], normal(3).double(), opset=13, noop_with_empty_axes=1) < 1e-13

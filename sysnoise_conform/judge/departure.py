@@ -85,6 +85,16 @@ def unit_of(diff: TensorDiff) -> float:
     return max(floor, math.sqrt(sigma / diff.floor.n))
 
 
+def allowed_rms(diff: TensorDiff, limits: Limits) -> float:
+    """The rms error up to which a tensor of floating-point numbers does not depart, chance allowed for."""
+    floors = limits.max_floor_ratio * floor_of(diff) * widening(carriers(diff))
+    sigma = diff.floor.sigma_sq
+    if sigma is None or not diff.floor.n:
+        return floors
+    sigmas = math.sqrt(sigma / diff.floor.n) * widening(carriers(diff), _sigma_carriers(diff.floor))
+    return max(floors, limits.max_z * sigmas)
+
+
 def _least_floor(diff: TensorDiff) -> float:
     roundoff = unit_roundoff(diff.dtype)
     if roundoff is None or not diff.finite:

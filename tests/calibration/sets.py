@@ -225,24 +225,33 @@ SLICE: tuple[Recipe, ...] = (
     (sequences.spectral, (_each(window=48, frames=20, mels=12, hidden=16, tail="recurrent"),)),
 )  # fmt: skip
 
-# How much larger the networks of the last set are than those of the second.
-_MORE = {"size": 32, "length": 5, "hidden": 6, "latent": 7, "columns": 3, "frames": 4, "tokens": 3, "terms": 512}
+def _changed(recipes: tuple[Recipe, ...], by: Mapping[str, int]) -> tuple[Recipe, ...]:
+    """The same families with other sizes."""
+
+    def one(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {name: value + by.get(name, 0) if name in by else value for name, value in parameters.items()}
+
+    return tuple((family, tuple(one(each) for each in several)) for family, several in recipes)
 
 
-def _enlarged(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value + _MORE[name] if name in _MORE else value for name, value in parameters.items()}
+# Tried when the rule that the second set taught stood as well; it taught how means of few different values are summed.
+THIRD = _changed(
+    SECOND, {"size": 32, "length": 5, "hidden": 6, "latent": 7, "columns": 3, "frames": 4, "tokens": 3, "terms": 512}
+)
 
-
-# Tried once, when that rule stood as well.
-HELD_OUT = tuple((family, tuple(_enlarged(each) for each in several)) for family, several in SECOND)
+# Tried once, when that stood as well.
+HELD_OUT = _changed(
+    SECOND, {"size": 16, "length": 11, "hidden": 14, "latent": 3, "columns": 8, "frames": 9, "tokens": 7, "terms": 1280}
+)
 
 SETS: Mapping[str, tuple[tuple[Recipe, ...], int]] = {
     "calibration": (CALIBRATION, 1_000),
     "second": (SECOND, 500_000),
-    "held-out": (HELD_OUT, 700_000),
+    "third": (THIRD, 700_000),
+    "held-out": (HELD_OUT, 1_100_000),
     "slice": (SLICE, 900_000),
 }
-TABLES = ("calibration", "second", "held-out")  # what the page tells of
+TABLES = ("calibration", "second", "third", "held-out")  # what the page tells of
 
 
 def networks(name: str, *, samples: int = SAMPLES) -> Iterator[Network]:

@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from calibration.work import Run, diffs_of
+from calibration.work import Run, diffs_of, without_effect
 
 from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.judge import Verdict, judge
-from sysnoise_conform.judge.departure import floor_excess, floor_of, peak_excess, sigma_excess, unit_of
+from sysnoise_conform.judge.departure import allowed_rms, floor_excess, floor_of, peak_excess, sigma_excess, unit_of
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import Measured, TensorDiff
+from sysnoise_conform.report import Report
 
 
 @dataclass(slots=True)
@@ -67,10 +68,6 @@ def _in_units(diff: TensorDiff) -> float:
     return 0.0 if diff.exact or diff.rmse is None or not unit else diff.rmse / unit
 
 
-# Elements, over all samples, below which chance alone widens the limit to the size of the fault.
-FEWEST = 8
-
-
 @dataclass(slots=True)
 class Found:
     """How many faults were planted, found (FAIL), and named as the first departure."""
@@ -78,8 +75,9 @@ class Found:
     planted: int = 0
     hidden: int = 0  # planted at tensors that the runtime has fused away, beside the others
     hidden_failed: int = 0
-    few: int = 0  # planted at tensors that too few elements carry
+    few: int = 0  # planted at tensors where so few elements carry the rounding that chance is as large
     few_failed: int = 0
+    without_effect: int = 0  # nothing that is computed from it depends on it, so nobody fails for it
     failed: int = 0
     named: int = 0
     missed: list[str] = field(default_factory=list)
@@ -93,11 +91,11 @@ class Found:
         return said if self.named == self.failed else f"{said} ({self.failed} FAIL)"
 
 
-def faults(
-    runs: Iterable[Run], policy: Policy, healthy_verdicts: Mapping[tuple[str, str], bool]
-) -> dict[str, dict[str, Found]]:
+def faults(runs: Iterable[Run], policy: Policy, healthy_runs: Iterable[Run]) -> dict[str, dict[str, Found]]:
     """By runtime and kind; a runtime that does not conform to the healthy network is no place for a fault."""
     found: dict[str, dict[str, Found]] = defaultdict(lambda: defaultdict(Found))
+    whole = {each.network: each.report for each in healthy_runs}
+    healthy_verdicts = _passing(whole, policy)
     for run in runs:
         assert run.fault is not None
         for verdict in judge(run.report, policy).variants:
@@ -109,9 +107,12 @@ def faults(
                 cell.hidden += 1
                 cell.hidden_failed += failed
                 continue
-            if run.fault.carriers < FEWEST:
+            if run.fault.rms <= _allowed(whole[run.network], run.fault.tensor, policy):
                 cell.few += 1
                 cell.few_failed += failed
+                continue
+            if not failed and without_effect(run):
+                cell.without_effect += 1
                 continue
             named = failed and verdict.first_departure == run.fault.tensor
             cell.planted += 1
@@ -125,13 +126,19 @@ def faults(
     return found
 
 
-def passing(runs: Iterable[Run], policy: Policy) -> dict[tuple[str, str], bool]:
+def _passing(reports: Mapping[str, Report], policy: Policy) -> dict[tuple[str, str], bool]:
     """(network, variant) -> whether the healthy runtime passes."""
     return {
-        (run.network, each.variant): each.verdict is Verdict.PASS
-        for run in runs
-        for each in judge(run.report, policy).variants
+        (network, each.variant): each.verdict is Verdict.PASS
+        for network, report in reports.items()
+        for each in judge(report, policy).variants
     }
+
+
+def _allowed(report: Report, tensor: str, policy: Policy) -> float:
+    """The rms error that the judge lets through at a tensor, as the healthy run tells it."""
+    diff = next(each for each in diffs_of(report, "ort") if each.name == tensor)
+    return allowed_rms(diff, policy.limits("ort", tensor, layer=True))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 from calibration.differences import Differences, differences
 from calibration.draft import Network
 from calibration.faults import KINDS, SCALE, planted
@@ -17,6 +18,7 @@ from calibration.measure import LastingCrew, measured, write
 from calibration.sets import networks
 
 from sysnoise_conform.errors import ConformError
+from sysnoise_conform.golden.executor import Executor, Mode, Value, to_numpy
 from sysnoise_conform.judge.departure import carriers, floor_of, unit_of
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.report import Report
@@ -27,7 +29,7 @@ NOW_AND_THEN = ("tflite+delegate=none",)  # a second conversion, which takes sec
 EVERY = 3
 
 CALIBRATION = "calibration"
-FAULTY = (CALIBRATION, "held-out")  # the sets in which faults are planted
+FAULTY = (CALIBRATION, "third", "held-out")  # the sets in which faults are planted
 RERUNS, RERUN_EVERY = 50, 20
 
 FACTOR = 10.0  # how large a planted fault is, in units of its tensor
@@ -53,6 +55,8 @@ class Run:
     network: str
     report: Report
     fault: Fault | None = None
+    folder: Path | None = None  # of the network, with its model and inputs
+    faulty: Path | None = None  # the graph with the fault in it
 
 
 class Work:
@@ -75,7 +79,11 @@ class Work:
             report = _finished(each)
             if report is not None:
                 fault = Fault(**json.loads((each.parents[1] / f"{each.parent.name}.json").read_text()))
-                yield Run(network=each.parents[1].name, report=report, fault=fault)
+                folder = each.parents[1]
+                yield Run(
+                    network=folder.name, report=report, fault=fault, folder=folder,
+                    faulty=folder / f"{each.parent.name}.onnx",
+                )  # fmt: skip
 
     def differences(self) -> Iterator[tuple[str, str, Differences]]:
         """Network, runtime and what its answers hang on."""
@@ -170,6 +178,25 @@ def diffs_of(report: Report, variant: str) -> tuple[TensorDiff, ...]:
         return ()
     outputs = {each.name: each for each in outcome.outputs}
     return tuple(outputs.get(each.name, each) for each in outcome.layers)
+
+
+def without_effect(run: Run) -> bool:
+    """Whether float64 gives the very same outputs with the fault: nothing that is computed from it depends on it.
+
+    An element that a mask throws away, or a value that a Clip cuts off behind it.
+    """
+    assert run.folder is not None
+    assert run.faulty is not None
+    sound, faulty = (
+        Executor(onnx.load(path), Mode.FLOAT64) for path in (run.folder / "model.onnx", run.faulty)
+    )
+    for path in sorted((run.folder / "inputs").glob("*.npz")):
+        feeds = dict(np.load(path))
+        with_it = faulty.run(feeds)
+        for name, value in sound.run(feeds).items():
+            if not isinstance(value, Value) or not np.array_equal(to_numpy(value), to_numpy(with_it[name])):  # type: ignore[arg-type]
+                return False
+    return True
 
 
 def choose(network: Network, healthy: Report, number: int, count: int = FAULTS) -> list[Fault]:
