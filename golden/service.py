@@ -16,6 +16,7 @@ from sysnoise_conform.backend import Tensors
 from sysnoise_conform.errors import BadInput, BadModel, ConformError
 from sysnoise_conform.golden.executor import Executor, Mode
 from sysnoise_conform.golden.floor import Sigma, floor_of
+from sysnoise_conform.golden.replay import Replayer
 from sysnoise_conform.golden.sigma import Sigmas
 from sysnoise_conform.golden.simulation import Disturbed, runs_for
 from sysnoise_conform.golden.types import FLOATS, type_name
@@ -29,9 +30,10 @@ Facts = dict[str, Any]
 
 
 def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
-    """Answer one request; `do` is `golden`, `module` or `export`.
+    """Answer one request; `do` is `golden`, `replay`, `module` or `export`.
 
     golden  {model, out, threads, base_dir?, only?}: one sample's entry is written to the file `out`.
+    replay  {model, out, threads, base_dir?}: the tensors are feeds and recorded ones; `golden.replay`.
     module  {factory, weights?, path?, outputs, dtype?, threads}: the nn.Module's outputs, under `tensors`, by the
             names of the graph's outputs.
     export  {factory, weights?, path?, shapes, dtypes?, opset?, seed?, out, dynamic_batch?}: `golden.export`.
@@ -43,6 +45,7 @@ def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
         torch.set_num_threads(threads)
     requests: dict[str, Callable[[Mapping[str, Any], Tensors], Facts]] = {
         "golden": _golden,
+        "replay": _replay,
         "module": _module,
         "export": _export,
     }
@@ -162,17 +165,34 @@ def _as_stored(value: Value) -> np.ndarray[Any, Any]:
 @lru_cache(maxsize=1)
 def _recorder(model: Path, base_dir: Path) -> Recorder:
     """The child's model, compiled once for all samples of a run."""
+    return Recorder(_loaded(model), base_dir)
+
+
+def _loaded(model: Path) -> onnx.ModelProto:
     try:
-        proto = onnx.load(model, load_external_data=False)
+        return onnx.load(model, load_external_data=False)
     except Exception as error:  # protobuf's own errors share no base that onnx names
         raise BadModel(f"{one_line(model.name)} is no ONNX model: {one_line(error, 120)}") from error
-    return Recorder(proto, base_dir)
 
 
 def _golden(request: Mapping[str, Any], feeds: Tensors) -> Facts:
     model = Path(request["model"])
     base_dir = Path(request.get("base_dir") or model.parent)
     return _recorder(model, base_dir).record(feeds, Path(request["out"]), only=request.get("only"))
+
+
+@lru_cache(maxsize=2)
+def _replayer(model: Path, base_dir: Path) -> Replayer:
+    return Replayer(_loaded(model), base_dir)
+
+
+def _replay(request: Mapping[str, Any], tensors: Tensors) -> Facts:
+    model = Path(request["model"])
+    replayer = _replayer(model, Path(request.get("base_dir") or model.parent))
+    inputs = replayer.inputs
+    feeds = {name: array for name, array in tensors.items() if name in inputs}
+    recorded = {name: array for name, array in tensors.items() if name not in inputs}
+    return replayer.write(feeds, recorded, Path(request["out"]))
 
 
 def _module(request: Mapping[str, Any], feeds: Tensors) -> Facts:

@@ -254,7 +254,8 @@ def test_independent_roundings_do_not_explain_a_sum_of_equal_terms() -> None:
     x = (torch.arange(1, 9).reshape(1, 8, 1, 1) / 7).expand(2, 8, 18, 18).contiguous()
     exact = x.double().mean((2, 3), keepdim=True)
     n, unit = 324, 2.0**-24
-    independent = unit**2 / 6 * n * (float(x.double().square().sum()) / 6 + float((n * exact).square().sum()) / 3) / n**2
+    squares, sums = float(x.double().square().sum()), float((n * exact).square().sum())
+    independent = unit**2 / 6 * n * (squares / 6 + sums / 3) / n**2
     error = ORDERS["divided first"](x.flatten(2)).double() - exact.flatten(2).squeeze(-1)
 
     assert float(error.square().sum()) > 2 * independent

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.graph.intake import Model
-from sysnoise_conform.graph.types import element_type, infer
+from sysnoise_conform.graph.types import Types, element_type, infer
 from sysnoise_conform.graph.walk import quoted
 from sysnoise_conform.outcome import Unobservable
 from sysnoise_conform.variant import nearest
@@ -35,7 +35,7 @@ def tap(proto: onnx.ModelProto, tensors: Collection[str]) -> onnx.ModelProto:
     types = infer(graph, {each.domain: each.version for each in tapped.opset_import})
     for name in made:
         if name in wanted:
-            graph.output.append(_port(name, element_type(types.get(name, ""))))
+            graph.output.append(port_of(name, types))
     return tapped
 
 
@@ -55,7 +55,9 @@ def observable(model: Model) -> tuple[list[str], list[Unobservable]]:
     return names, hidden
 
 
-def _port(name: str, elem_type: int) -> onnx.ValueInfoProto:
+def port_of(name: str, types: Types) -> onnx.ValueInfoProto:
+    """A tensor as a graph output: with its element type where that is known, and no shape."""
+    elem_type = element_type(types.get(name, ""))
     if not elem_type:
         return onnx.ValueInfoProto(name=name)
     return helper.make_tensor_value_info(name, elem_type, None)

@@ -10,14 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-
-from sysnoise_conform.card import Card, find_card, load_card
 from sysnoise_conform.case import Case
-from sysnoise_conform.errors import Interrupted, StorageError
-from sysnoise_conform.graph.constants import parse_constant
-from sysnoise_conform.graph.intake import open_model
-from sysnoise_conform.inputs import load_samples
 from sysnoise_conform.outcome import Result
 from sysnoise_conform.report import ReportWriter
 from sysnoise_conform.runner import provenance
@@ -25,8 +18,9 @@ from sysnoise_conform.runner.cell import run_cell
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.header import header_of
+from sysnoise_conform.runner.opening import open_case, told
 from sysnoise_conform.runner.original import run_module
-from sysnoise_conform.runner.plan import Cell, check_variants, make_plan
+from sysnoise_conform.runner.plan import Cell
 from sysnoise_conform.runner.workshop import Watch, Workshop
 from sysnoise_conform.store import Store
 from sysnoise_conform.tasks import task_meter
@@ -41,21 +35,11 @@ def carry_out(
     """What `runner.run` says."""
     started = datetime.now(UTC)
     clock = perf_counter()
-    check_variants(case)
-    card = load_card(case.card) if case.card is not None else find_card(case.model)
-    model = open_model(
-        case.model,
-        bind=_bindings(case, card),
-        shapes={**({} if card is None else card.shapes), **case.shapes},
-        allow_linked_data=case.allow_linked_data,
-    )
-    samples = load_samples(
-        model, inputs=case.inputs, card=card, samples=case.samples, seed=case.seed, shapes=case.shapes
-    )
-    plan = make_plan(case, model, samples.feed(0))
+    opened = open_case(case)
+    card, model, samples, plan = opened.card, opened.model, opened.samples, opened.plan
     with ExitStack() as stack:
         writer = stack.enter_context(ReportWriter(out))
-        stack.enter_context(_told())
+        stack.enter_context(told())
         store = stack.enter_context(Store.open(enabled=case.cache))
         logs = out / "logs"
         goldens = stack.enter_context(Goldens(model, samples, store, crew, logs, threads=case.limits.threads))
@@ -77,12 +61,6 @@ def carry_out(
                 writer.result(result)
         goldens.finish()
         writer.footer({"golden": goldens.facts(), "seconds": round(perf_counter() - clock, 3)})
-
-
-def _bindings(case: Case, card: Card | None) -> dict[str, np.ndarray]:
-    """The card's constants, and those of the command line, which win."""
-    given = {name: parse_constant(name, text) for name, text in case.bind.items()}
-    return {**({} if card is None else {name: np.asarray(value) for name, value in card.bind.items()}), **given}
 
 
 @contextmanager
@@ -109,19 +87,3 @@ def _cell(shop: Workshop, cell: Cell) -> Result:
     finally:
         shop.asked.set()
         shop.compiled.set()
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What ends a run in the middle, in words: an interrupt, a disk that is full or refuses."""
-    try:
-        yield
-    except KeyboardInterrupt as err:
-        raise Interrupted(
-            "interrupted; what was measured is in the report, which has no footer and proves nothing"
-        ) from err
-    except OSError as err:
-        raise StorageError(
-            f"{err.strerror}: {err.filename}" if err.filename else str(err),
-            hint="free some space, or choose another --out, CONFORM_CACHE or TMPDIR",
-        ) from err

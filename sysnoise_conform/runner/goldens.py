@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, GoldenDied, GoldenUnavailable
 from sysnoise_conform.graph.intake import Model, write_proto
@@ -22,6 +25,8 @@ from sysnoise_conform.store import GoldenSample, Store, fingerprint
 # their number; what is asked for again is opened again, or made again.
 OPEN = 4
 AHEAD = 2  # made before they are asked for
+
+ISLANDS = "islands"  # what the key of such an entry says beside the golden's own facts
 
 
 class Goldens:
@@ -41,7 +46,7 @@ class Goldens:
         self._child: Child | None = None
         self._graph: Path | None = None
         self._graph_sha256 = ""
-        self._keys: dict[int, str] = {}
+        self._keys: dict[tuple[int, tuple[str, ...]], str] = {}
         self._open: OrderedDict[int, GoldenSample] = OrderedDict()
         self._seen: set[int] = set()
         self._cached: set[int] = set()
@@ -85,6 +90,25 @@ class Goldens:
         for number in range(len(self._samples)):
             if number not in self._seen:
                 self.sample(number)
+
+    def islands(self, number: int, recorded: Mapping[str, np.ndarray]) -> GoldenSample:
+        """What each operator gives in float64 on the golden's own tensors, `recorded` in their declared types; kept."""
+        feed = self._samples.feed(number)
+        key = self._key(number, feed, ISLANDS)
+        found = self._store.find(key)
+        if found is not None:
+            return found
+        with self._making, _in_words(self._samples.names[number]):
+            return self._store.commit(self._asked_of_child("replay", {**feed, **recorded}), key)
+
+    def replayed(self, number: int, recorded: Mapping[str, np.ndarray]) -> GoldenSample:
+        """What each operator gives in float64 on the tensors that a backend recorded; lives until it is closed."""
+        with self._making, _in_words(self._samples.names[number]):
+            partial = self._asked_of_child("replay", {**self._samples.feed(number), **recorded})
+            try:
+                return GoldenSample(partial, verify=False)
+            finally:
+                self._store.discard(partial)
 
     def facts(self) -> dict[str, Any]:
         """What the report says of the golden: torch's version, how many came out of the store, and its notes."""
@@ -143,13 +167,8 @@ class Goldens:
             return found
 
     def _one(self, number: int) -> GoldenSample:
-        try:
+        with _in_words(self._samples.names[number]):
             golden = self._found_or_made(number)
-        except BackendUnavailable as err:  # a backend's words, but no backend's fault
-            raise GoldenUnavailable(err.message, hint=err.hint) from err
-        except BackendDied as err:
-            of = self._samples.names[number]
-            raise GoldenDied(f"PyTorch's answer for {of}: {err.message}", hint=_cure(err)) from err
         for port in self._model.outputs:
             if port.name in golden:
                 check_declared_output(self._model, port.name, golden[port.name].shape)
@@ -164,34 +183,46 @@ class Goldens:
                 self._cached.add(number)
                 foresight.remember(self._model.path)
             return found
+        golden = self._store.commit(self._asked_of_child("golden", feed), key)
+        if self._store.private is None:
+            foresight.remember(self._model.path)
+        return golden
+
+    def _asked_of_child(self, do: str, tensors: Mapping[str, np.ndarray]) -> Path:
+        """The unfinished entry that the child has written."""
         if self._child is None:
             self._child = self._stack.enter_context(self._crew.member(GOLDEN, self._logs / "golden.txt"))
         if self._graph is None:
             self._graph = write_proto(self._model.proto, self._child.workdir, "golden.onnx", self._model.data_files)
         partial = self._store.reserve()
-        self._child.call(
-            "golden",
-            {"model": str(self._graph), "out": str(partial), "threads": self._threads},
-            feed,
-            stage="golden",
-        )
-        golden = self._store.commit(partial, key)
-        if self._store.private is None:
-            foresight.remember(self._model.path)
-        return golden
+        request = {"model": str(self._graph), "out": str(partial), "threads": self._threads}
+        self._child.call(do, request, tensors, stage="golden")
+        return partial
 
-    def _key(self, number: int, feed: dict[str, Any]) -> str:
-        if number not in self._keys:
+    def _key(self, number: int, feed: Mapping[str, np.ndarray], *only: str) -> str:
+        if (number, only) not in self._keys:
             self._graph_sha256 = self._graph_sha256 or fingerprint.graph_sha256(
                 self._model.proto, self._model.bound_sha256
             )
-            self._keys[number] = self._store.key(
+            self._keys[number, only] = self._store.key(
                 model_sha256=self._model.sha256,
                 graph_sha256=self._graph_sha256,
                 feeds_sha256=fingerprint.feeds_sha256(feed),
                 threads=self._threads,
+                only=only,
             )
-        return self._keys[number]
+        return self._keys[number, only]
+
+
+@contextmanager
+def _in_words(sample: str) -> Iterator[None]:
+    """What befalls PyTorch's child, told as such."""
+    try:
+        yield
+    except BackendUnavailable as err:  # a backend's words, but no backend's fault
+        raise GoldenUnavailable(err.message, hint=err.hint) from err
+    except BackendDied as err:
+        raise GoldenDied(f"PyTorch's answer for {sample}: {err.message}", hint=_cure(err)) from err
 
 
 def _cure(err: BackendDied) -> str | None:

@@ -1,0 +1,153 @@
+"""Each operator by itself: float64's answer to the tensors that somebody else recorded, and how far float32 may be off.
+
+The graph runs in order, but what was recorded takes the place of what was computed, so nothing that one operator did
+wrong reaches the next one's answer. Where a tensor was not recorded (a runtime had fused it away) float64's own goes on
+in its place, and its operator's error is taken along into the sigma of the first recorded tensor behind it: the unit of
+blame is then the block between recorded tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from sysnoise_conform.backend import Tensors
+from sysnoise_conform.errors import BadModel
+from sysnoise_conform.golden.executor import Executor, Mode
+from sysnoise_conform.golden.floor import Sigma, floor_of
+from sysnoise_conform.golden.sigma import Sigmas
+from sysnoise_conform.golden.simulation import Disturbed
+from sysnoise_conform.golden.types import FLOATS, type_name
+from sysnoise_conform.golden.values import Value, from_numpy, to_numpy
+from sysnoise_conform.outcome import Floor
+from sysnoise_conform.store.entry import STORED, EntryWriter
+
+BLOCK_RUNS = 4  # simulated runs that tell what the inside of blocks may be off
+
+
+class Replayer:
+    """The references of one model, for any number of recordings."""
+
+    def __init__(self, model: onnx.ModelProto, base_dir: Path) -> None:
+        self._exact = Executor(model, Mode.FLOAT64, base_dir=base_dir)
+        self._float32 = Executor(model, Mode.FLOAT32, base_dir=base_dir)
+        self._sigmas = Sigmas(model)
+        self.inputs = frozenset(each.name for each in model.graph.input)
+
+    def write(self, feeds: Tensors, recorded: Tensors, out: Path) -> dict[str, Any]:
+        """Write an entry: for each recorded tensor what its operator gives in float64, and that one operator's floor.
+
+        The floor's sums are those of the same operator in float32 on the same inputs; its sigma is derived, with what
+        the unrecorded operators before it add. Raises what the golden raises.
+        """
+        try:
+            return self._write(feeds, recorded, out)
+        except BadModel:  # what a backend gave for an index, a size or a condition may be impossible
+            floats = {name: array for name, array in recorded.items() if array.dtype.kind not in "iub"}
+            if len(floats) == len(recorded):
+                raise
+            out.write_bytes(b"")
+            return self._write(feeds, floats, out)
+
+    def _write(self, feeds: Tensors, recorded: Tensors, out: Path) -> dict[str, Any]:
+        squares: dict[str, float | None] = {}
+        relative: dict[str, float] = {}
+        left_out: dict[str, str] = {}
+        floors: dict[str, Floor] = {}
+        with EntryWriter(out) as writer:
+            stand_in = _StandIn(recorded)
+
+            def keep(node: onnx.NodeProto, inputs: Sequence[Any], name: str, _: Value) -> None:
+                value = stand_in.computed.pop(name, None)
+                if value is None:
+                    return
+                if name not in recorded:
+                    relative[name] = self._sigmas.relative(node, inputs, name, value)
+                elif value.elem_type in STORED:
+                    squares[name] = self._sigmas.sum_of_squares(node, inputs, name, value)
+                    writer.add(name, value.elem_type, _stored(value))
+                else:
+                    left_out[name] = f"of type {type_name(value.elem_type)}"
+
+            self._exact.run(feeds, listen=keep, disturb=stand_in)
+            inside = self._inside(feeds, recorded, relative, writer)
+
+            def measure(_: onnx.NodeProto, __: Sequence[Any], name: str, ___: Value) -> None:
+                value = single.computed.pop(name, None)
+                if value is not None and name in writer:
+                    floors[name] = _with_sigma(floor_of(writer, name, value), squares.get(name), inside.get(name))
+
+            single = _StandIn(recorded)
+            self._float32.run(feeds, listen=measure, disturb=single)
+            writer.finish(floors, left_out=left_out)
+        return {"count": len(floors), "left_out": left_out, "other_shapes": sorted(stand_in.other_shapes)}
+
+    def _inside(
+        self, feeds: Tensors, recorded: Tensors, relative: Mapping[str, float], exact: EntryWriter
+    ) -> dict[str, Sigma]:
+        """What the errors of unrecorded operators become at the recorded tensors behind them."""
+        if not any(relative.values()):
+            return {}
+        found: dict[str, Sigma] = {}
+
+        def seen(name: str, value: Value) -> None:
+            if name in exact:
+                found.setdefault(name, Sigma()).add(exact, name, value)
+
+        for number in range(BLOCK_RUNS):
+            self._exact.run(feeds, disturb=_StandIn(recorded, Disturbed(relative, feeds, number), seen))
+        return found
+
+
+class _StandIn:
+    """What was recorded, in the place of what is computed, which is noted before it goes."""
+
+    def __init__(self, recorded: Tensors, disturbed: Disturbed | None = None, seen: Any = None) -> None:
+        self._recorded = recorded
+        self._disturbed = disturbed
+        self._seen = seen
+        self.computed: dict[str, Value] = {}
+        self.other_shapes: set[str] = set()
+
+    def __call__(self, name: str, value: Value) -> Value:
+        if self._seen is None:
+            self.computed[name] = value
+        elif name in self._recorded:
+            self._seen(name, value)
+        if name not in self._recorded:
+            return value if self._disturbed is None else self._disturbed(name, value)
+        array = self._recorded[name]
+        if tuple(array.shape) != tuple(value.data.shape):  # nothing behind it could be computed from that
+            self.other_shapes.add(name)
+            return value
+        return _held(array, value)
+
+
+def _held(array: np.ndarray[Any, Any], like: Value) -> Value:
+    value = from_numpy(array, like.elem_type)
+    if isinstance(value.data, np.ndarray) or value.data.dtype is like.data.dtype:
+        return value
+    return replace(value, data=value.data.to(like.data.dtype))
+
+
+def _stored(value: Value) -> np.ndarray[Any, Any]:
+    return to_numpy(value, declared=value.elem_type not in FLOATS)
+
+
+def _with_sigma(floor: Floor, squares: float | None, inside: Sigma | None) -> Floor:
+    """The floor with its sigma: derived for the operator itself, simulated for what is unrecorded before it."""
+    more, _ = (None, 0.0) if inside is None else inside.moments(floor)
+    if squares is None and not more:
+        return replace(floor, sigma_sq=None)
+    total = (squares or 0.0) + (more or 0.0)
+    # A derived variance is known as if from any number of runs, in which all elements take an equal part.
+    return replace(
+        floor, sigma_sq=total, sigma_quad=3 * total**2 / max(1, floor.n), sigma_runs=8,
+        sigma_max=0.0 if inside is None else inside.max_abs,
+    )  # fmt: skip
+
