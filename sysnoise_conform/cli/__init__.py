@@ -10,7 +10,20 @@ from collections.abc import Sequence
 import typer
 
 from sysnoise_conform import interruption
-from sysnoise_conform.cli import backends, doctor, env, export, judge, parse, policy, report, run, streams
+from sysnoise_conform.cli import (
+    backends,
+    diagnose,
+    doctor,
+    env,
+    export,
+    judge,
+    parse,
+    policy,
+    probe,
+    report,
+    run,
+    streams,
+)
 from sysnoise_conform.errors import ConformError, UsageError
 from sysnoise_conform.printable import one_line
 
@@ -27,9 +40,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("diagnose")(diagnose.diagnose)
 app.command("judge")(judge.judge)
 app.command("report")(report.report)
 app.command("backends")(backends.backends)
+app.command("probe")(probe.probe)
 app.command("policy")(policy.policy)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)

@@ -64,8 +64,8 @@ class Explosion:
     def archipelago(self) -> Archipelago:
         """The nodes that can stand alone, with what comes along."""
         nodes, left_out = [], {}
-        for at, node in enumerate(self._graph.node):
-            if not any(self._is_data(name) and name in self._known for name in node.output):
+        for at in range(len(self._graph.node)):
+            if not self.makes(at):
                 continue  # a constant, a shape, or a part of the block of somebody else
             why = self._obstacle(self.block(at))
             if why:
@@ -73,6 +73,14 @@ class Explosion:
             else:
                 nodes.append(at)
         return Archipelago(nodes=tuple(nodes), left_out=left_out)
+
+    def makes(self, at: int) -> tuple[str, ...]:
+        """The known tensors that a node makes."""
+        return tuple(name for name in self._graph.node[at].output if self._is_data(name) and name in self._known)
+
+    def maker(self, tensor: str) -> int | None:
+        """The position of the node that makes a tensor."""
+        return self._makers.get(tensor)
 
     def block(self, at: int) -> tuple[int, ...]:
         """The nodes that make what node `at` makes from known tensors, itself last, in graph order."""

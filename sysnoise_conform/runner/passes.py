@@ -120,7 +120,7 @@ class Taps:
                 self._tally.compare(golden[name], got[name], number)
         for name in self._shop.outputs:
             if name in plain and name in got and name in golden:
-                self._effect.compare(_standing_in(golden[name], plain[name]), got[name], number)
+                self._effect.compare(standing_in(golden[name], plain[name]), got[name], number)
 
     def into(self, layers: Layers) -> None:
         """Add what was found."""
@@ -205,7 +205,7 @@ def _untouched(
     runtime = child.probe(variant.backend)
     if outputs is not None:
         shop.watch(str(variant), "compiling", 0, len(shop.samples))
-        outputs.runtime = outputs.runtime or _facts(runtime, None, variant, python)
+        outputs.runtime = outputs.runtime or facts_of(runtime, None, variant, python)
 
     def meanwhile() -> None:
         shop.asked.set()
@@ -218,7 +218,7 @@ def _untouched(
     )  # fmt: skip
     shop.compiled.set()
     if outputs is not None:
-        outputs.runtime = _facts(runtime, session, variant, python)
+        outputs.runtime = facts_of(runtime, session, variant, python)
         outputs.seconds_compile = outputs.seconds_compile or session.seconds_compile
     return session
 
@@ -245,7 +245,8 @@ def _folder(child: Child, name: str) -> Path:
     return folder
 
 
-def _facts(runtime: Runtime, session: RemoteSession | None, variant: Variant, python: Path | None) -> RuntimeFacts:
+def facts_of(runtime: Runtime, session: RemoteSession | None, variant: Variant, python: Path | None) -> RuntimeFacts:
+    """The runtime, and what a session of it really does, as the report has it."""
     return RuntimeFacts(
         name=runtime.name,
         version=runtime.version,
@@ -257,8 +258,8 @@ def _facts(runtime: Runtime, session: RemoteSession | None, variant: Variant, py
     )
 
 
-def _standing_in(golden: GoldenTensor, plain: np.ndarray) -> GoldenTensor:
-    """The untouched run's tensor in the golden's place, judged by the golden's floor."""
+def standing_in(golden: GoldenTensor, plain: np.ndarray) -> GoldenTensor:
+    """Another run's tensor in the golden's place, judged by the golden's floor."""
     data = plain.astype(np.float64) if golden.data.dtype.kind == "f" else plain
     return replace(golden, shape=plain.shape, data=data)
 

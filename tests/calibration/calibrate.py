@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Runs disjoint sets of small networks through every runtime, healthy and with planted faults, "
         "judges them by the policy's defaults and writes the tables. Exit status 1: the defaults do not hold.",
-        epilog="The limits follow from the set 'calibration', a rule each from the next two; 'held-out' was tried once.",
+        epilog="The limits follow from 'calibration', a rule each from the next two sets; 'held-out' was tried once.",
     )
     parser.add_argument("--work", type=Path, help="folder for the reports; what is in it is not measured again")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "calibration.md", help="where the page goes")

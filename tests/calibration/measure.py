@@ -39,6 +39,9 @@ class LastingCrew(Crew):
         self._runs = 0
         self._guard = threading.Lock()
 
+    def recruit_golden(self) -> None:
+        """There is one, or the first that is asked for stays."""
+
     @contextmanager
     def member(self, label: str, log: Path, *, variant: Variant | None = None) -> Iterator[Child]:
         """One that has done with its last run, or a new one; its folder is another for each run."""
@@ -63,6 +66,9 @@ class LastingCrew(Crew):
         self._rest(label, child)
 
     def _rest(self, label: str, child: Child) -> None:
+        if child.dead:  # a tapped graph took it down, which costs layers and is no error of the run's
+            child.close()
+            return
         shutil.rmtree(child.workdir)
         with self._guard:
             self._idle[label].append(child)

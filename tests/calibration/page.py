@@ -86,7 +86,8 @@ _FAULTS = textwrap.fill(
     "An error of so many units (rms) is planted at a tensor of the graph that a healthy runtime gets, and of which "
     "PyTorch knows nothing. Found: the verdict is FAIL and the first departure that it names is the tensor where the "
     "fault is. The tensors are drawn by the network's number, out of all that hold rounded values; kinds take turns. "
-    "What a runtime has fused away it does not show: faults there are counted apart, found is then any FAIL. "
+    "What a runtime does not show, since it has fused it away or computes otherwise where it is watched, is counted "
+    "apart, found is then any FAIL. "
     "So are those at tensors where so few elements carry the rounding that chance alone, as the healthy run tells it, "
     "may be as large; and those without effect: float64 gives the very same outputs with them, as behind a mask.",
     120,
@@ -183,7 +184,7 @@ def _fault_table(found: dict[str, dict[str, dict[str, Found]]]) -> str:
             nothing = str(sum(each.without_effect for each in cells.values()) or "–")
             kinds = (cells[kind].cell for kind in KINDS)
             lines.append((which, f"`{variant}`", *kinds, total.cell, fused, few, nothing))
-    return table(("set", "runtime", *KINDS, "all", "fused away", "few elements", "without effect"), lines)
+    return table(("set", "runtime", *KINDS, "all", "not shown", "few elements", "without effect"), lines)
 
 
 def _of(number: int, total: int) -> str:

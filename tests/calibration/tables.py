@@ -11,6 +11,7 @@ from calibration.work import Run, diffs_of, without_effect
 from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.judge import Verdict, judge
 from sysnoise_conform.judge.departure import allowed_rms, floor_excess, floor_of, peak_excess, sigma_excess, unit_of
+from sysnoise_conform.judge.evidence import same_computation
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.report import Report
@@ -73,7 +74,7 @@ class Found:
     """How many faults were planted, found (FAIL), and named as the first departure."""
 
     planted: int = 0
-    hidden: int = 0  # planted at tensors that the runtime has fused away, beside the others
+    hidden: int = 0  # planted at tensors that the runtime does not show, or shows in another computation only
     hidden_failed: int = 0
     few: int = 0  # planted at tensors where so few elements carry the rounding that chance is as large
     few_failed: int = 0
@@ -103,7 +104,7 @@ def faults(runs: Iterable[Run], policy: Policy, healthy_runs: Iterable[Run]) -> 
                 continue
             cell = found[verdict.variant][run.fault.kind]
             failed = verdict.verdict is Verdict.FAIL
-            if run.fault.tensor not in {each.name for each in diffs_of(run.report, verdict.variant)}:
+            if not _shown(run, verdict.variant):
                 cell.hidden += 1
                 cell.hidden_failed += failed
                 continue
@@ -124,6 +125,14 @@ def faults(runs: Iterable[Run], policy: Policy, healthy_runs: Iterable[Run]) -> 
                     f"{run.fault.rms / run.fault.floor / 10:.3g} floors): {verdict.sentence}"
                 )
     return found
+
+
+def _shown(run: Run, variant: str) -> bool:
+    """Whether the runtime shows the tensor with the fault, and computes what it computes unwatched."""
+    assert run.fault is not None
+    outcome = next(each.outcome for each in run.report.results if each.variant == variant)
+    there = run.fault.tensor in {each.name for each in diffs_of(run.report, variant)}
+    return there and isinstance(outcome, Measured) and same_computation(outcome.observer_effect)
 
 
 def _passing(reports: Mapping[str, Report], policy: Policy) -> dict[tuple[str, str], bool]:

@@ -1,0 +1,86 @@
+"""`conform diagnose`: name the operator that diverges on a target, prove it, and hand over the reproducer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def diagnose(
+    model: Annotated[Path, typer.Option("--model", "-m", help="The ONNX model.", show_default=False)],
+    backend: Annotated[
+        str,
+        typer.Option("--backend", "-b", help="One: name[:precision][@device][+option=value...]", show_default=False),
+    ],
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--inputs", "-i", help=".npz, .npy, .safetensors, a folder of these, or a folder of images."),
+    ] = None,
+    card: Annotated[Path | None, typer.Option("--card", help="Model card (TOML); else looked for beside it.")] = None,
+    samples: Annotated[int | None, typer.Option("--samples", "-n", help="How many inputs.", min=1)] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of synthetic inputs.", min=0)] = 0,
+    shape: Annotated[
+        list[str] | None, typer.Option("--shape", help="A dynamic input's size: name=1,3,640,640. Repeatable.")
+    ] = None,
+    bind: Annotated[
+        list[str] | None, typer.Option("--input", help="Bind one input to a constant: sr=16000. Repeatable.")
+    ] = None,
+    deployed: Annotated[
+        Path | None, typer.Option("--deployed", help="The ONNX file that ships, in place of the model, on the backend.")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option("--policy", help="Thresholds (TOML) in place of the defaults.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the diagnosis; a former one's files are removed first.")
+    ] = Path("conform-diagnosis"),
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Put PyTorch's answer in each culprit's place and measure what is left.")
+    ] = False,
+    islands_only: Annotated[
+        bool, typer.Option("--islands-only", help="Try operators alone only: quicker, and without PyTorch once stored.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Seconds for one compile or one run, PyTorch's too.", min=0.1)
+    ] = 300.0,
+    memory: Annotated[str | None, typer.Option("--memory", help="Limit of one session: 4G, 800M.")] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", help="Threads of a runtime; 0: its own choice, within a quota of cores.", min=0)
+    ] = 0,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep golden tensors.")] = False,
+    allow_linked_data: Annotated[
+        bool, typer.Option("--allow-linked-data", help="Accept external data that is linked from elsewhere.")
+    ] = False,
+) -> None:
+    """Name the operators of MODEL that BACKEND computes otherwise than PyTorch, each judged on its own inputs.
+
+    Exit codes: 0 no operator and no output is off, 1 culprits were named or an output is off, 2 bad input or usage,
+    3 the backend crashed or hit its limit, 4 I/O, 5 inconclusive, 6 the backend is unavailable, 130 interrupted.
+
+    Examples:
+
+    conform diagnose --model det.onnx --backend openvino:auto
+
+    conform diagnose --model det.onnx --backend ort --deployed det-optimised.onnx --prove
+    """
+    from sysnoise_conform.case import Case, Deployed, Limits
+    from sysnoise_conform.cli import parse
+    from sysnoise_conform.cli.examine import examine
+    from sysnoise_conform.runner.provenance import threads_for
+    from sysnoise_conform.variant import parse_variant
+
+    case = Case(
+        model=model,
+        variants=(parse_variant(backend),),
+        inputs=inputs,
+        card=card,
+        samples=samples,
+        seed=seed,
+        shapes={name: parse.shape(name, text) for name, text in parse.pairs(shape, "--shape").items()},
+        bind=parse.pairs(bind, "--input"),
+        deployed=None if deployed is None else Deployed(path=deployed),
+        limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads_for(threads)),
+        cache=not no_cache,
+        allow_linked_data=allow_linked_data,
+    )
+    raise typer.Exit(examine(case, out, policy, replay=not islands_only, prove=prove))

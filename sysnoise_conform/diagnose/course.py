@@ -1,0 +1,103 @@
+"""The course of a diagnosis: read and check, watch, replay, take apart, decide, prove, write reproducers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from sysnoise_conform.case import Case
+from sysnoise_conform.diagnose import observe
+from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
+from sysnoise_conform.diagnose.proof import prove as prove_culprits
+from sysnoise_conform.diagnose.reproducing import reproduce
+from sysnoise_conform.diagnose.verdict import decide
+from sysnoise_conform.errors import BackendUnavailable, Unsupported
+from sysnoise_conform.judge.policy import Policy
+from sysnoise_conform.outcome import NotApplicable
+from sysnoise_conform.outcome import Unsupported as UnsupportedOutcome
+from sysnoise_conform.runner import provenance
+from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.goldens import Goldens
+from sysnoise_conform.runner.opening import open_case, told
+from sysnoise_conform.runner.workshop import Watch, Workshop
+from sysnoise_conform.store import Store
+
+
+def diagnose(
+    case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False
+) -> Diagnosis:
+    """Diagnose the one variant of `case`; reproducers go to `out`.
+
+    Without `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
+
+    Raises what `runner.run` raises; BackendError where the untouched graph does not run at all.
+    """
+    clock = perf_counter()
+    (variant,) = case.variants
+    if replay:
+        crew.recruit_golden()
+    opened = open_case(case)
+    (cell,) = opened.plan.cells
+    match cell.known:
+        case NotApplicable(why=why):
+            raise Unsupported(why, stage="plan")
+        case UnsupportedOutcome(why=why, stage=stage):
+            raise Unsupported(why, stage=stage)
+        case _:
+            pass
+    with ExitStack() as stack:
+        stack.enter_context(told())
+        store = stack.enter_context(Store.open(enabled=case.cache))
+        logs = out / "logs"
+        goldens = stack.enter_context(
+            Goldens(opened.model, opened.samples, store, crew, logs, threads=case.limits.threads)
+        )
+        shop = Workshop(
+            model=opened.model, samples=opened.samples, goldens=goldens, plan=opened.plan, crew=crew, logs=logs,
+            threads=case.limits.threads, meter=lambda: None, watch=watch,
+            asked=threading.Event(), compiled=threading.Event(),
+        )
+        goldens.begin()
+        seen = observe.Seen.nothing(shop)
+        if not replay:
+            shop = replace(shop, plan=replace(shop.plan, taps=()))
+            seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in opened.model.layers})
+        observe.watch(shop, variant, cell.place, seen, replay=replay)
+        observe.explode(shop, variant, cell.place, seen)
+        found = decide(shop, str(variant), seen, policy)
+        culprits: tuple[Culprit, ...] = found.culprits
+        if prove and culprits:
+            before = perf_counter()
+            culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs)
+            seen.seconds["prove"] = perf_counter() - before
+        if seen.runtime is None:
+            raise BackendUnavailable("the runtime said nothing of itself")
+        culprits = reproduce(shop, variant, culprits, out, runtime=seen.runtime)
+        facts = goldens.facts()
+    return Diagnosis(
+        variant=str(variant),
+        model=str(case.model),
+        runtime=seen.runtime,
+        verdict=found.verdict,
+        sentence=found.sentence,
+        observer_effect=found.observer_effect,
+        outputs=found.outputs,
+        layers=found.layers,
+        culprits=culprits,
+        ranking=found.ranking,
+        unobservable=found.unobservable,
+        notes=found.notes,
+        environment=provenance.environment(case.limits.threads),
+        golden=facts,
+        seconds=_rounded({**seen.seconds, "total": perf_counter() - clock}),
+    )
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(np.round(each, 3)) for name, each in seconds.items()}

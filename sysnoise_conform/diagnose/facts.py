@@ -1,0 +1,113 @@
+"""What a diagnosis found, as facts and one verdict; `reports` writes and shows it, and decides nothing.
+
+Every operator has two errors: *introduced* (its output against the float64 operator on the very inputs that it was
+given) and *cumulative* (its output against PyTorch's tensor of the same name). Blame follows the first alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sysnoise_conform.outcome import Reading, RuntimeFacts, TensorDiff, Unobservable
+
+VerdictWord = Literal["culprits", "accumulated_rounding", "clean", "unobservable"]
+VERDICTS: tuple[VerdictWord, ...] = ("culprits", "accumulated_rounding", "clean", "unobservable")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObserverEffect:
+    """What watching changed: outputs of the tapped graph against those of the untouched one, the worst of them."""
+
+    rel_l2: float | None
+    floor_ratio: float | None
+    tapped: int  # tensors that were promoted to outputs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """One output of one operator, and what was found of it.
+
+    `replayed` compares with the float64 operator on the backend's own recorded inputs, `island` with the same on
+    PyTorch's tensors, each operator alone in a graph without edges; both in units of what that one operator may be
+    off. `cumulative` compares with PyTorch's tensor. None where it was not measured.
+    `block` holds the nodes between the nearest recorded tensors and this one, where fusion hides what lies between;
+    the node itself is always the last.
+    """
+
+    index: int
+    node: str
+    op_type: str
+    output: str
+    attributes: str = ""  # "kernel_shape=[3, 3], ceil_mode=1"
+    block: tuple[str, ...] = ()
+    replayed: TensorDiff | None = None
+    island: TensorDiff | None = None
+    cumulative: TensorDiff | None = None
+    not_runnable: str = ""  # why the backend does not run it alone
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """The output's error with the culprits as they are, and with PyTorch's answer in their place."""
+
+    output: str
+    before_rel_l2: float
+    after_rel_l2: float
+    swapped: tuple[str, ...]  # tensors that PyTorch's answer was fed for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Culprit:
+    """An operator (or block) whose introduced error no correct arithmetic explains."""
+
+    layer: Layer
+    method: Literal["replay", "explode", "cut"]
+    diff: TensorDiff  # the introduced error by that method
+    kind: str  # of `readings[0]`, or `unknown`
+    readings: tuple[Reading, ...] = ()
+    words: str = ""  # one sentence
+    cumulative_before: float | None = None  # rel_l2 of the worst tensor it reads
+    share: float | None = None  # of the final output's squared error that is gone with it, 0..1; measured by `--prove`
+    proof: Proof | None = None
+    reproducer: str = ""  # its folder, relative to that of the diagnosis
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranked:
+    """A layer whose rounding, legitimate in itself, contributes to the output's error."""
+
+    node: str
+    op_type: str
+    output: str
+    introduced_rel_l2: float
+    gain: float | None  # how much of a relative error here arrives at the output
+    without: float | None  # the output's rel_l2 with this and all layers before it in the ranking in float32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Diagnosis:
+    """One variant, diagnosed."""
+
+    variant: str
+    model: str
+    runtime: RuntimeFacts
+    verdict: VerdictWord
+    sentence: str
+    observer_effect: ObserverEffect
+    outputs: tuple[TensorDiff, ...]  # of the untouched graph
+    layers: tuple[Layer, ...]  # in graph order
+    culprits: tuple[Culprit, ...] = ()  # in graph order
+    ranking: tuple[Ranked, ...] = ()
+    unobservable: tuple[Unobservable, ...] = ()
+    notes: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    golden: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, and `total`
+
+    @property
+    def coverage(self) -> float:
+        """The share of layers whose introduced error is known, 0..1."""
+        known = sum(each.replayed is not None or each.island is not None for each in self.layers)
+        return known / len(self.layers) if self.layers else 0.0

@@ -1,0 +1,147 @@
+"""A planted fault is located at the exact operator, no innocent one is named, and a healthy runtime has no culprit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+from calibration.draft import Network
+from calibration.measure import LIMITS, LastingCrew, write
+from calibration.sets import networks
+from diagnose.planted import FAULTS
+
+from sysnoise_conform.case import Case, Deployed
+from sysnoise_conform.diagnose.course import diagnose
+from sysnoise_conform.diagnose.facts import Diagnosis
+from sysnoise_conform.golden.executor import Executor, Mode, Value
+from sysnoise_conform.judge.policy import Policy
+from sysnoise_conform.variant import parse_variants
+
+RUNTIMES = ("ort", "openvino", "mnn")
+SLICE = {each.family: each for each in networks("slice", samples=2)}
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[LastingCrew]:
+    with LastingCrew() as children:
+        yield children
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONFORM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def diagnosed(
+    network: Network, backend: str, folder: Path, crew: LastingCrew, faulty: onnx.ModelProto | None = None, **more: bool
+) -> Diagnosis:
+    model = write(network, folder)
+    deployed = None
+    if faulty is not None:
+        deployed = Deployed(path=folder / "faulty.onnx")
+        onnx.save(faulty, deployed.path)
+    case = Case(
+        model=model, inputs=folder / "inputs", variants=parse_variants(backend), deployed=deployed, limits=LIMITS
+    )
+    return diagnose(case, folder / "out", crew=crew, watch=lambda *_: None, policy=Policy(), **more)
+
+
+def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+
+    def listen(_: object, __: object, name: str, value: Value) -> None:
+        found[name] = tuple(value.data.shape)
+
+    Executor(network.model, Mode.FLOAT64).run(network.feeds[0], listen=listen)
+    return found
+
+
+def places(network: Network, fault: str) -> list[str]:
+    """Two tensors at which the fault can be: early and late."""
+    known = shapes(network)
+    made = [
+        name for name, shape in known.items()
+        if len(shape) == 4 and min(shape[-2:]) > 2 and FAULTS[fault](network.model, name, shape) is not None
+    ]  # fmt: skip
+    return [made[0], made[-1]] if len(made) > 1 else made
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_located_at_the_exact_operator(
+    fault: str, backend: str, crew: LastingCrew, tmp_path: Path
+) -> None:
+    network = SLICE["unet"]
+    known = shapes(network)
+    tried = places(network, fault)
+    assert tried
+    for at, tensor in enumerate(tried):
+        faulty = FAULTS[fault](network.model, tensor, known[tensor])
+        found = diagnosed(network, backend, tmp_path / str(at), crew, faulty)
+
+        assert [each.layer.output for each in found.culprits] == [tensor], found.sentence
+        assert found.verdict == "culprits"
+        assert found.culprits[0].words in found.sentence
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+@pytest.mark.parametrize("network", SLICE.values(), ids=SLICE)
+def test_a_healthy_runtime_has_no_culprit(network: Network, backend: str, crew: LastingCrew, tmp_path: Path) -> None:
+    found = diagnosed(network, backend, tmp_path, crew)
+
+    assert found.verdict == "clean", found.sentence
+    assert found.culprits == ()
+    assert found.coverage == 1
+
+
+def test_two_faults_are_two_culprits_in_graph_order(crew: LastingCrew, tmp_path: Path) -> None:
+    network = SLICE["unet"]
+    known = shapes(network)
+    first, _ = places(network, "border_lost")
+    faulty = FAULTS["border_lost"](network.model, first, known[first])
+    assert faulty is not None
+    weights = places(network, "weights_scaled")[-1]
+    faulty = FAULTS["weights_scaled"](faulty, weights, known[weights])
+
+    found = diagnosed(network, "ort", tmp_path, crew, faulty, prove=True)
+
+    assert [each.layer.output for each in found.culprits] == [first, weights]
+    together = found.culprits[0].proof
+    assert together is not None
+    assert set(together.swapped) == {first, weights}
+    assert together.after_rel_l2 < 1e-5 < together.before_rel_l2
+
+
+def test_without_replay_islands_alone_locate_it(crew: LastingCrew, tmp_path: Path) -> None:
+    network = SLICE["unet"]
+    known = shapes(network)
+    tensor = places(network, "pixel_brighter")[-1]
+
+    found = diagnosed(
+        network, "ort", tmp_path, crew, FAULTS["pixel_brighter"](network.model, tensor, known[tensor]), replay=False
+    )
+
+    assert [(each.layer.output, each.method) for each in found.culprits] == [(tensor, "explode")]
+
+
+def test_what_reads_like_a_scale_is_told_with_its_proof_and_its_reproducer(crew: LastingCrew, tmp_path: Path) -> None:
+    network = SLICE["unet"]
+    tensor = places(network, "weights_scaled")[0]
+
+    found = diagnosed(
+        network, "ort", tmp_path, crew, FAULTS["weights_scaled"](network.model, tensor, shapes(network)[tensor]),
+        prove=True,
+    )  # fmt: skip
+
+    (culprit,) = found.culprits
+    assert culprit.kind == "scale"
+    assert culprit.readings[0].value.startswith("1.002")
+    assert culprit.proof is not None
+    assert culprit.proof.after_rel_l2 < culprit.proof.before_rel_l2 / 10
+    assert culprit.share is not None
+    assert culprit.share > 0.99
+    assert (tmp_path / "out" / culprit.reproducer / "repro.py").is_file()
