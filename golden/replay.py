@@ -30,11 +30,22 @@ from sysnoise_conform.store.entry import STORED, EntryWriter
 
 BLOCK_RUNS = 4  # simulated runs that tell what the inside of blocks may be off
 
+# Bits of a float32's mantissa that a dot product in this arithmetic drops from its operands.
+DROPPED_BITS = {"bfloat16": 16, "float16": 13, "tf32": 13}
+_DOT_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
 
 class Replayer:
-    """The references of one model, for any number of recordings."""
+    """The references of one model, for any number of recordings.
 
-    def __init__(self, model: onnx.ModelProto, base_dir: Path) -> None:
+    With `operands`, one of `DROPPED_BITS`, what operators read is rounded to that format first, and so are the weights
+    of dot products: what a unit gives that multiplies in it and adds in float32. (float16's narrower range is lost.)
+    """
+
+    def __init__(self, model: onnx.ModelProto, base_dir: Path, operands: str | None = None) -> None:
+        self._dropped = 0 if operands is None else DROPPED_BITS[operands]
+        if self._dropped:
+            model = _rounded_weights(model, base_dir, self._dropped)
         self._exact = Executor(model, Mode.FLOAT64, base_dir=base_dir)
         self._float32 = Executor(model, Mode.FLOAT32, base_dir=base_dir)
         self._sigmas = Sigmas(model)
@@ -46,6 +57,10 @@ class Replayer:
         The floor's sums are those of the same operator in float32 on the same inputs; its sigma is derived, with what
         the unrecorded operators before it add. Raises what the golden raises.
         """
+        if self._dropped:
+            feeds, recorded = (
+                {name: rounded(array, self._dropped) for name, array in each.items()} for each in (feeds, recorded)
+            )
         try:
             return self._write(feeds, recorded, out)
         except BadModel:  # what a backend gave for an index, a size or a condition may be impossible
@@ -103,6 +118,27 @@ class Replayer:
         for number in range(BLOCK_RUNS):
             self._exact.run(feeds, disturb=_StandIn(recorded, Disturbed(relative, feeds, number), seen))
         return found
+
+
+def rounded(array: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
+    """A float32 array rounded to nearest even without its last `bits` of the mantissa; another type as it is."""
+    if array.dtype != np.float32:
+        return array
+    whole = np.ascontiguousarray(array).view(np.uint32)
+    half = np.uint32((1 << (bits - 1)) - 1)
+    kept = (whole + half + ((whole >> np.uint32(bits)) & np.uint32(1))) & ~np.uint32((1 << bits) - 1)
+    return np.where(np.isfinite(array), kept.view(np.float32), array).reshape(array.shape)
+
+
+def _rounded_weights(model: onnx.ModelProto, base_dir: Path, bits: int) -> onnx.ModelProto:
+    weights = {name for node in model.graph.node if node.op_type in _DOT_PRODUCTS for name in node.input[:2]}
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    for each in made.graph.initializer:
+        if each.name in weights and each.data_type == onnx.TensorProto.FLOAT:
+            array = onnx.numpy_helper.to_array(each, base_dir=str(base_dir))
+            each.CopyFrom(onnx.numpy_helper.from_array(rounded(array, bits), each.name))
+    return made
 
 
 class _StandIn:

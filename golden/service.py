@@ -33,7 +33,7 @@ def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
     """Answer one request; `do` is `golden`, `replay`, `module` or `export`.
 
     golden  {model, out, threads, base_dir?, only?}: one sample's entry is written to the file `out`.
-    replay  {model, out, threads, base_dir?}: the tensors are feeds and recorded ones; `golden.replay`.
+    replay  {model, out, threads, base_dir?, operands?}: the tensors are feeds and recorded ones; `golden.replay`.
     module  {factory, weights?, path?, outputs, dtype?, threads}: the nn.Module's outputs, under `tensors`, by the
             names of the graph's outputs.
     export  {factory, weights?, path?, shapes, dtypes?, opset?, seed?, out, dynamic_batch?}: `golden.export`.
@@ -182,13 +182,13 @@ def _golden(request: Mapping[str, Any], feeds: Tensors) -> Facts:
 
 
 @lru_cache(maxsize=2)
-def _replayer(model: Path, base_dir: Path) -> Replayer:
-    return Replayer(_loaded(model), base_dir)
+def _replayer(model: Path, base_dir: Path, operands: str | None) -> Replayer:
+    return Replayer(_loaded(model), base_dir, operands)
 
 
 def _replay(request: Mapping[str, Any], tensors: Tensors) -> Facts:
     model = Path(request["model"])
-    replayer = _replayer(model, Path(request.get("base_dir") or model.parent))
+    replayer = _replayer(model, Path(request.get("base_dir") or model.parent), request.get("operands"))
     inputs = replayer.inputs
     feeds = {name: array for name, array in tensors.items() if name in inputs}
     recorded = {name: array for name, array in tensors.items() if name not in inputs}

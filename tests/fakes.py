@@ -113,6 +113,37 @@ class Scaled(_Fake):
         return {n: v * v.dtype.type(1.02) if _floats(v) else v for n, v in outputs.items()}
 
 
+class FusesWrongly(_Fake):
+    """A Relu behind a Conv that nobody watches is one operator with it, and that one is a per cent off.
+
+    `+opt=none` leaves them apart.
+    """
+
+    name = "fuses_wrongly"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        about="a fake for tests", extra="dev", options=(Option("opt", "how much is fused", ("none", "all")),)
+    )
+
+    def compile(self, build: Build) -> Session:
+        if build.options.get("opt", "all") == "all":
+            model = onnx.load(build.model)
+            convs = {each.output[0] for each in model.graph.node if each.op_type == "Conv"}
+            watched = {each.name for each in model.graph.output}
+            fused = [e for e in model.graph.node if e.op_type == "Relu" and e.input[0] in convs - watched]
+            nodes = []
+            for node in model.graph.node:
+                nodes.append(node)
+                if node in fused:
+                    made, node.output[0] = node.output[0], f"{node.output[0]}_right"
+                    nodes.append(onnx.helper.make_node("Mul", [node.output[0], "a_per_cent"], [made]))
+            copies = [onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes]
+            del model.graph.node[:]
+            model.graph.node.extend(copies)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1.01), "a_per_cent"))
+            onnx.save(model, build.model)
+        return _Session(self, build)
+
+
 class BFloat16(_Fake):
     """Every tensor that it returns, each tapped one too, was rounded to bfloat16 and widened again."""
 

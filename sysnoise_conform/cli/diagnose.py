@@ -30,6 +30,9 @@ def diagnose(
     deployed: Annotated[
         Path | None, typer.Option("--deployed", help="The ONNX file that ships, in place of the model, on the backend.")
     ] = None,
+    node: Annotated[
+        list[str] | None, typer.Option("--node", help="Look at this node (or tensor) only. Repeatable.")
+    ] = None,
     policy: Annotated[Path | None, typer.Option("--policy", help="Thresholds (TOML) in place of the defaults.")] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the diagnosis; a former one's files are removed first.")
@@ -61,7 +64,7 @@ def diagnose(
 
     conform diagnose --model det.onnx --backend openvino:auto
 
-    conform diagnose --model det.onnx --backend ort --deployed det-optimised.onnx --prove
+    conform diagnose --model det.onnx --backend ort --inputs photos/ --samples 1 --prove
     """
     from sysnoise_conform.case import Case, Deployed, Limits
     from sysnoise_conform.cli import parse
@@ -83,4 +86,4 @@ def diagnose(
         cache=not no_cache,
         allow_linked_data=allow_linked_data,
     )
-    raise typer.Exit(examine(case, out, policy, replay=not islands_only, prove=prove))
+    raise typer.Exit(examine(case, out, policy, replay=not islands_only, prove=prove, only=node or ()))

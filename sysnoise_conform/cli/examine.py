@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -9,7 +10,7 @@ from sysnoise_conform.case import Case
 from sysnoise_conform.diagnose.facts import VerdictWord
 
 
-def examine(case: Case, out: Path, policy: Path | None, *, replay: bool, prove: bool) -> int:
+def examine(case: Case, out: Path, policy: Path | None, *, replay: bool, prove: bool, only: Sequence[str]) -> int:
     """Diagnose `case`, write and print what was found; the exit code."""
     from sysnoise_conform import runner
     from sysnoise_conform.report.folder import begin_diagnosis
@@ -23,7 +24,7 @@ def examine(case: Case, out: Path, policy: Path | None, *, replay: bool, prove: 
 
         chosen = load_policy(policy)
         with progress() as watch:
-            found = diagnose(case, out, crew=crew, watch=watch, policy=chosen, replay=replay, prove=prove)
+            found = diagnose(case, out, crew=crew, watch=watch, policy=chosen, replay=replay, prove=prove, only=only)
     diagnosis_publish.publish(out, found)
     diagnosis_terminal.show(found)
     return exit_code(found.verdict)

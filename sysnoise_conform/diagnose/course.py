@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,28 +13,34 @@ import numpy as np
 
 from sysnoise_conform.case import Case
 from sysnoise_conform.diagnose import observe
+from sysnoise_conform.diagnose.arithmetic import in_one_sentence, read_arithmetic
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.reproducing import reproduce
-from sysnoise_conform.diagnose.verdict import decide
-from sysnoise_conform.errors import BackendUnavailable, Unsupported
+from sysnoise_conform.diagnose.verdict import decide, vanishing
+from sysnoise_conform.errors import BackendUnavailable, Unsupported, UsageError
+from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import NotApplicable
 from sysnoise_conform.outcome import Unsupported as UnsupportedOutcome
+from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import provenance
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.opening import open_case, told
 from sysnoise_conform.runner.workshop import Watch, Workshop
 from sysnoise_conform.store import Store
+from sysnoise_conform.variant import nearest
 
 
 def diagnose(
-    case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False
-) -> Diagnosis:
+    case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
+    only: Collection[str] = (),
+) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
 
-    Without `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
+    `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
+    `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
 
     Raises what `runner.run` raises; BackendError where the untouched graph does not run at all.
     """
@@ -44,6 +50,7 @@ def diagnose(
         crew.recruit_golden()
     opened = open_case(case)
     (cell,) = opened.plan.cells
+    chosen = _chosen(opened.model, only)
     match cell.known:
         case NotApplicable(why=why):
             raise Unsupported(why, stage="plan")
@@ -69,9 +76,12 @@ def diagnose(
             shop = replace(shop, plan=replace(shop.plan, taps=()))
             seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in opened.model.layers})
         observe.watch(shop, variant, cell.place, seen, replay=replay)
-        observe.explode(shop, variant, cell.place, seen)
-        found = decide(shop, str(variant), seen, policy)
-        culprits: tuple[Culprit, ...] = found.culprits
+        observe.explode(shop, variant, cell.place, seen, chosen)
+        found = decide(shop, str(variant), seen, policy, chosen)
+        before = perf_counter()
+        found = vanishing(shop, variant, cell.place, found, policy)
+        seen.seconds["bisect"] = perf_counter() - before
+        culprits: tuple[Culprit, ...] = read_arithmetic(shop, seen, found.culprits)
         if prove and culprits:
             before = perf_counter()
             culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs)
@@ -85,7 +95,7 @@ def diagnose(
         model=str(case.model),
         runtime=seen.runtime,
         verdict=found.verdict,
-        sentence=found.sentence,
+        sentence=in_one_sentence(found.sentence, str(variant), culprits),
         observer_effect=found.observer_effect,
         outputs=found.outputs,
         layers=found.layers,
@@ -97,6 +107,16 @@ def diagnose(
         golden=facts,
         seconds=_rounded({**seen.seconds, "total": perf_counter() - clock}),
     )
+
+
+def _chosen(model: Model, only: Collection[str]) -> frozenset[str]:
+    """The tensors of the nodes that are asked for, all without a choice. Raises UsageError for what is not there."""
+    layers = {each.tensor: each.node for each in model.layers}
+    known = {*layers, *layers.values()} - {""}
+    for name in only:
+        if name not in known:
+            raise UsageError(f"the model has no node or tensor {one_line(name)!r}", hint=nearest(name, known))
+    return frozenset(tensor for tensor, node in layers.items() if not only or node in only or tensor in only)
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ process down costs itself. PyTorch's child answers to recorded tensors meanwhile
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -48,13 +48,17 @@ class Seen:
     hidden: dict[str, str] = field(default_factory=dict)  # tensor -> why it could not be watched
     not_runnable: dict[str, str] = field(default_factory=dict)  # tensor -> why its operator does not run alone
     recorded: set[str] = field(default_factory=set)
+    first: list[Tensors] = field(default_factory=list)  # what each tapped graph recorded of the first sample
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, shop: Workshop) -> Seen:
         """Nothing seen yet."""
-        return cls(*(shop.tally() for _ in range(5)))
+        return cls(
+            outputs=shop.tally(), cumulative=shop.tally(), effect=shop.tally(), replayed=shop.tally(),
+            islands=shop.tally(),
+        )  # fmt: skip
 
 
 def declared(golden: GoldenTensor) -> np.ndarray:
@@ -95,6 +99,8 @@ def watch(shop: Workshop, variant: Variant, place: str, seen: Seen, *, replay: b
                 for number in range(len(shop.samples)):
                     recorded = _tapped(shop, tapped, names, number, plain[number], seen, first=at == 0)
                     if replay:
+                        if number == 0:
+                            seen.first.append(recorded)
                         _settle(answers, seen, leave=1)
                         answers.append((number, recorded, pool.submit(shop.goldens.replayed, number, recorded)))
             except BackendError as err:
@@ -107,15 +113,15 @@ def watch(shop: Workshop, variant: Variant, place: str, seen: Seen, *, replay: b
         seen.seconds["replay"] = perf_counter() - clock
 
 
-def explode(shop: Workshop, variant: Variant, place: str, seen: Seen) -> None:
-    """Every operator alone, fed with PyTorch's tensors."""
+def explode(shop: Workshop, variant: Variant, place: str, seen: Seen, chosen: Collection[str]) -> None:
+    """Every operator that makes a tensor of `chosen`, alone, fed with PyTorch's tensors."""
     clock = perf_counter()
     proto = shop.plan.target.model
     if proto is None:
         seen.notes.append(f"a .{shop.plan.target.format} file is not taken apart: operators were not tried alone")
         return
     name_of = {shop.plan.target.name(each.tensor): each.tensor for each in shop.model.layers}
-    member = _Islands(shop, variant, place, seen, name_of)
+    member = _Islands(shop, variant, place, seen, name_of, {shop.plan.target.name(each) for each in chosen})
     try:
         for number in range(len(shop.samples)):
             golden = shop.goldens.sample(number)
@@ -132,8 +138,9 @@ class _Islands:
     """The sessions of the islands; kept from sample to sample while shapes stay the same."""
 
     def __init__(
-        self, shop: Workshop, variant: Variant, place: str, seen: Seen, name_of: Mapping[str, str]
+        self, shop: Workshop, variant: Variant, place: str, seen: Seen, name_of: Mapping[str, str], chosen: set[str]
     ) -> None:
+        self._chosen = chosen
         self._shop, self._variant, self._place, self._seen, self._name_of = shop, variant, place, seen, name_of
         self._builds = 0
         self._stack = ExitStack()
@@ -150,7 +157,8 @@ class _Islands:
             self._sessions, self._shapes = [], shapes
             there = explosion.archipelago()
             self._leave_out(explosion, there.left_out)
-            waiting = list(explosion.islands(there.nodes))
+            nodes = [each for each in there.nodes if not self._chosen.isdisjoint(explosion.makes(each))]
+            waiting = list(explosion.islands(nodes))
             while waiting:
                 self._build(waiting.pop(0), explosion, known, reference, number, waiting)
             return

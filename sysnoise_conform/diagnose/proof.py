@@ -46,9 +46,9 @@ def prove(
                     proof=Proof(output=output.name, before_rel_l2=before, after_rel_l2=after, swapped=names),
                 )
             if len(culprits) > 1:
-                names = tuple(each.layer.output for each in culprits)
-                after = _error_without(shop, variant, child, names, output.name, "proof-all")
-                together = Proof(output=output.name, before_rel_l2=before, after_rel_l2=after, swapped=names)
+                everybody = tuple(each.layer.output for each in culprits)
+                after = _error_without(shop, variant, child, everybody, output.name, "proof-all")
+                together = Proof(output=output.name, before_rel_l2=before, after_rel_l2=after, swapped=everybody)
                 proved[0] = replace(proved[0], proof=together)
         except BackendError:  # a proof that can't be had proves nothing, for or against
             return tuple(proved)

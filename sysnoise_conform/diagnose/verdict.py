@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import onnx
 
 from sysnoise_conform.compare.ulp import unit_roundoff
+from sysnoise_conform.diagnose.bisect import first_shown
 from sysnoise_conform.diagnose.facts import Culprit, Layer, ObserverEffect, Ranked, VerdictWord
 from sysnoise_conform.diagnose.observe import Seen
 from sysnoise_conform.graph.walk import reads
@@ -19,6 +20,7 @@ from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.outcome import Reading, TensorDiff, Unobservable
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner.workshop import Workshop
+from sysnoise_conform.variant import Variant
 
 MOST_RANKED = 10
 _LONGEST_ATTRIBUTE = 60
@@ -41,8 +43,8 @@ class Judged:
     notes: tuple[str, ...]
 
 
-def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy) -> Judged:
-    """The verdict over one variant."""
+def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy, chosen: Collection[str]) -> Judged:
+    """The verdict over one variant; culprits are operators that make a tensor of `chosen`."""
     layers = _layers(shop, seen)
     readers = _readers(shop)
     cumulative = [each.cumulative for each in layers if each.cumulative is not None]
@@ -52,7 +54,7 @@ def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy) -> Judged:
     bad_outputs = [each for each in (_departs(diff, variant, policy) for diff in outputs) if each is not None]
     ends = set(shop.outputs)
     culprits, notes = [], list(seen.notes)
-    for layer in layers:
+    for layer in (each for each in layers if each.output in chosen):
         found, note = _culprit(layer, layers, readers, going_on | ends, variant, policy)
         if found is not None:
             culprits.append(found)
@@ -73,6 +75,44 @@ def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy) -> Judged:
         ),
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def vanishing(shop: Workshop, variant: Variant, place: str, found: Judged, policy: Policy) -> Judged:
+    """The verdict where an output is off and no operator that was watched: what watching may have hidden.
+
+    Parts of the untouched graph are bisected then; the operator at which one begins to be off is named as what can't
+    be seen in any other way.
+    """
+    bad = [each for each in found.outputs if _departs(each, str(variant), policy) is not None]
+    if found.culprits or not bad:
+        return found
+    shown = first_shown(
+        shop, variant, place, found.layers, bad[0].name, lambda diff: _departs(diff, str(variant), policy) is not None
+    )
+    if shown is None:
+        return found
+    layer = next(each for each in found.layers if each.output == shown.tensor)
+    departs = _departs(shown.diff, str(variant), policy)
+    assert departs is not None
+    name = f"{layer.op_type} {one_line(layer.node or layer.output, 80)!r}"
+    words = f"{name} {departs.words} in a part of the graph that ends there, and right where it is watched"
+    if shown.level:
+        words += f"; it comes with +{shown.level}"
+    culprit = Culprit(
+        layer=layer,
+        method="cut",
+        diff=shown.diff,
+        kind=_kind(shown.diff, shown.diff.readings),
+        readings=shown.diff.readings,
+        words=words,
+    )
+    return replace(
+        found,
+        verdict="culprits",
+        culprits=(culprit,),
+        sentence=f"{variant}: {words}; output {one_line(bad[0].name)!r} is off",
+        ranking=(),
+    )
 
 
 def _layers(shop: Workshop, seen: Seen) -> tuple[Layer, ...]:

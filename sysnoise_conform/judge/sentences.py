@@ -74,7 +74,7 @@ def looks_like(readings: Sequence[Reading]) -> str:
     first = readings[0]
     value = one_line(first.value, 80)
     match first.kind:
-        case "bfloat16" | "float16":
+        case "bfloat16" | "float16" | "tf32":
             words = f"{first.kind} arithmetic"
         case "scale":
             words = f"a constant scale of {value}"

@@ -101,10 +101,16 @@ class Goldens:
         with self._making, _in_words(self._samples.names[number]):
             return self._store.commit(self._asked_of_child("replay", {**feed, **recorded}), key)
 
-    def replayed(self, number: int, recorded: Mapping[str, np.ndarray]) -> GoldenSample:
-        """What each operator gives in float64 on the tensors that a backend recorded; lives until it is closed."""
+    def replayed(
+        self, number: int, recorded: Mapping[str, np.ndarray], *, operands: str | None = None
+    ) -> GoldenSample:
+        """What each operator gives in float64 on the tensors that a backend recorded; lives until it is closed.
+
+        With `operands`, on these rounded to that format: bfloat16, float16, tf32.
+        """
         with self._making, _in_words(self._samples.names[number]):
-            partial = self._asked_of_child("replay", {**self._samples.feed(number), **recorded})
+            tensors = {**self._samples.feed(number), **recorded}
+            partial = self._asked_of_child("replay", tensors, operands=operands)
             try:
                 return GoldenSample(partial, verify=False)
             finally:
@@ -188,14 +194,14 @@ class Goldens:
             foresight.remember(self._model.path)
         return golden
 
-    def _asked_of_child(self, do: str, tensors: Mapping[str, np.ndarray]) -> Path:
+    def _asked_of_child(self, do: str, tensors: Mapping[str, np.ndarray], **more: str | None) -> Path:
         """The unfinished entry that the child has written."""
         if self._child is None:
             self._child = self._stack.enter_context(self._crew.member(GOLDEN, self._logs / "golden.txt"))
         if self._graph is None:
             self._graph = write_proto(self._model.proto, self._child.workdir, "golden.onnx", self._model.data_files)
         partial = self._store.reserve()
-        request = {"model": str(self._graph), "out": str(partial), "threads": self._threads}
+        request = {"model": str(self._graph), "out": str(partial), "threads": self._threads, **more}
         self._child.call(do, request, tensors, stage="golden")
         return partial
 

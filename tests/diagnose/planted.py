@@ -100,6 +100,31 @@ def rounded_to_bfloat16(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.M
     return _followed(model, tensor, nodes, {"fault": np.float32(2**16 + 1)})
 
 
+def operands_in_bfloat16(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
+    """One dot product multiplies bfloat16: its input and its weights keep 8 bits, its sums are float32's."""
+    made = _copy(model)
+    at = next(place for place, each in enumerate(made.graph.node) if tensor in each.output)
+    node = made.graph.node[at]
+    x = node.input[0]
+    stored = {each.name: each for each in made.graph.initializer}
+    weights = stored[node.input[1]]
+    whole = numpy_helper.to_array(weights).view(np.uint32)
+    kept = (whole + 0x7FFF + ((whole >> 16) & 1)) & np.uint32(0xFFFF0000)
+    weights.CopyFrom(numpy_helper.from_array(kept.astype(np.uint32).view(np.float32), weights.name))
+    node.input[0] = "narrow"
+    before = [
+        helper.make_node("Mul", [x, "split"], ["narrow_t"], name="narrow_mul"),
+        helper.make_node("Sub", ["narrow_t", x], ["narrow_low"], name="narrow_low"),
+        helper.make_node("Sub", ["narrow_t", "narrow_low"], ["narrow"], name="narrow_high"),
+    ]
+    nodes = list(made.graph.node)
+    copies = [onnx.NodeProto.FromString(e.SerializeToString()) for e in [*nodes[:at], *before, *nodes[at:]]]
+    del made.graph.node[:]
+    made.graph.node.extend(copies)
+    made.graph.initializer.append(numpy_helper.from_array(np.float32(2**16 + 1), "split"))
+    return made
+
+
 def resize_otherwise(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.ModelProto | None:
     """Resize by another rule than the model's; None where there is none."""
     made = _copy(model)

@@ -10,7 +10,7 @@ import pytest
 from calibration.draft import Network
 from calibration.measure import LIMITS, LastingCrew, write
 from calibration.sets import networks
-from diagnose.planted import FAULTS
+from diagnose.planted import FAULTS, operands_in_bfloat16
 
 from sysnoise_conform.case import Case, Deployed
 from sysnoise_conform.diagnose.course import diagnose
@@ -96,6 +96,18 @@ def test_a_healthy_runtime_has_no_culprit(network: Network, backend: str, crew: 
     assert found.verdict == "clean", found.sentence
     assert found.culprits == ()
     assert found.coverage == 1
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+def test_the_arithmetic_of_a_dot_product_is_told(backend: str, crew: LastingCrew, tmp_path: Path) -> None:
+    network = SLICE["unet"]
+    tensor = [node.output[0] for node in network.model.graph.node if node.op_type == "Conv"][1]
+
+    found = diagnosed(network, backend, tmp_path, crew, operands_in_bfloat16(network.model, tensor))
+
+    (culprit,) = found.culprits
+    assert (culprit.layer.output, culprit.kind) == (tensor, "bfloat16")
+    assert culprit.readings[0].residual < 0.1
 
 
 def test_two_faults_are_two_culprits_in_graph_order(crew: LastingCrew, tmp_path: Path) -> None:

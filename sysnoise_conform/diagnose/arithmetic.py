@@ -1,0 +1,64 @@
+"""Which arithmetic a culprit computes in: its output against the same operator on operands of fewer bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sysnoise_conform.diagnose.facts import Culprit
+from sysnoise_conform.diagnose.observe import Seen
+from sysnoise_conform.outcome import Reading
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.runner.workshop import Workshop
+
+# The widest first: what two formats explain equally well is the one that loses less.
+FORMATS = ("tf32", "bfloat16")
+EXPLAINS = 0.5  # of the error's rms may be left, as in compare.readings
+
+# Kinds that say no more than how large an error is.
+UNREAD = ("unknown", "size_of_bfloat16", "size_of_float16_or_tf32")
+
+
+def read_arithmetic(shop: Workshop, seen: Seen, culprits: Sequence[Culprit]) -> tuple[Culprit, ...]:
+    """The culprits; those that no reading explains with the format that their operands were rounded to, if one does."""
+    open_ones = {each.layer.output for each in culprits if each.kind in UNREAD and each.method == "replay"}
+    best: dict[str, Reading] = {}
+    for recorded in seen.first if open_ones else ():
+        wanted = [name for name in recorded if name in open_ones and recorded[name].dtype.kind == "f"]
+        if not wanted:
+            continue
+        with shop.goldens.replayed(0, recorded) as exact:
+            whole = {name: _rms(recorded[name] - exact[name].data) for name in wanted if name in exact}
+        for form in FORMATS:
+            with shop.goldens.replayed(0, recorded, operands=form) as narrow:
+                for name, error in whole.items():
+                    if name not in narrow or not error or narrow[name].shape != recorded[name].shape:
+                        continue
+                    left = _rms(recorded[name] - narrow[name].data) / error
+                    if left < min(EXPLAINS, best[name].residual if name in best else 1.0):
+                        best[name] = Reading(kind=form, residual=left, value="of its operands")
+    return tuple(
+        replace(each, kind=best[each.layer.output].kind, readings=(best[each.layer.output], *each.readings))
+        if each.layer.output in best else each
+        for each in culprits
+    )  # fmt: skip
+
+
+def in_one_sentence(sentence: str, variant: str, culprits: Sequence[Culprit]) -> str:
+    """The verdict's sentence, shorter where all culprits compute in one format: that is one finding, not many."""
+    kinds = {each.kind for each in culprits}
+    if len(culprits) < 2 or len(kinds) > 1 or not kinds <= set(FORMATS):
+        return sentence
+    types = ", ".join(sorted({one_line(each.layer.op_type, 40) for each in culprits}))
+    first = culprits[0].layer
+    said = f"{variant}: {len(culprits)} operators ({types}) compute in {culprits[0].kind}, from"
+    said += f" {one_line(first.node or first.output, 80)!r} on"
+    _, semicolon, rest = sentence.partition("; ")
+    return said + semicolon + rest
+
+
+def _rms(error: np.ndarray) -> float:
+    finite = error[np.isfinite(error)]
+    return float(np.sqrt(np.mean(np.square(finite, dtype=np.float64)))) if finite.size else 0.0
