@@ -30,6 +30,7 @@ class Trace:
     colour: int = 0
     departures: frozenset[int] = frozenset()
     first: int | None = None  # the departure that a reader should look at before all others
+    blamed: frozenset[int] = frozenset()  # marked like `first`, and each a finding of its own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,25 +139,29 @@ def _line(axes: _Axes, trace: Trace) -> Markup:
 
 
 def _departures(axes: _Axes, trace: Trace) -> Markup:
-    """A line through the first departure; those after it mostly carry its error on."""
-    if trace.first is None:
-        return Markup("")
-    return Markup(f'<path class="departs" d="M{_short(axes.x(trace.first))} 0V{HEIGHT:g}"/>')
+    """A line through the first departure, and through what is blamed; the others mostly carry an error on."""
+    path = "".join(f"M{_short(axes.x(at))} 0V{HEIGHT:g}" for at in sorted(_foremost(trace)))
+    return Markup(f'<path class="departs" d="{path}"/>' if path else "")
 
 
 def _marks(axes: _Axes, trace: Trace) -> Markup:
     """Departures and layers with NaN or Inf: what a reader looks for."""
+    foremost = _foremost(trace)
     places = {
         at: (axes.x(at), axes.y(value))
         for at, value in enumerate(trace.values)
-        if value is not None and (at in trace.departures or at == trace.first or not math.isfinite(value))
+        if value is not None and (at in trace.departures or at in foremost or not math.isfinite(value))
     }
-    first = _round([places[trace.first]] if trace.first in places else [])
-    rest = _round(place for at, place in places.items() if at != trace.first)
+    first = _round(place for at, place in places.items() if at in foremost)
+    rest = _round(place for at, place in places.items() if at not in foremost)
     return Markup(
         (f'<path class="also" d="{rest}"/>' if rest else "")
         + (f'<path class="halo" d="{first}"/><path class="mark" d="{first}"/>' if first else "")
     )
+
+
+def _foremost(trace: Trace) -> frozenset[int]:
+    return trace.blamed if trace.first is None else trace.blamed | {trace.first}
 
 
 def _pointers(axes: _Axes, traces: Sequence[Trace], title: Callable[[int], str], columns: int) -> Markup:

@@ -199,6 +199,11 @@ def _origin(header: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     notes = [*(inputs.get("chosen") or ()), *(inputs.get("notes") or ()), *(answer.get("notes") or ())]
     if notes:
         yield "notes", "; ".join(str(each) for each in notes)
+    yield from provenance(where)
+
+
+def provenance(where: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """A run's `environment`, label by label."""
     for label, name in (("conform", "conform"), ("Python", "python"), ("platform", "platform"), ("processor", "cpu")):
         yield label, where.get(name, NOTHING)
     yield "instruction sets", ", ".join(str(each) for each in where.get("cpu_flags", ())) or NOTHING

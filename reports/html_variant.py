@@ -54,7 +54,7 @@ def section(header: Mapping[str, Any], row: VariantRow, whole: str, anchor: str,
     if isinstance(outcome, Measured):
         parts.extend(_measured(header, row, outcome, budget))
     facts = runtime_of(outcome)
-    pairs = [*(_runtime(facts) if facts else ()), *_costs(row)]
+    pairs = [*(runtime_facts(facts) if facts else ()), *_costs(row)]
     if pairs:
         parts.append(element("h3", "How it ran"))
         parts.append(facts_list(pairs))
@@ -284,7 +284,8 @@ def _hidden(layers: Sequence[LayerRow], budget: int) -> Iterator[Markup]:
     yield element("details", element("summary", f"The {total} layers that were not observable"), *parts)
 
 
-def _runtime(facts: RuntimeFacts) -> Iterator[tuple[str, object]]:
+def runtime_facts(facts: RuntimeFacts) -> Iterator[tuple[str, object]]:
+    """The runtime as it was, label by label."""
     yield "runtime", f"{facts.name} {facts.version}"
     yield "device", facts.device
     yield (

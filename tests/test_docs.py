@@ -42,6 +42,8 @@ EXIT_CODES = {
     "conform run --model det.onnx --backends openvino:auto --inputs photos/ --card det.toml --samples 8": (
         (0, 1), "1 on a processor with bfloat16, which OpenVINO then takes by itself: that is what it shows",
     ),
+    "conform diagnose --model det.onnx --backend openvino:auto": ((0, 1), "the same"),
+    "conform diagnose --model det.onnx --backend openvino:auto --prove": ((0, 1), "the same"),
 }  # fmt: skip
 
 NETWORK = """

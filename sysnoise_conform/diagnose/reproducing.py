@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,6 @@ from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.variant import Variant
 
 MOST = 5  # folders; of a network in bfloat16 every operator is one
-_PLAIN = re.compile(r"[A-Za-z0-9]+")
 
 
 def reproduce(
@@ -54,6 +52,7 @@ def reproduce(
             feed = {ours: known[name] for ours, name in islands.inputs.items()}
             try:
                 got = _run(shop, variant, child, islands.model, feed, f"reproducer-{at}")
+                data = child.workdir / f"reproducer-{at}"
             except BackendError:
                 done.append(culprit)
                 continue
@@ -65,8 +64,7 @@ def reproduce(
             if diff.exact:  # it goes wrong in the graph alone
                 done.append(culprit)
                 continue
-            kind = culprit.layer.op_type if _is_operator(culprit.layer.op_type) else "operator"
-            folder = f"culprit-{at + 1}-{kind.lower()}"
+            folder = reproducer.folder_name(at + 1, culprit.layer.op_type)
             reproducer.write(
                 reproducer.Reproduction(
                     model=islands.model,
@@ -78,8 +76,10 @@ def reproduce(
                     variant=variant,
                     runtime=runtime,
                     environment=provenance.environment(shop.threads),
+                    tensors={**islands.inputs, **islands.outputs},
                 ),
                 out / folder,
+                data=data,
             )
             done.append(replace(culprit, reproducer=folder))
     return tuple(done)
@@ -97,7 +97,3 @@ def _run(
     )
     return session.run(feed)
 
-
-def _is_operator(name: str) -> bool:
-    """A name that ONNX gives: what else a model calls an operator is no file name of ours."""
-    return bool(_PLAIN.fullmatch(name)) and onnx.defs.has(name)

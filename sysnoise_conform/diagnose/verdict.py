@@ -60,6 +60,7 @@ def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy, chosen: Col
             culprits.append(found)
         if note:
             notes.append(note)
+    culprits = _alone_to_blame(shop, culprits, seen, variant, policy)
     verdict, sentence = _verdict(culprits, bad_outputs, layers, seen, variant)
     return Judged(
         verdict=verdict,
@@ -117,8 +118,7 @@ def vanishing(shop: Workshop, variant: Variant, place: str, found: Judged, polic
 
 def _layers(shop: Workshop, seen: Seen) -> tuple[Layer, ...]:
     nodes = shop.model.proto.graph.node
-    makers = {name: at for at, node in enumerate(nodes) for name in node.output if name}
-    known = {each.tensor for each in shop.model.layers}
+    blocks = _blocks(shop, seen)
     return tuple(
         Layer(
             index=each.index,
@@ -126,7 +126,7 @@ def _layers(shop: Workshop, seen: Seen) -> tuple[Layer, ...]:
             op_type=each.op_type,
             output=each.tensor,
             attributes=_attributes(nodes[each.index]),
-            block=_block(each.index, nodes, makers, known, seen.recorded),
+            block=tuple(nodes[at].name or nodes[at].op_type for at in blocks[each.index]),
             replayed=seen.replayed.diffs.get(each.tensor),
             island=seen.islands.diffs.get(each.tensor),
             cumulative=seen.cumulative.diffs.get(each.tensor),
@@ -136,18 +136,37 @@ def _layers(shop: Workshop, seen: Seen) -> tuple[Layer, ...]:
     )
 
 
-def _block(
-    index: int, nodes: Sequence[onnx.NodeProto], makers: Mapping[str, int], layers: set[str], recorded: set[str]
-) -> tuple[str, ...]:
-    """The nodes between the nearest recorded tensors and this node's output; none where all it reads was recorded."""
-    found, waiting = {index}, [index]
-    while waiting:
-        for name in reads(nodes[waiting.pop()]):
-            maker = makers.get(name)
-            if name in layers and name not in recorded and maker is not None and maker not in found:
-                found.add(maker)
-                waiting.append(maker)
-    return tuple(nodes[at].name or nodes[at].op_type for at in sorted(found)) if len(found) > 1 else ()
+def _blocks(shop: Workshop, seen: Seen) -> dict[int, tuple[int, ...]]:
+    """Node -> those between the nearest recorded tensors and its output; none where all that it reads was recorded."""
+    nodes = shop.model.proto.graph.node
+    makers = {name: at for at, node in enumerate(nodes) for name in node.output if name}
+    layers = {each.tensor for each in shop.model.layers}
+    blocks = {}
+    for index in {each.index for each in shop.model.layers}:
+        found, waiting = {index}, [index]
+        while waiting:
+            for name in reads(nodes[waiting.pop()]):
+                maker = makers.get(name)
+                if name in layers and name not in seen.recorded and maker is not None and maker not in found:
+                    found.add(maker)
+                    waiting.append(maker)
+        blocks[index] = tuple(sorted(found)) if len(found) > 1 else ()
+    return blocks
+
+
+def _alone_to_blame(
+    shop: Workshop, culprits: Sequence[Culprit], seen: Seen, variant: str, policy: Policy
+) -> list[Culprit]:
+    """Without the ends of blocks in which another operator is to blame, and they themselves are right alone."""
+    blocks, guilty = _blocks(shop, seen), {each.layer.index for each in culprits}
+
+    def excused(culprit: Culprit) -> bool:
+        inside = set(blocks[culprit.layer.index]) - {culprit.layer.index}
+        island = culprit.layer.island
+        right_alone = island is not None and _departs(island, variant, policy) is None
+        return culprit.method == "replay" and right_alone and not inside.isdisjoint(guilty)
+
+    return [each for each in culprits if not excused(each)]
 
 
 def _readers(shop: Workshop) -> dict[str, list[str]]:

@@ -22,6 +22,17 @@ LOGS = "logs"
 # that the others are conform's own last.
 FILES = (SUMMARY, "report.html", "report.md", "junit.xml", LAYERS, REPORT)
 
+DIAGNOSIS = "diagnosis.json"
+DIAGNOSIS_PAGE = "diagnosis.html"
+INTRODUCED, CUMULATIVE = "introduced-error.json", "cumulative-error.json"
+DIAGNOSIS_FILES = (DIAGNOSIS, DIAGNOSIS_PAGE, INTRODUCED, CUMULATIVE)
+# Says that the files of a diagnosis are conform's own, also of one that was interrupted.
+_DIAGNOSIS_MARK = ".conform-diagnosis"
+_DIAGNOSIS_WORDS = "The diagnosis in this folder was written by conform, which removes it when it writes another.\n"
+# A reproducer: its folder and what lies in it.
+_REPRODUCER = re.compile(r"culprit-[0-9]+-[a-z0-9]+")
+REPRODUCER_FILES = ("repro.py", "README.md", "model.onnx", "inputs.npz", "expected.npz")
+
 _HINTS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another --out"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "see who may write there (ls -ld), or choose another --out"),
@@ -82,6 +93,63 @@ def clear(folder: Path) -> None:
                 (folder / each).unlink(missing_ok=True)
         _clear_logs(folder / LOGS, header)
         (folder / REPORT).unlink()
+
+
+def is_diagnosis(folder: Path) -> bool:
+    """A diagnosis was begun here, and whatever has the name of one of its files is conform's."""
+    return (folder / _DIAGNOSIS_MARK).is_file()
+
+
+def begin_diagnosis(folder: Path) -> None:
+    """Make the folder if need be, remove the files of a former diagnosis and mark it as one's place. As `clear`.
+
+    A report beside it stays. Of a reproducer only the files that conform writes are removed, and its folder once
+    it is empty.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        present = [name for name in DIAGNOSIS_FILES if os.path.lexists(folder / name)]
+        reproducers = [each for each in folder.iterdir() if _REPRODUCER.fullmatch(each.name)]
+        if not is_diagnosis(folder) and (present or reproducers):
+            name = present[0] if present else reproducers[0].name
+            raise UsageError(
+                f"{one_line(folder)} holds a {one_line(name)} that no diagnosis of conform left there",
+                hint="choose another --out, or move it away",
+            )
+        if present and not (folder / REPORT).exists():  # a run's logs have the same names
+            _clear_diagnosis_logs(folder / LOGS, folder / DIAGNOSIS)
+        for name in DIAGNOSIS_FILES:
+            for each in (name, f".{name}.tmp"):
+                (folder / each).unlink(missing_ok=True)
+        for reproducer in reproducers:
+            _clear_reproducer(reproducer)
+    atomic_write(folder / _DIAGNOSIS_MARK, _DIAGNOSIS_WORDS)
+
+
+def _clear_diagnosis_logs(folder: Path, diagnosis: Path) -> None:
+    """Remove the logs of the variant that a former diagnosis was of, and the golden's."""
+    try:
+        variant = json.loads(diagnosis.read_text(encoding="utf-8"))["variant"]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    own = re.compile(rf"(golden|reproducers|{re.escape(log_stem(str(variant)))})(-[a-z0-9]+)*\.txt")
+    for log in folder.iterdir():
+        if own.fullmatch(log.name):
+            log.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _clear_reproducer(folder: Path) -> None:
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    for name in REPRODUCER_FILES:
+        for each in (name, f".{name}.tmp"):
+            (folder / each).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def log_stem(label: str) -> str:

@@ -42,7 +42,7 @@ def encode(fact: Any) -> Any:
         return fact if math.isfinite(fact) else None
     if kind is int or kind is str or kind is bool or fact is None:
         return fact
-    names = _field_names(kind)
+    names = _field_names(kind)  # type: ignore[arg-type]  # a class is hashable
     if names is not None:
         return {name: encode(getattr(fact, name)) for name in names}
     if isinstance(fact, Mapping):

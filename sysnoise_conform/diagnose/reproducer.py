@@ -1,0 +1,97 @@
+"""A culprit as a folder to send to a runtime's makers: one small model, its arrays, a script, a text for their tracker.
+
+Nothing here trusts a name of the model: its inputs and outputs get plain names (`input_0`, `output_0`), which are those
+of the arrays and of the script too, and README.md tells which tensors they are.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from sysnoise_conform.diagnose import issue, script
+from sysnoise_conform.diagnose.facts import Layer
+from sysnoise_conform.diagnose.plain_model import Arrays, Plain, plain_model, with_weights
+from sysnoise_conform.outcome import RuntimeFacts, TensorDiff
+from sysnoise_conform.report.folder import atomic_write, storage_errors
+from sysnoise_conform.variant import Variant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reproduction:
+    """What a reproducer is made of. The mappings are keyed by the model's own names.
+
+    `model` is the operator or block alone; `diff` its introduced error, `got` what the runtime answered. `tensors` says
+    which tensor of the whole model an input or output is, where that has another name there.
+    """
+
+    model: onnx.ModelProto
+    inputs: Mapping[str, Arrays]
+    expected: Mapping[str, Arrays]
+    got: Mapping[str, Arrays]
+    layer: Layer
+    diff: TensorDiff
+    variant: Variant
+    runtime: RuntimeFacts
+    environment: Mapping[str, Any]
+    tensors: Mapping[str, str] = field(default_factory=dict)
+
+
+def folder_name(number: int, op_type: str) -> str:
+    """`culprit-1-averagepool`; an operator that ONNX does not define is called `operator`."""
+    known = op_type in _operators()
+    return f"culprit-{number}-{re.sub('[^a-z0-9]', '', op_type.lower()) if known else 'operator'}"
+
+
+def write(reproduction: Reproduction, folder: Path, *, data: Path | None = None) -> Path:
+    """Make `folder` and write the reproducer into it; the folder is returned. Raises StorageError.
+
+    `data` is the folder of the external data that the model names, whose weights go into `model.onnx` itself. Raises
+    BadModel where it names some and none is given.
+    """
+    made = plain_model(
+        with_weights(reproduction.model, data), reproduction.inputs, reproduction.expected, reproduction.got,
+        converter=script.converter(reproduction.variant.backend),
+    )  # fmt: skip
+    op_type = reproduction.layer.op_type if reproduction.layer.op_type in _operators() else "operator"
+    subject = script.Subject(
+        op_type=op_type,
+        variant=reproduction.variant,
+        runtime=reproduction.runtime,
+        environment=reproduction.environment,
+        limits=_limits(made, reproduction),
+        tensors=reproduction.tensors,
+    )
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(folder / "model.onnx", made.model.SerializeToString())
+    atomic_write(folder / "inputs.npz", _npz(made.inputs))
+    atomic_write(folder / "expected.npz", _npz(made.expected))
+    atomic_write(folder / "repro.py", script.text(made, subject))
+    atomic_write(folder / "README.md", issue.text(made, subject, reproduction.layer, reproduction.diff))
+    return folder
+
+
+@lru_cache(maxsize=1)
+def _operators() -> frozenset[str]:
+    return frozenset(each.name for each in onnx.defs.get_all_schemas() if each.name.isidentifier())
+
+
+def _limits(made: Plain, reproduction: Reproduction) -> dict[str, script.Limits]:
+    """For each output the errors from which on the difference counts as there."""
+    return {name: script.limits(made.expected[name], made.got.get(name), reproduction.diff) for name in made.expected}
+
+
+def _npz(arrays: Mapping[str, Arrays]) -> bytes:
+    stream = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez_compressed(stream, **named)
+    return stream.getvalue()
