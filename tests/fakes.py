@@ -280,6 +280,24 @@ class Refuses(_Fake):
         raise Unsupported(f"no kernel for {node.op_type}", stage="compile", node=node.name, op=node.op_type)
 
 
+class DreadsPools(_Fake):
+    """Runs every model but those in which an AveragePool reads a graph input: `+how=refuses` or `+how=dies` of it."""
+
+    name = "dreads_pools"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        about="a fake for tests", extra="dev", options=(Option("how", "what it does then", ("refuses", "dies")),)
+    )
+
+    def compile(self, build: Build) -> Session:
+        graph = onnx.load(build.model).graph
+        fed = {each.name for each in graph.input}
+        if any(each.op_type == "AveragePool" and each.input[0] in fed for each in graph.node):
+            if build.options.get("how") == "dies":
+                ctypes.string_at(0)
+            raise Unsupported("no kernel for AveragePool", stage="compile", op="AveragePool")
+        return _Session(self, build)
+
+
 class Raises(_Fake):
     """Raises what is no error of ours, in several lines with an escape."""
 

@@ -94,6 +94,21 @@ def test_a_fault_that_vanishes_when_it_is_watched_is_told_as_that(conform, tmp_p
     assert found["observer_effect"]["floor_ratio"] > 100
 
 
+@pytest.mark.parametrize("how", ["refuses", "dies"])
+def test_an_operator_that_does_not_run_alone_costs_itself(conform, model: Path, how: str) -> None:
+    fakes = {"CONFORM_BACKENDS": f"dreads_pools={FAKES}:DreadsPools"}
+    done, found = diagnosed(
+        conform, "--model", model, "--backend", f"dreads_pools+how={how}", "--samples", 2, env=fakes
+    )
+
+    assert done.code == 0, done.stdout + done.stderr
+    layers = {each["output"]: each for each in found["layers"]}
+    assert [name for name, each in layers.items() if "not_runnable" in each] == ["p"]
+    assert all(each["island_rel_l2"] is not None for name, each in layers.items() if name != "p")
+    assert layers["p"]["island_rel_l2"] is None
+    assert layers["p"]["replay_rel_l2"] is not None
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
@@ -113,7 +128,7 @@ def test_a_mistake_is_one_line(conform, model: Path, more: list[str], says: str)
     assert "Traceback" not in done.stderr
 
 
-def test_an_operator_that_kills_its_process_costs_itself(conform, model: Path) -> None:
+def test_a_runtime_that_can_t_run_the_model_at_all_is_told_as_everywhere(conform, model: Path) -> None:
     fakes = {"CONFORM_BACKENDS": f"crashes={FAKES}:Crashes"}
     done = conform("diagnose", "--model", model, "--backend", "crashes", env=fakes)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import struct
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from refusing import refused
@@ -17,7 +20,7 @@ pytest.importorskip("ai_edge_litert")  # deployed_files builds both formats
 from deployed_files import IR, WEIGHTS, ir, original
 
 from sysnoise_conform.deployed import ir as reader
-from sysnoise_conform.deployed import xml
+from sysnoise_conform.deployed import ir_operators, ir_weights, xml
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.runner.target import Target
 
@@ -45,6 +48,20 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     "port-of-impossible-size": ("<dim>4</dim></port></output></layer>\n<layer id=\"1\"",
                                 "<dim>4e9</dim></port></output></layer>\n<layer id=\"1\"", "impossible sizes"),
     "unknown-type": ('<data element_type="f32"', '<data element_type="f33"', "'f33'"),
+    "unknown-type-of-an-input": ('shape="1,4" element_type="f32"', 'shape="1,4" element_type="evil"', "'evil'"),
+    "no-type-of-an-input": ('shape="1,4" element_type="f32"', 'shape="1,4"', "the element type ''"),
+    "type-in-three-bytes": ('<data element_type="f32" shape="1,4" offset="0" size="16"', '<data element_type="u3"'
+                            ' shape="1,4" offset="0" size="2"', "needs 3 bytes, it says 2"),
+    "strings-that-are-none": ('<data element_type="f32"', '<data element_type="string"', "holds strings"),
+    "precision-of-a-port": ('precision="FP32" names="y"', 'precision="EVIL" names="y"', "the precision 'EVIL'"),
+    "no-precision-of-a-port": ('precision="FP32" names="y"', 'names="y"', "the precision ''"),
+    "size-beyond-64-bits": ("<dim>4</dim></port></input></layer>\n</layers>",
+                            f"<dim>{'9' * 19}</dim></port></input></layer>\n</layers>", "the limit is"),
+    "bound-beyond-64-bits": ('shape="1,4" element', f'shape="1,1..{"9" * 19}" element', "impossible shape"),
+    "operator-that-no-opset-has": ('type="Add"', 'type="Evil"', "the type 'Evil', which opset1 does not have"),
+    "operator-of-a-later-opset": ('type="Add"', 'type="GroupNormalization"', "which opset1 does not have"),
+    "opset-that-there-is-not": ('"Add" version="opset1"', f'"Add" version="opset{"9" * 20}"', "which is no opset"),
+    "no-opset": ('type="Add" version="opset1"', 'type="Add"', "is of '', which is no opset"),
     "two-layers-of-one-id": ('<layer id="1"', '<layer id="0"', "two layers have the id 0"),
     "id-that-is-no-number": ('<layer id="1"', '<layer id="one"', "no whole number"),
     "edge-from-nowhere": ('from-layer="0"', 'from-layer="9"', "which are no ports"),
@@ -86,6 +103,123 @@ def test_an_xml_whose_parts_contradict_each_other_is_refused(
 
     assert "'model.xml' is no sound OpenVINO IR" in told
     assert words in told
+
+
+WINDOW = 'strides="1,1" dilations="1, 1" pads_begin="-1,0" pads_end="0,0" kernel="2,2" auto_pad="explicit"'
+SPOILT_WINDOWS = {
+    "strides": ('strides="1,1"', 'strides="0,1"', "the impossible strides '0,1'"),
+    "kernel": ('kernel="2,2"', 'kernel="2,0"', "the impossible kernel '2,0'"),
+    "dilations": ('dilations="1, 1"', 'dilations="1, -1"', "the impossible dilations '1, -1'"),
+    "no-number": ('strides="1,1"', 'strides="1,1e9"', "the impossible strides '1,1e9'"),
+    "beyond-32-bits": ('kernel="2,2"', 'kernel="2,2147483648"', "the impossible kernel"),
+    "padding": ('pads_end="0,0"', 'pads_end="0,4000000000"', "the impossible pads_end"),
+    "blocks": ('kernel="2,2"', 'block_size="0"', "the impossible block_size '0'"),
+}
+
+
+def with_window(text: str) -> str:
+    """The IR with these attributes on its operator."""
+    return IR.replace('<data auto_broadcast="numpy"/>', f"<data {text}/>")
+
+
+@pytest.mark.parametrize("case", SPOILT_WINDOWS)
+def test_a_window_that_takes_no_steps_is_refused(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, words = SPOILT_WINDOWS[case]
+    assert old in WINDOW
+    path = ir(tmp_path, with_window(WINDOW.replace(old, new)))
+
+    assert words in refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", path)
+
+
+def test_windows_as_they_should_be_and_those_of_an_extension_are_read(tmp_path: Path) -> None:
+    reader.read(ir(tmp_path, with_window(WINDOW)), False)
+    mine = with_window('strides="any"').replace('"Add" version="opset1"', '"Mine" version="extension"')
+    reader.read(ir(tmp_path, mine), False)
+
+
+def test_the_opsets_are_openvino_s() -> None:
+    openvino = pytest.importorskip("openvino")
+    folder = Path(openvino.__file__).parent / "include" / "openvino" / "opsets"
+    if not folder.is_dir():
+        pytest.skip("this OpenVINO comes without the headers that list its operators")
+    for number in range(1, 17):
+        text = (folder / f"opset{number}_tbl.hpp").read_text()
+        named = {each.lower() for each in re.findall(r"^_OPENVINO_OP_REG\((\w+)", text, re.MULTILINE)}
+
+        assert ir_operators.OPSETS[f"opset{number}"] == named
+
+
+def test_operators_by_their_old_names_are_read(tmp_path: Path) -> None:
+    for kind, opset in (
+        ("ReLU", "opset1"), ("mvn", "opset1"), ("RNNCell", "experimental"), ("Anything", "extension"),
+        ("ErfInv", "opset17"), ("SoftMax", "opset8"), ("RNNCell", "opset3"),
+    ):  # fmt: skip
+        reader.read(ir(tmp_path, IR.replace('type="Add" version="opset1"', f'type="{kind}" version="{opset}"')), False)
+
+
+def packed_strings(*texts: bytes, count: int | None = None, ends: list[int] | None = None) -> bytes:
+    """Strings as a .bin holds them; `count` and `ends` to lie about them."""
+    found = list(itertools.accumulate((len(each) for each in texts), initial=0)) if ends is None else ends
+    return struct.pack(f"<{len(found) + 1}i", len(texts) if count is None else count, *found) + b"".join(texts)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        packed_strings(b"a", b"", b"cde", b"f", count=3), packed_strings(b"a", b"b", b"c"), b"\4\0\0\0",
+        packed_strings(b"ab", b"c", b"d", b"e", ends=[0, 2, 1, 4, 5]),
+        packed_strings(b"ab", b"c", b"d", b"e", ends=[0, 2, 3, 4, 6]),
+        packed_strings(b"ab", b"c", b"d", b"e", ends=[1, 2, 3, 4, 5]),
+    ],
+    ids=["number", "too-few", "cut", "backwards", "beyond", "gap"],
+)  # fmt: skip
+def test_strings_lie_where_their_first_bytes_say(spoilt: bytes, tmp_path: Path) -> None:
+    def written(data: bytes) -> Path:
+        text = IR.replace('<data element_type="f32" shape="1,4" offset="0" size="16"',
+                          f'<data element_type="string" shape="1,4" offset="0" size="{len(data)}"')  # fmt: skip
+        return ir(tmp_path, text, data)
+
+    reader.read(written(packed_strings(b"ab", b"", b"cde", b"f")), False)
+    with pytest.raises(BadModel, match="holds strings"):
+        reader.read(written(spoilt), False)
+
+
+def test_strings_as_openvino_itself_writes_them_are_read(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    words = openvino.op.Constant(openvino.Tensor(np.array(["ab", "", "cde"])))
+    fed = openvino.opset8.parameter([1], np.float32, name="x")
+    results = [openvino.opset8.result(each) for each in (words, openvino.opset8.relu(fed))]
+    openvino.save_model(openvino.Model(results, [fed]), tmp_path / "words.xml")
+
+    assert reader.read(tmp_path / "words.xml", False).interface.inputs[0].names == ("x",)
+
+
+def test_elements_of_odd_widths_take_what_openvino_gives_them() -> None:
+    openvino = pytest.importorskip("openvino")
+    kinds = ("u1", "u2", "u3", "u4", "u6", "nf4", "f8e8m0", "boolean")
+    for kind, count in itertools.product(kinds, (1, 4, 5, 8, 9, 17)):
+        tensor = openvino.Tensor(getattr(openvino.Type, kind), openvino.Shape([count]))
+
+        assert ir_weights.needed_bytes(kind, count) == tensor.byte_size, kind
+
+
+def test_a_bin_far_longer_than_its_constants_is_refused_unread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = ir(tmp_path)
+    os.truncate(path.with_suffix(".bin"), 60 << 30)
+    began = time.monotonic()
+
+    told = refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", path)
+
+    assert "its .bin has 64,424,509,440 bytes, of which constants need the first 16" in told
+    assert time.monotonic() - began < 10
+
+
+def test_a_bin_with_something_behind_its_constants_is_read(tmp_path: Path) -> None:
+    reader.read(ir(tmp_path, weights=WEIGHTS.tobytes() + bytes(1 << 20)), False)
 
 
 @pytest.mark.parametrize("text", ["", "PK\x03\x04", "{}", "<net/>", '<net version="11"/>', "<!-- -->"])

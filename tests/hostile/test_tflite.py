@@ -14,6 +14,8 @@ import pytest
 from refusing import refused
 
 from sysnoise_conform.deployed import tflite as reader
+from sysnoise_conform.deployed.tflite_operators import KINDS
+from sysnoise_conform.deployed.tflite_schema import LAST_BUILTIN
 from sysnoise_conform.errors import BadModel
 
 pytest.importorskip("ai_edge_litert")
@@ -49,14 +51,25 @@ def itself(model: Any) -> Any:
     return model
 
 
+def coded(model: Any, number: int) -> int:
+    """One operator code more; its index."""
+    code = schema.OperatorCodeT()
+    code.version, code.builtinCode = 1, number
+    code.deprecatedBuiltinCode = min(number, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
 def calls(*targets: int) -> Spoil:
     """As many graphs as `targets`, each of which calls the one that is named."""
 
     def spoil(model: Any) -> None:
+        code = coded(model, schema.BuiltinOperator.WHILE)
         model.subgraphs = [add_graph() for _ in targets]
         for graph, target in zip(model.subgraphs, targets, strict=True):
             options = schema.WhileOptionsT()
             options.condSubgraphIndex = options.bodySubgraphIndex = target
+            graph.operators[0].opcodeIndex = code
             graph.operators[0].builtinOptionsType = schema.BuiltinOptions.WhileOptions
             graph.operators[0].builtinOptions = options
 
@@ -109,6 +122,39 @@ def external(model: Any) -> None:
     group = schema.ExternalBufferGroupT()
     group.name = "/etc/hostname"
     model.externalBufferGroups, model.externalBuffers = [group], [found]
+
+
+def becomes(name: str, options: str | None = None, **values: int) -> Spoil:
+    """The operator is this one, with options of this name and these values in them."""
+
+    def spoil(model: Any) -> None:
+        operator(model).opcodeIndex = coded(model, getattr(schema.BuiltinOperator, name))
+        made = None if options is None else getattr(schema, f"{options}T")()
+        for field, value in values.items():
+            assert hasattr(made, field)
+            setattr(made, field, value)
+        operator(model).builtinOptions = made
+        operator(model).builtinOptionsType = 0 if options is None else getattr(schema.BuiltinOptions, options)
+
+    return spoil
+
+
+def convolves(**values: int) -> Spoil:
+    return becomes("CONV_2D", "Conv2DOptions", **({"strideW": 1, "strideH": 1} | values))
+
+
+def pools(**values: int) -> Spoil:
+    ones = dict.fromkeys(("strideW", "strideH", "filterWidth", "filterHeight"), 1)
+    return becomes("MAX_POOL_2D", "Pool2DOptions", **(ones | values))
+
+
+def reads_ahead(model: Any) -> None:
+    """The first of two operators reads what the second makes."""
+    first(model).tensors.append(tensor("z"))
+    later = add_graph().operators[0]
+    later.outputs = [3]
+    operator(model).inputs = [0, 3]
+    first(model).operators.append(later)
 
 
 def metadata(model: Any) -> None:
@@ -164,6 +210,24 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "strings-by-number": (strings(struct.pack("<i", 1 << 30)), "holds strings"),
     "operator-from-the-future": (set_on(lambda m: m.operatorCodes[0], builtinCode=9999), "the operator 9999"),
     "custom-without-a-name": (set_on(lambda m: m.operatorCodes[0], builtinCode=32), "without a name"),
+    "operands-left-out": (set_on(operator, inputs=[-1, -1]), "ADD is not given its operand 0"),
+    "second-operand-left-out": (set_on(operator, inputs=[0, -1]), "ADD is not given its operand 1"),
+    "no-operands": (set_on(operator, inputs=[]), "ADD has 0 operands, it takes 2"),
+    "one-operand": (set_on(operator, inputs=[0]), "ADD has 1 operands, it takes 2"),
+    "no-outputs-of-an-operator": (set_on(operator, outputs=[]), "ADD gives nothing"),
+    "no-outputs": (set_on(first, outputs=[]), "has no outputs"),
+    "reads-its-own-output": (set_on(operator, inputs=[2, 1]), "ADD reads the tensor 'y', which nothing before it"),
+    "reads-what-is-made-later": (reads_ahead, "ADD reads the tensor 'z', which nothing before it"),
+    "nobody-makes-the-output": (set_on(first, operators=[]), "nothing makes the tensor 'y'"),
+    "options-of-another-operator": (becomes("ADD", "Conv2DOptions"), "ADD has the options of another"),
+    "options-of-one-that-has-none": (becomes("RELU", "AddOptions"), "RELU has the options of another"),
+    "convolution-without-options": (becomes("CONV_2D"), "CONV_2D has no options"),
+    "convolution-in-steps-of-0": (convolves(strideH=0), "CONV_2D has stride_h = 0"),
+    "convolution-backwards": (convolves(strideW=-1), "CONV_2D has stride_w = -1"),
+    "convolution-dilated-by-0": (convolves(dilationWFactor=0), "CONV_2D has dilation_w = 0"),
+    "pool-in-steps-of-0": (pools(strideW=0), "MAX_POOL_2D has stride_w = 0"),
+    "pool-of-nothing": (pools(filterHeight=0), "MAX_POOL_2D has filter_height = 0"),
+    "blocks-of-0": (becomes("DEPTH_TO_SPACE", "DepthToSpaceOptions"), "DEPTH_TO_SPACE has block_size = 0"),
     "terminal-escapes-in-a-name": (set_on(weights, name="\x1b[2J\u202ew", shape=[9]), "needs 36 bytes"),
 }
 
@@ -248,10 +312,11 @@ def test_a_list_that_names_one_part_very_often_costs_no_time(tmp_path: Path) -> 
 def test_optional_inputs_open_sizes_and_graphs_that_call_graphs_are_read(tmp_path: Path) -> None:
     model = add_model()
     calls(1, 2, 2)(model)
-    model.subgraphs[2].operators[0].builtinOptionsType = schema.BuiltinOptions.AddOptions
-    model.subgraphs[2].operators[0].builtinOptions = schema.AddOptionsT()
+    model.subgraphs[2].operators[0].opcodeIndex = coded(model, schema.BuiltinOperator.FULLY_CONNECTED)
+    model.subgraphs[2].operators[0].inputs = [0, 1, -1]
+    model.subgraphs[2].operators[0].builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
+    model.subgraphs[2].operators[0].builtinOptions = schema.FullyConnectedOptionsT()
     first(model).tensors[0].shapeSignature = [-1, 4]
-    operator(model).inputs = [0, 1, -1]
     strings(struct.pack("<4i", 2, 16, 18, 20) + b"abcd")(model)
     quantised(scale=[1.0] * 4, zeroPoint=[0] * 4, quantizedDimension=1)(model)
     signed(0, 0)(model)
@@ -260,6 +325,57 @@ def test_optional_inputs_open_sizes_and_graphs_that_call_graphs_are_read(tmp_pat
 
     assert [(each.names, each.shape, each.elem_type) for each in found.inputs] == [(("x", "in"), (None, 4), "FLOAT32")]
     assert found.tensors == {"x", "w", "y", "in", "words"}
+
+
+@pytest.mark.parametrize(
+    "spoil", [convolves(), convolves(strideW=3, dilationHFactor=2), pools(), becomes("ADD")], ids=str
+)
+def test_windows_with_steps_and_options_left_to_their_defaults_are_read(spoil: Spoil, tmp_path: Path) -> None:
+    model = add_model()
+    spoil(model)
+
+    reader.read(tflite(tmp_path, packed(model)), False)
+
+
+def test_what_has_a_value_without_being_made_may_be_read(tmp_path: Path) -> None:
+    """A variable, a list without elements, and the operand that RESHAPE keeps for its shape."""
+    variable, nothing, shape = add_model(), add_model(), add_model()
+    first(variable).tensors[1] = tensor("state")
+    first(variable).tensors[1].isVariable = True
+    first(nothing).tensors[1] = tensor("axes", shape=(0,), kind=schema.TensorType.INT32)
+    first(shape).tensors[1] = tensor("shape", shape=(2,), kind=schema.TensorType.INT32)
+    becomes("RESHAPE", "ReshapeOptions")(shape)
+    for model in (variable, nothing, shape):
+        reader.read(tflite(tmp_path, packed(model)), False)
+
+
+def test_the_table_of_operators_is_the_format_s() -> None:
+    """The names are the format's, in its order, and each has the options of its name, where there are such."""
+    numbers = {name: number for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+
+    def named(union: Any) -> dict[str, int]:
+        return {name.lower().removesuffix("options"): number for name, number in vars(union).items() if name != "NONE"}
+
+    first_union, second_union = named(schema.BuiltinOptions), named(schema.BuiltinOptions2)
+    assert [each.name for each in KINDS] == sorted(numbers, key=lambda name: numbers[name])
+    assert len(KINDS) == LAST_BUILTIN + 1
+    for each in KINDS:
+        plain = each.name.replace("_", "").lower()
+        assert each.options == first_union.get(plain, each.options), each.name
+        assert each.options2 == second_union.get(plain, 0), each.name
+
+
+def test_a_file_longer_than_its_offsets_reach_is_refused_unread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tflite(tmp_path, packed(add_model()))
+    os.truncate(path, 1 << 31)
+    began = time.monotonic()
+
+    told = refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", path)
+
+    assert "has 2,147,483,648 bytes; the limit is 2,147,483,647" in told
+    assert time.monotonic() - began < 10
 
 
 def test_data_behind_the_tables_is_read(tmp_path: Path) -> None:
