@@ -13,6 +13,8 @@ import onnx.parser
 import pytest
 from conftest import ROOT, Conform
 
+from sysnoise_conform.probe.corpus import corpus
+
 POOLS = """
 <ir_version: 8, opset_import: ["": 18]>
 pools (float[1,2,8,8] x) => (float[1,2,N,M] y) {
@@ -39,6 +41,18 @@ def test_onnx_runtime_is_right_about_pooling(conform: Conform, tmp_path: Path) -
     assert done.stdout.splitlines()[-1] == "ort: 9 cases: 9 agree"
     (path,) = (tmp_path / "cache" / "probe" / "1").glob("*.json")
     assert json.loads(path.read_text())["key"]["runtime"] == "ONNX Runtime"
+
+
+def test_the_whole_corpus_on_onnx_runtime(conform: Conform, tmp_path: Path) -> None:
+    done = probe(conform, tmp_path, "--backend", "ort", "--json")
+
+    found = json.loads(done.stdout)
+    assert done.code == 0, done.stderr
+    assert {each["name"] for each in found["cases"]} == {each.name for each in corpus()}
+    assert found["counts"]["agrees"] > 160
+    assert found["counts"]["crashed"] == 0
+    assert {each["net"] for each in found["relations"]} == {"attention", "convolutional"}
+    assert all(each["result"]["result"] == "agrees" for each in found["relations"] if not each["choice"])
 
 
 def test_openvino_is_wrong_where_it_is_known_to_be_and_a_run_says_so(conform: Conform, tmp_path: Path) -> None:
