@@ -1,8 +1,9 @@
 """How surely a diagnosis names the operator: planted faults at the depths of networks, and healthy runtimes.
 
-Run: python tests/benchmarks/located.py [--every N] [--networks NAME,...] [--backends LIST]. A fault sits in the graph
-that the backend gets, never in the comparison. It counts where the float64 golden with the same fault moves that
-operator's output by more than 6 of its sigma; the others are without effect and counted apart.
+Run: python tests/benchmarks/located.py [--every N] [--families LIST] [--backends LIST] [--page docs/located.md]; half
+an hour on two cores. A fault sits in the graph that the backend gets, never in the comparison. It counts where the
+float64 golden with the same fault moves that operator's output by more than 6 of its sigma; the others are without
+effect and counted apart.
 """
 
 from __future__ import annotations
@@ -35,20 +36,22 @@ from sysnoise_conform.golden.executor import Executor, Mode, Value
 from sysnoise_conform.judge.departure import unit_of
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import TensorDiff
+from sysnoise_conform.runner.provenance import processor, usable_cores, versions
 from sysnoise_conform.variant import parse_variants
 
 BACKENDS = ("ort", "openvino", "mnn")
 FAMILIES = ("residual_cnn", "unet", "mobile", "detector", "encoder", "dense_cnn")
 EFFECT = 6.0  # sigma
 EVERY = 6
+SHOWN_VERSIONS = ("onnxruntime", "openvino", "MNN", "torch", "onnx", "numpy")
 
-TEXT = f"""
+TEXT = """
 Faults as deployments bring them (`tests/diagnose/planted.py`): weights of one layer x 1.002, one channel + 0.005, the
-last column lost, one pixel + 10 %, the output rounded to bfloat16, Resize by another rule. Each sits at every
-{EVERY}th tensor that it fits, of one network of six families of the calibration's last set, which no limit was made
-from. **Located**: the first culprit is the operator with the fault, and nobody else is named. A fault that moves its
-operator's output by less than {EFFECT:g} sigma, told by float64, is without effect. The healthy networks are all of
-that set.
+last column lost, one pixel + 10 %, the output rounded to bfloat16, Resize by another rule. Each sits at every {every}th
+tensor that it fits, beginning elsewhere for each kind, of one network of each of the families {families}, out of the
+calibration's last set. **Located**: the operator with the fault is the one culprit, and nobody else is named. A fault
+that moves its operator's output by less than {effect:g} sigma, told by float64, is without effect. The healthy
+networks are all of that set.
 """
 
 
@@ -140,9 +143,7 @@ def chosen(names: Sequence[str]) -> list[Network]:
     return list(found.values())
 
 
-def measure(
-    every: int = EVERY, families: Sequence[str] = FAMILIES, backends: Sequence[str] = BACKENDS
-) -> Section:
+def measure(every: int, families: Sequence[str], backends: Sequence[str]) -> Section:
     """Plant, diagnose, count."""
     os.environ.setdefault("CONFORM_CACHE", tempfile.mkdtemp(prefix="located-cache-"))
     rows: dict[str, Tried] = defaultdict(Tried)
@@ -174,7 +175,8 @@ def measure(
             Figure(what=f"of {counted} planted faults missed", value=float(counted - located), unit="", target=0.0),
             Figure(what=f"of {pairs} healthy runs with a culprit", value=float(len(alarms)), unit="", target=0.0),
         ),
-        text=f"{TEXT}\n"
+        text=TEXT.format(every=every, families=", ".join(families), effect=EFFECT)
+        + "\n"
         + table(("backend", "faults that count", "located", "without effect", "not shown"), lines)
         + f"\n\nHealthy: {pairs} pairs of network and backend, {refused} refused by the runtime, "
         + f"{len(alarms)} with a culprit.\n"
@@ -182,15 +184,29 @@ def measure(
     )
 
 
+def page(found: Section) -> str:
+    """The section as a page of its own."""
+    name, flags = processor()
+    known = versions()
+    installed = ", ".join(f"{each} {known[each]}" for each in SHOWN_VERSIONS if each in known)
+    head = "Written by `python tests/benchmarks/located.py --page docs/located.md`; do not edit it by hand."
+    where = f"- processor: {name}, {usable_cores()} cores; {', '.join(flags)}\n- versions: {installed}"
+    return f"# How surely the operator is named\n\n{head}\n\n{where}\n\n{found.markdown()}\n"
+
+
 def main() -> None:
-    """Print the section."""
+    """Measure, and print or write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--every", type=int, default=EVERY)
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--backends", default=",".join(BACKENDS))
+    parser.add_argument("--page", type=Path, help="write a page in place of printing")
     given = parser.parse_args()
     found = measure(given.every, given.families.split(","), given.backends.split(","))
-    sys.stdout.write(found.markdown() + "\n")
+    if given.page is None:
+        sys.stdout.write(found.markdown() + "\n")
+    else:
+        given.page.write_text(page(found))
 
 
 if __name__ == "__main__":

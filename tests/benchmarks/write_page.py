@@ -10,6 +10,7 @@ from pathlib import Path
 
 import against_bare_script
 import against_polygraphy
+import against_reduce
 import golden_speed
 import memory
 import profile_run
@@ -19,7 +20,7 @@ from section import Section, figures_table
 
 from sysnoise_conform.runner.provenance import processor, usable_cores, versions
 
-BENCHMARKS = (against_polygraphy, against_bare_script, memory, startup, golden_speed, profile_run)
+BENCHMARKS = (against_polygraphy, against_bare_script, against_reduce, memory, startup, golden_speed, profile_run)
 SHOWN_VERSIONS = ("onnxruntime", "torch", "onnx", "numpy", "polars")
 
 
@@ -37,7 +38,7 @@ def page(sections: list[Section]) -> str:
     head = f"""# Benchmarks
 
 Written by `make bench`; do not edit it by hand. Each figure with a target is a ratio within one run on one machine, or
-says its unit.
+says its unit. How surely a diagnosis names the operator stands on [a page of its own](located.md).
 
 - processor: {name}, {usable_cores()} cores, {memory_gb():.0f} GB of memory; {', '.join(flags)}
 - versions: Python {sys.version.split()[0]}, {installed}
