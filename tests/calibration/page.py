@@ -65,9 +65,9 @@ _TRIED = (
     "only where watching moves no output by more than 2 units. The third set has larger networks and seeds of its own. "
     "Tried with that rule it gave one false alarm in 60: snapped_2 on MNN, which divides by 324 before it adds, and "
     "whose roundings of equal terms are equal. Since then the sigma of a mean knows such sums. The held-out set has "
-    "again other sizes and seeds, and was tried once, when that stood as well: no alarm. (Networks with Erf or Tanh were "
-    "then measured again, since diagnoses had taught that kernels of these are right to a rounding of 1: no verdict "
-    "changed.)"
+    "again other sizes and seeds, and was tried once, when that stood as well: no alarm. (Networks with Erf or Tanh "
+    "were then measured again, since diagnoses had taught that kernels of these are right to a rounding of 1: no "
+    "verdict changed.)"
 )
 _HEALTHY = textwrap.fill(
     "Every tensor of every network, layers from the tapped graph, outputs from the untouched one. Its error counts in "
