@@ -1,8 +1,9 @@
 """A bounds-checked reader of FlatBuffers: every offset, table and vector of a file is checked before it is followed.
 
 A schema maps a table's name to its fields in slot order, `name:kind` each; `_` is a slot of no interest. Kinds are
-struct's letters for a scalar, `str`, `[b]` for a vector of scalars, `[Name]` for one of tables, `Name` for a table, and
-`|Name` for a union, whose type is the slot before it. Format: https://flatbuffers.dev/internals/
+struct's letters for a scalar (`i=1`: 1 where it is absent), `str`, `[b]` for a vector of scalars, `[Name]` for one of
+tables, `Name` for a table, and `|Name` for a union, whose type is the slot before it. Format:
+https://flatbuffers.dev/internals/
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class FlatBufferError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """The fields that a table holds, by name; absent ones are 0, None or an empty vector, as the kind has it.
+    """The fields that a table holds, by name; absent ones are the default, None or an empty vector, as the kind has it.
 
     One table of the file is one object, however many fields refer to it.
     """
@@ -84,7 +85,7 @@ class Reader:
             raise FlatBufferError(f"{what} reaches beyond the file")
         slots = struct.unpack_from(f"<{vtable_size // 2 - 2}H", self._data, vtable + 4)
         table = self._tables[position, name] = Table()
-        for index, (key, kind) in enumerate(self._fields[name]):
+        for index, (key, kind, default) in enumerate(self._fields[name]):
             offset = slots[index] if index < len(slots) else 0
             if key == "_":
                 continue
@@ -92,6 +93,9 @@ class Reader:
             if offset and not 4 <= offset <= size - width:
                 raise FlatBufferError(f"{key!r} of {what} lies outside it")
             place = position + offset if offset else None
+            if place is None and default:
+                table.fields[key] = default
+                continue
             table.fields[key] = self._field(place, kind, table, f"{key!r} of {what}")
         return table
 
@@ -149,9 +153,10 @@ class Reader:
             raise FlatBufferError(f"{what} is not UTF-8") from err
 
 
-def _parse(text: str) -> list[tuple[str, str]]:
+def _parse(text: str) -> list[tuple[str, str, int]]:
     parsed = []
     for each in text.split():
         key, _, kind = each.partition(":")
-        parsed.append((key, kind or "b"))
+        kind, _, default = kind.partition("=")
+        parsed.append((key, kind or "b", int(default or 0)))
     return parsed

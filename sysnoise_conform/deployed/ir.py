@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from sysnoise_conform.deployed import xml
+from sysnoise_conform.deployed import ir_operators, xml
 from sysnoise_conform.deployed.interface import Checked, Interface, Port
+from sysnoise_conform.deployed.ir_weights import BITS, PRECISIONS, TYPES, Weights, needed_bytes
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.files import digest_stream, open_beside, read_regular
 from sysnoise_conform.printable import one_line
@@ -24,13 +25,16 @@ MAX_TENSOR_BYTES = 64 << 30
 MAX_RANK = 64
 VERSIONS = ("10", "11")
 
-# Bits of one element; None where elements have no fixed size, or are packed across bytes.
-_BITS: dict[str, int | None] = {
-    "f64": 64, "f32": 32, "f16": 16, "bf16": 16, "f8e4m3": 8, "f8e5m2": 8, "f8e8m0": 8, "f4e2m1": 4, "nf4": 4,
-    "i64": 64, "i32": 32, "i16": 16, "i8": 8, "i4": 4, "u64": 64, "u32": 32, "u16": 16, "u8": 8, "u4": 4, "u2": 2,
-    "u1": 1, "boolean": 8, "u3": None, "u6": None, "string": None,
-}  # fmt: skip
+# What a .bin may hold behind its last constant: OpenVINO writes nothing there, yet it is hashed and copied.
+MAX_BEHIND = 1 << 30
+# Attributes of windows and blocks: what an operator walks in, divides by or cuts into.
+_STEPS = ("strides", "kernel", "dilations", "sizes", "rates", "stride", "block_size", "group", "deformable_group")
+_PADS = ("pads_begin", "pads_end")
+_MAX_WINDOW = (1 << 31) - 1
+_MAX_SIZE = (1 << 63) - 1
+
 _WHOLE = re.compile(r"[0-9]{1,19}")
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 _SIZE = re.compile(r"-1|[0-9]{1,19}")
 _OPEN_SIZE = re.compile(r"\?|-1|[0-9]{0,19}\.\.[0-9]{0,19}")
 _COMMA = re.compile(r"(?<!\\),")
@@ -42,19 +46,22 @@ def read(path: Path, allow_linked: bool) -> Checked:
     `allow_linked` accepts a .bin that is a link to elsewhere.
     """
     data = read_regular(path, what="the deployed file", error=BadModel, limit=MAX_XML_BYTES)
-    weights = path.with_suffix(".bin")
+    beside = path.with_suffix(".bin")
     with open_beside(
-        path, weights.name, what="its weights", error=BadModel, limit=MAX_BIN_BYTES, allow_linked=allow_linked
+        path, beside.name, what="its weights", error=BadModel, limit=MAX_BIN_BYTES, allow_linked=allow_linked
     ) as stream:
-        size, digest = os.fstat(stream.fileno()).st_size, digest_stream(stream)
-    try:
-        interface = _interface(xml.parse(data), size)
-    except (xml.XmlError, _BrokenError) as err:
-        raise BadModel(
-            f"the deployed file {one_line(path.name, 120)!r} is no sound OpenVINO IR: {one_line(err, 300)}",
-            hint="convert or copy it again",
-        ) from err
-    return Checked(interface=interface, files=((path, hashlib.sha256(data).hexdigest()), (weights, digest)))
+        weights = Weights(stream, os.fstat(stream.fileno()).st_size)
+        try:
+            interface = _interface(xml.parse(data), weights)
+            _check_length(weights)
+        except (xml.XmlError, _BrokenError) as err:
+            raise BadModel(
+                f"the deployed file {one_line(path.name, 120)!r} is no sound OpenVINO IR: {one_line(err, 300)}",
+                hint="convert or copy it again",
+            ) from err
+        stream.seek(0)
+        digest = digest_stream(stream)
+    return Checked(interface=interface, files=((path, hashlib.sha256(data).hexdigest()), (beside, digest)))
 
 
 class _BrokenError(Exception):
@@ -82,12 +89,21 @@ class _Graph:
     sources: dict[tuple[int, int], tuple[int, int]]
 
 
-def _interface(root: Element, size: int) -> Interface:
+def _check_length(weights: Weights) -> None:
+    """A sparse file takes no room on its disk, but hours to hash and all the room that its copy gets."""
+    if weights.size > weights.end + MAX_BEHIND:
+        raise _BrokenError(
+            f"its .bin has {weights.size:,} bytes, of which constants need the first {weights.end:,};"
+            f" the limit is {MAX_BEHIND:,} more"
+        )
+
+
+def _interface(root: Element, weights: Weights) -> Interface:
     if root.tag != "net":
         raise _BrokenError(f"its root is <{one_line(root.tag, 40)}>, not <net>")
     if root.get("version") not in VERSIONS:
         raise _BrokenError(f"it is of version {one_line(root.get('version'), 20)}; known: {', '.join(VERSIONS)}")
-    graph = _graph(root, size)
+    graph = _graph(root, weights)
     results = [(number, each) for number, each in graph.layers.items() if each.kind == "Result"]
     if not results:
         raise _BrokenError("it has no Result")
@@ -114,8 +130,8 @@ def _names(port: Element) -> list[str]:
     return [each.replace("\\,", ",") for each in _COMMA.split(port.get("names", "")) if each]
 
 
-def _graph(element: Element, size: int) -> _Graph:
-    """The layers and edges of a network or body, and of all bodies inside, checked; `size` bytes of weights."""
+def _graph(element: Element, weights: Weights) -> _Graph:
+    """The layers and edges of a network or body, and of all bodies inside, checked."""
     layers: dict[int, _Layer] = {}
     for each in _children(element, "layers", "layer"):
         number = _number(each, "id", "a layer")
@@ -130,7 +146,7 @@ def _graph(element: Element, size: int) -> _Graph:
         if unfed:
             raise _BrokenError(f"no edge leads to port {unfed[0]} of {layer.shown}")
     for layer in layers.values():
-        _check_layer(layer, size)
+        _check_layer(layer, weights)
     try:
         TopologicalSorter(_predecessors(graph)).prepare()
     except CycleError as err:
@@ -150,6 +166,9 @@ def _layer(element: Element) -> _Layer:
     shown = f"the layer {one_line(element.get('name', ''), 80)!r}"
     if not kind:
         raise _BrokenError(f"{shown} has no type")
+    wrong = ir_operators.why_not(kind, element.get("version", ""))
+    if wrong is not None:
+        raise _BrokenError(f"{shown} {wrong}")
     ports: dict[str, dict[int, Element]] = {"input": {}, "output": {}}
     for side, found in ports.items():
         for port in _children(element, side, "port"):
@@ -158,6 +177,9 @@ def _layer(element: Element) -> _Layer:
                 raise _BrokenError(f"{shown} has two {side} ports {number}")
             found[number] = port
             _dims(port, shown)
+            precision = port.get("precision", "" if side == "output" else "UNSPECIFIED")
+            if precision not in PRECISIONS:
+                raise _BrokenError(f"{shown} has a port of the precision {one_line(precision, 20)!r}, which is none")
     return _Layer(element, shown, kind, tuple(ports["input"]), ports["output"])
 
 
@@ -165,7 +187,10 @@ def _dims(port: Element, shown: str) -> list[int]:
     texts = [(each.text or "").strip() for each in port.iterfind("dim")]
     if len(texts) > MAX_RANK or not all(_SIZE.fullmatch(each) for each in texts):
         raise _BrokenError(f"{shown} has a port of impossible sizes {one_line(texts[:8], 80)}")
-    return [int(each) for each in texts]
+    sizes = [int(each) for each in texts]
+    if prod(each for each in sizes if each >= 0) > MAX_TENSOR_BYTES:
+        raise _BrokenError(f"{shown} has a port of {sizes[:8]}; the limit is {MAX_TENSOR_BYTES:,} elements")
+    return sizes
 
 
 def _sources(element: Element, layers: dict[int, _Layer]) -> dict[tuple[int, int], tuple[int, int]]:
@@ -184,14 +209,16 @@ def _sources(element: Element, layers: dict[int, _Layer]) -> dict[tuple[int, int
     return found
 
 
-def _check_layer(layer: _Layer, size: int) -> None:
+def _check_layer(layer: _Layer, weights: Weights) -> None:
     if layer.kind == "Parameter":
         _check_parameter(layer)
     elif layer.kind == "Const":
-        _check_constant(layer, size)
+        _check_constant(layer, weights)
+    if layer.element.get("version") != "extension":  # whose attributes may mean anything
+        _check_windows(layer)
     for child in layer.element:
         if child.find("layers") is not None:
-            body = _graph(child, size)
+            body = _graph(child, weights)
             prefix = child.tag.removesuffix("body")  # then_body goes with then_port_map
             _check_body(layer, body, layer.element.find(f"{prefix}port_map"), layer.element.find("back_edges"))
 
@@ -200,29 +227,48 @@ def _check_parameter(layer: _Layer) -> None:
     data = layer.element.find("data")
     if data is None or len(layer.outputs) != 1 or layer.inputs:
         raise _BrokenError(f"{layer.shown} is no sound Parameter")
+    _check_type(data.get("element_type", ""), TYPES, layer)
     _open_shape(data, layer.shown)
 
 
-def _check_constant(layer: _Layer, size: int) -> None:
+def _check_type(kind: str, known: Container[str], layer: _Layer) -> None:
+    if kind not in known:
+        raise _BrokenError(f"{layer.shown} has the element type {one_line(kind, 20)!r}, which conform does not know")
+
+
+def _check_windows(layer: _Layer) -> None:
+    data = layer.element.find("data")
+    for key in (*_STEPS, *_PADS):
+        text = "" if data is None else data.get(key, "")
+        texts = [each.strip() for each in text.split(",") if each.strip()]
+        least = 1 if key in _STEPS else -_MAX_WINDOW
+        if not all(_INTEGER.fullmatch(each) and least <= int(each) <= _MAX_WINDOW for each in texts):
+            raise _BrokenError(f"{layer.shown} has the impossible {key} {one_line(text, 60)!r}")
+
+
+def _check_constant(layer: _Layer, weights: Weights) -> None:
     data = layer.element.find("data")
     if data is None or len(layer.outputs) != 1 or layer.inputs:
         raise _BrokenError(f"{layer.shown} is no sound Const")
     kind = data.get("element_type", "")
-    if kind not in _BITS:
-        raise _BrokenError(f"{layer.shown} has the element type {one_line(kind, 20)!r}, which conform does not know")
+    _check_type(kind, BITS, layer)
     shape = _open_shape(data, layer.shown)
     if shape is None or None in shape:
         raise _BrokenError(f"{layer.shown} is a Const without a shape of its own")
     if list(shape) != _dims(next(iter(layer.outputs.values())), layer.shown):
         raise _BrokenError(f"{layer.shown} has another shape than its port")
     start, length = _number(data, "offset", layer.shown), _number(data, "size", layer.shown)
-    bits = _BITS[kind]
-    if bits is not None:
-        needed = -(-prod(each or 0 for each in shape) * bits // 8)
-        if needed != length:
-            raise _BrokenError(f"{layer.shown} {kind} {list(shape)[:8]} needs {needed:,} bytes, it says {length:,}")
-    if start + length > size:
-        raise _BrokenError(f"{layer.shown} is bytes {start:,} to {start + length:,} of the .bin, which has {size:,}")
+    count = prod(each or 0 for each in shape)
+    needed = needed_bytes(kind, count)
+    if needed not in (None, length):
+        raise _BrokenError(f"{layer.shown} {kind} {list(shape)[:8]} needs {needed:,} bytes, it says {length:,}")
+    if start + length > weights.size:
+        raise _BrokenError(
+            f"{layer.shown} is bytes {start:,} to {start + length:,} of the .bin, which has {weights.size:,}"
+        )
+    weights.end = max(weights.end, start + length)
+    if needed is None and not weights.strings_are_sound(start, length, count):
+        raise _BrokenError(f"{layer.shown} holds strings that are not where its first bytes say")
 
 
 def _open_shape(data: Element, shown: str) -> tuple[int | None, ...] | None:
@@ -233,6 +279,8 @@ def _open_shape(data: Element, shown: str) -> tuple[int | None, ...] | None:
     if texts == [""]:
         return ()
     if len(texts) > MAX_RANK or not all(_WHOLE.fullmatch(each) or _OPEN_SIZE.fullmatch(each) for each in texts):
+        raise _BrokenError(f"{shown} has the impossible shape {one_line(data.get('shape'), 80)!r}")
+    if any(int(each) > _MAX_SIZE for text in texts for each in text.split("..") if each.isdecimal()):
         raise _BrokenError(f"{shown} has the impossible shape {one_line(data.get('shape'), 80)!r}")
     shape = tuple(int(each) if _WHOLE.fullmatch(each) else None for each in texts)
     if prod(each for each in shape if each is not None) > MAX_TENSOR_BYTES:

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from sysnoise_conform.deployed import tflite_operators
 from sysnoise_conform.deployed.flatbuffer import FlatBufferError, Reader, Table
 from sysnoise_conform.deployed.interface import Checked, Interface, Port
+from sysnoise_conform.deployed.tflite_operators import KINDS, NO_TENSOR
 from sysnoise_conform.deployed.tflite_schema import CUSTOM, LAST_BUILTIN, SCHEMA, STRING, TYPES, UNIONS
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.files import read_regular
 from sysnoise_conform.printable import one_line
 
-MAX_FILE_BYTES = 16 << 30
+MAX_FILE_BYTES = (1 << 31) - 1  # the offsets of a FlatBuffer reach no further, and the file is held in memory
 MAX_TENSOR_BYTES = 64 << 30
 MAX_RANK = 32
-_NO_TENSOR = -1  # an optional input that is not given
 
 
 def read(path: Path, allow_linked: bool) -> Checked:
@@ -52,6 +53,8 @@ class _File:
         self._graphs: list[Table] = self._model["subgraphs"]
         if not self._graphs:
             raise FlatBufferError("it holds no graph")
+        if not len(self._graphs[0]["outputs"]):
+            raise FlatBufferError("its graph has no outputs")
         self._buffers = [self._buffer(number, each) for number, each in enumerate(self._model["buffers"])]
         _in_range(self._model["metadata_buffer"], len(self._buffers), "the metadata's buffers")
         for each in _each(self._model["metadata"]):
@@ -118,13 +121,22 @@ class _File:
             _in_range(graph[side], len(tensors), f"the {side} of a graph")
         if stored[graph["inputs"]].any():
             raise FlatBufferError("an input of a graph is a constant")
+        # What has a value before the first operator runs; where a tensor has no elements, none is missing.
+        made = stored | np.array([each["is_variable"] != 0 or 0 in each["shape"] for each in tensors], bool)
+        made[graph["inputs"]] = True
         for operator in _each(graph["operators"]):
             yield from self._check_operator(operator, len(tensors), stored)
+            code = _number(self._model["operator_codes"][operator["opcode"]])
+            tflite_operators.check(operator, KINDS[code], made, tensors)
+            made[operator["outputs"]] = True
+        for index in graph["outputs"][~made[graph["outputs"]]].tolist():
+            name = one_line(tensors[index]["name"], 80)
+            raise FlatBufferError(f"nothing makes the tensor {name!r}, an output of a graph")
 
     def _check_operator(self, operator: Table, tensors: int, stored: np.ndarray) -> Iterator[int]:
         _in_range([operator["opcode"]], len(self._model["operator_codes"]), "an operator's code")
-        _in_range(operator["inputs"], tensors, "an operator's inputs", least=_NO_TENSOR)
-        _in_range(operator["intermediates"], tensors, "an operator's intermediate tensors", least=_NO_TENSOR)
+        _in_range(operator["inputs"], tensors, "an operator's inputs", least=NO_TENSOR)
+        _in_range(operator["intermediates"], tensors, "an operator's intermediate tensors", least=NO_TENSOR)
         _in_range(operator["outputs"], tensors, "an operator's outputs")
         if stored[operator["outputs"]].any():
             raise FlatBufferError("an operator writes to a constant")
@@ -175,8 +187,13 @@ def _in_range(indices: Iterable[int], count: int, what: str, *, least: int = 0) 
         raise FlatBufferError(f"{what}: there is no number {wrong[0]}, only {count:,}")
 
 
+def _number(code: Table) -> int:
+    """The BuiltinOperator; old files have it in the field of one byte alone."""
+    return int(max(code["deprecated_code"], code["code"]))
+
+
 def _check_code(code: Table) -> None:
-    number = max(code["deprecated_code"], code["code"])
+    number = _number(code)
     if not 0 <= number <= LAST_BUILTIN:
         raise FlatBufferError(f"it uses the operator {number}, which this version of conform does not know")
     if number == CUSTOM and not code["custom_code"]:
@@ -196,8 +213,8 @@ def _check_quantization(quantization: Table, shape: list[int], tensors: int, wha
     scales, zeros = len(quantization["scale"]), len(quantization["zero_point"])
     details = quantization["details"]
     if details is not None and "scales" in details.fields:
-        _in_range([details["scales"]], tensors, f"the scales of {what}", least=_NO_TENSOR)
-        _in_range([details["zero_points"]], tensors, f"the zero points of {what}", least=_NO_TENSOR)
+        _in_range([details["scales"]], tensors, f"the scales of {what}", least=NO_TENSOR)
+        _in_range([details["zero_points"]], tensors, f"the zero points of {what}", least=NO_TENSOR)
         if details["block_size"] < 0:
             raise FlatBufferError(f"{what} is quantised in blocks of {details['block_size']}")
         return

@@ -6,12 +6,12 @@ is a slot that is gone from the format. A field whose name ends with `subgraph` 
 
 from __future__ import annotations
 
-_CONV3D = "padding:b stride_d:i stride_w:i stride_h:i activation:b dilation_d:i dilation_w:i dilation_h:i"
+_CONV3D = "padding:b stride_d:i stride_w:i stride_h:i activation:b dilation_d:i=1 dilation_w:i=1 dilation_h:i=1"
 
 # BuiltinOptions: number of the union's type -> its fields; the empty ones are tables without any.
 _OPTIONS: dict[int, str] = dict.fromkeys(range(1, 127), "") | {
-    1: "padding:b stride_w:i stride_h:i activation:b dilation_w:i dilation_h:i bias_type:b",  # Conv2D
-    2: "padding:b stride_w:i stride_h:i multiplier:i activation:b dilation_w:i dilation_h:i",  # DepthwiseConv2D
+    1: "padding:b stride_w:i stride_h:i activation:b dilation_w:i=1 dilation_h:i=1 bias_type:b",  # Conv2D
+    2: "padding:b stride_w:i stride_h:i multiplier:i activation:b dilation_w:i=1 dilation_h:i=1",  # DepthwiseConv2D
     3: "channels:i columns:[i] dims:[i]",  # ConcatEmbeddings
     4: "type:b",  # LSHProjection
     5: "padding:b stride_w:i stride_h:i filter_width:i filter_height:i activation:b",  # Pool2D

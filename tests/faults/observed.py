@@ -31,6 +31,7 @@ class Run:
     stdout: str = ""
     stderr: str = ""
     named: dict[str, float] = field(default_factory=dict)  # variant -> when its outcome stood in the report
+    hit: bool = False  # what was to be killed was alive when the signal came
     orphaned: bool = False  # a process of it was there a second after its end
     cleared: bool = True  # its temporary files were gone a second after its end
     lateness: float = 0.0  # the most that this loaded machine let the observer oversleep
@@ -129,6 +130,16 @@ class Run:
             with contextlib.suppress(OSError):
                 found += map(int, task.read_text().split())
         return sorted(found)
+
+    def workers(self) -> list[int]:
+        """Those of its children that compute: not the sentinel, and none that has ended and was not asked how."""
+        found = []
+        for each in self.children():
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{each}/cmdline").read_bytes()  # empty once it has ended
+                if line and b"sentinel.py" not in line:
+                    found.append(each)
+        return found
 
     def left(self) -> list[str]:
         """What lies about that should not: temporary files, shared memory under this run's name."""

@@ -34,12 +34,21 @@ def store(clean: Run, tmp_path: Path) -> Path:
     return Path(shutil.copytree(clean.store, tmp_path / "store"))
 
 
+def of_version_0(entry: Path) -> Path:
+    """The entry as an older version would have left it: in the folder of its format, which its header names."""
+    content = entry.read_bytes()
+    assert content.startswith(b"CONFORM GOLDEN 1\n")
+    older = entry.parents[1] / "0" / entry.name
+    older.parent.mkdir()
+    older.write_bytes(content.replace(b"GOLDEN 1\n", b"GOLDEN 0\n", 1))
+    return older
+
+
 def test_a_store_of_an_older_version_and_foreign_files_are_left_alone(
     make: Make, model: Path, clean: Run, store: Path
 ) -> None:
-    older = store / "golden" / "0" / "old.golden"
-    older.parent.mkdir()
-    older.write_bytes(b"what an older version wrote")
+    older = of_version_0(next(store.rglob("*.golden")))
+    content = older.read_bytes()
     foreign = next(store.glob("golden/1")) / "notes.txt"
     foreign.write_text("mine")
     os.mkfifo(foreign.with_name("pipe.tmp"))
@@ -49,8 +58,26 @@ def test_a_store_of_an_older_version_and_foreign_files_are_left_alone(
     assert run.code == 0, run.stderr
     assert run.summary()["golden"]["source"] == "store"
     assert run.numbers("subject") == clean.numbers("subject")
-    assert older.exists()
+    assert older.read_bytes() == content
     assert foreign.exists()
+
+
+def test_a_golden_of_an_older_version_alone_is_no_golden(make: Make, model: Path, clean: Run, store: Path) -> None:
+    """Neither in its own folder, nor where somebody copied it to the name that this version looks for."""
+    entry = next(store.rglob("*.golden"))
+    older = of_version_0(entry)
+    content = older.read_bytes()
+    entry.unlink()
+    cold = make(cache=store).start(*RUN, model).finish()
+    entry.write_bytes(content)
+    copied = make(cache=store).start(*RUN, model).finish()
+
+    for each in (cold, copied):
+        assert each.code == 0, each.stderr
+        assert each.summary()["golden"]["source"] == "computed"
+        assert each.numbers("subject") == clean.numbers("subject")
+    assert "is damaged" in copied.summary()["golden"]["notes"][0]
+    assert older.read_bytes() == content
 
 
 CLOCK = """

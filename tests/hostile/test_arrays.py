@@ -263,6 +263,9 @@ SAFETENSORS: dict[str, tuple[bytes, str]] = {
     "size-is-true": (safetensors({"x": {**ENTRY, "shape": [True, 4]}}), "impossible numbers"),
     "size-is-text": (safetensors({"x": {**ENTRY, "shape": "14"}}), "impossible numbers"),
     "sizes-that-wrap": (safetensors({"x": {**ENTRY, "shape": [1 << 61, 1 << 61]}}), "does not lie"),
+    "700,000-dimensions": (
+        safetensors({"x": {**ENTRY, "shape": [(1 << 62) - 1] * 700_000}}), "700,000 dimensions; the limit is 32"
+    ),
     "negative-offset": (safetensors({"x": {**ENTRY, "data_offsets": [-16, 0]}}), "impossible numbers"),
     "three-offsets": (safetensors({"x": {**ENTRY, "data_offsets": [0, 8, 16]}}), "is broken"),
     "backwards": (safetensors({"x": {**ENTRY, "data_offsets": [16, 0]}}), "does not lie"),
