@@ -1,7 +1,8 @@
 """Bounds for fuzz tests: new examples every day, but a bounded time for them, and seconds and memory for each.
 
-Within a day they stay the same, so that a run can be repeated and no change is judged by luck. A run that fails says how to repeat it: CONFORM_FUZZ_SEED tries the same examples again, `@reproduce_failure` the one
-that failed. That one is also kept below .hypothesis/, and tried first from then on.
+Within a day they stay the same, so that a run can be repeated and no change is judged by luck. A run that fails says
+how to repeat it: CONFORM_FUZZ_SEED tries the same examples again, `@reproduce_failure` the one that failed. That one is
+also kept below .hypothesis/, and tried first from then on.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import os
 import pickle
 import socket
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -61,6 +61,20 @@ def _imports(*opsets: tuple[str, int], ir: int = 9) -> ModelProto:
     return made
 
 
+def no_utf8(made: ModelProto) -> bytes:
+    """The file of a model, with two bytes that are no UTF-8 wherever it says QQQQ."""
+    return made.SerializeToString().replace(b"QQQQ", b"Q\xffQ\xfe")
+
+
+def _text_field(field: str) -> bytes:
+    made = relu()
+    if field == "metadata_props":
+        made.metadata_props.add(key="key", value="QQQQ")
+    else:
+        setattr(made.graph if field.startswith("graph.") else made, field.removeprefix("graph."), "QQQQ")
+    return no_utf8(made)
+
+
 _all_refused({
     "a_text_file": lambda: b"hello\n" * 100,
     "the_message_as_text": lambda: str(relu()).encode(),
@@ -80,6 +94,13 @@ _all_refused({
     "opset_of_the_largest_number": lambda: _imports(("", (1 << 63) - 1)),
     "no_opset": lambda: _imports(),
     "one_domain_at_two_opsets": lambda: _imports(("", 17), ("ai.onnx", 18)),
+    "a_known_domain_at_a_huge_version": lambda: _imports(("", 18), ("ai.onnx.ml", 1 << 40)),
+    "a_known_domain_at_a_version_to_come": lambda: _imports(("", 18), ("ai.onnx.ml", 999)),
+    "a_vendor_at_a_huge_version": lambda: _imports(("", 18), ("com.microsoft", 1 << 40)),
+    "an_unknown_domain_at_a_huge_version": lambda: _imports(("", 18), ("org.example", 1 << 40)),
+    **{f"{field}_that_is_no_utf_8": lambda field=field: _text_field(field) for field in (
+        "producer_name", "producer_version", "domain", "doc_string", "graph.doc_string", "metadata_props",
+    )},
 })  # fmt: skip
 
 
@@ -161,15 +182,23 @@ def _located(location: str) -> Build:
 
 REFUSED.update({f"data_at_{name}": _located(location) for name, location in _LOCATIONS.items()})
 
-_all_refused({
-    "data_without_a_location": lambda: _data(offset=0),
-    "data_beyond_the_largest_number": lambda: _data(location="model.onnx", offset=(1 << 64) - 16),
-    "data_whose_end_wraps": lambda: _data(location="model.onnx", offset=(1 << 63) - 8, length=16),
-    "data_at_a_fraction": lambda: _data(location="model.onnx", offset="0.5"),
-    "data_at_a_hexadecimal": lambda: _data(location="model.onnx", offset="0x10"),
-    "data_at_arabic_digits": lambda: _data(location="model.onnx", offset="\u0661"),
-    "data_longer_than_its_shape": lambda: _data(location="model.onnx", length=17),
-})  # fmt: skip
+def _ranged(**entries: object) -> Build:
+    def build(folder: Path) -> Path:
+        (folder / "w.bin").write_bytes(bytes(64))
+        return save(folder, _data(**entries))
+
+    return build
+
+
+REFUSED |= {
+    "data_without_a_location": _ranged(offset=0),
+    "data_beyond_the_largest_number": _ranged(location="w.bin", offset=(1 << 64) - 16),
+    "data_whose_end_wraps": _ranged(location="w.bin", offset=(1 << 63) - 8, length=16),
+    "data_at_a_fraction": _ranged(location="w.bin", offset="0.5"),
+    "data_at_a_hexadecimal": _ranged(location="w.bin", offset="0x10"),
+    "data_at_arabic_digits": _ranged(location="w.bin", offset="\u0661"),
+    "data_longer_than_its_shape": _ranged(location="w.bin", length=17),
+}
 
 
 def _linked(make: Callable[[Path], object]) -> Build:
@@ -198,6 +227,36 @@ REFUSED |= {
     "data_that_is_not_there": _linked(lambda folder: None),
     "data_of_a_process": _linked(lambda folder: (folder / "w.bin").symlink_to("/proc/self/environ")),
 }
+
+
+@_refused
+def data_in_a_terabyte_of_nothing(folder: Path) -> Path:
+    with (folder / "w.bin").open("wb") as file:
+        file.truncate(1 << 40)
+    return save(folder, _data(location="w.bin"))
+
+
+@_refused
+def data_that_claims_a_terabyte_of_nothing(folder: Path) -> Path:
+    with (folder / "w.bin").open("wb") as file:
+        file.truncate(1 << 40)
+    return save(folder, adds_stored(external("w", [1 << 38], {"location": "w.bin"})))
+
+
+@_refused
+def data_in_the_model_itself(folder: Path) -> Path:
+    return save(folder, _data(location="model.onnx"))
+
+
+@_refused
+def data_in_the_model_itself_under_another_name(folder: Path) -> Path:
+    return save(folder, _data(location="model.pb"), "model.pb")
+
+
+@_refused
+def data_under_the_name_of_a_private_copy(folder: Path) -> Path:
+    (folder / "model.onnx").write_bytes(bytes(16))
+    return save(folder, _data(location="model.onnx"), "other.onnx")
 
 
 @_refused
@@ -232,9 +291,65 @@ def _function(inner: list[onnx.NodeProto]) -> ModelProto:
     )  # fmt: skip
 
 
-def _sparse(values: TensorProto, indices: TensorProto) -> ModelProto:
+def _refers(op: str, inputs: list[str], outputs: list[str], **names: tuple[str, int]) -> onnx.NodeProto:
+    """A node of a function that takes attributes from the call: its name of each -> the function's, and the type."""
+    made = node(op, inputs, outputs)
+    for name, (wanted, kind) in names.items():
+        made.attribute.add(name=name, type=kind, ref_attr_name=wanted)
+    return made
+
+
+GRAPH, INT, INTS = onnx.AttributeProto.GRAPH, onnx.AttributeProto.INT, onnx.AttributeProto.INTS
+_BOTH = {"then_branch": ("body", GRAPH), "else_branch": ("body", GRAPH)}
+
+
+def _called(function: onnx.FunctionProto, **attributes: object) -> ModelProto:
+    return model(
+        [node("F", ["x", "c"], ["y"], domain="local", **attributes)],
+        [port("x", (4,)), port("c", (), TensorProto.BOOL)], [port("y", None)], functions=[function], domains=["local"],
+    )  # fmt: skip
+
+
+def _defaulted(inner: list[onnx.NodeProto], initializers: Iterable[TensorProto] = ()) -> ModelProto:
+    """A function whose If runs the body that stands in for an attribute which the call leaves out."""
+    made = helper.make_function(
+        "local", "F", ["x", "c"], ["b"], [_refers("If", ["c"], ["b"], **_BOTH)],
+        [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)],
+    )  # fmt: skip
+    graph = helper.make_graph(inner, "default", [], [port("o", None)], list(initializers))
+    made.attribute_proto.append(helper.make_attribute("body", graph))
+    return _called(made)
+
+
+def _referring(inner: list[onnx.NodeProto], **attributes: object) -> ModelProto:
+    """A call of a function whose nodes take attributes from it."""
+    opsets = [helper.make_opsetid("", 18)]
+    return _called(helper.make_function("local", "F", ["x", "c"], ["b"], inner, opsets, list(attributes)), **attributes)
+
+
+def _many_bodies() -> ModelProto:
+    """2,000 Ifs, each of which takes twice a body of 3,000 nodes from the call."""
+    names = ["x", *(f"v{place}" for place in range(2999)), "o"]
+    large = body([node("Neg", [before], [after]) for before, after in pairwise(names)], [port("o", None)])
+    ifs = [_refers("If", ["c"], [f"b{place}" if place else "b"], **_BOTH) for place in range(2000)]
+    return _referring(ifs, body=large)
+
+
+def _if_sparse() -> onnx.NodeProto:
+    branch = body([node("Identity", ["w"], ["o"])], [port("o", None)])
+    branch.sparse_initializer.append(SparseTensorProto(
+        values=external("w", [1], {"location": "../outside_secret.bin"}), indices=stored("", [0], np.int64), dims=[4],
+    ))  # fmt: skip
+    return node("If", ["a"], ["b"], then_branch=branch, else_branch=branch)
+
+
+def _wide(rank: int) -> TensorProto:
+    return TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1 << 62] * rank)
+
+
+def _sparse(values: TensorProto, indices: TensorProto, dims: Sequence[int] = (4,)) -> ModelProto:
     made = adds_stored(stored("unused", [0.0]))
-    made.graph.sparse_initializer.append(SparseTensorProto(values=values, indices=indices, dims=[4]))
+    made.graph.sparse_initializer.append(SparseTensorProto(values=values, indices=indices, dims=dims))
     return made
 
 
@@ -251,6 +366,17 @@ _all_refused({
     "escaping_data_in_a_function": lambda: _function([_constant_with(_bad_tensor()), node("Add", ["a", "k"], ["b"])]),
     "escaping_data_in_a_sparse_tensor": lambda: _sparse(
         _named(external("w", [1], {"location": "../outside_secret.bin"}), "w"), stored("", [0], np.int64)
+    ),
+    "escaping_data_in_a_default_of_a_function": lambda: _defaulted(
+        [node("Identity", ["w"], ["o"])], [external("w", [4], {"location": "../outside_secret.bin"})]
+    ),
+    "escaping_data_in_a_sparse_tensor_of_a_function": lambda: _function([_if_sparse()]),
+    "a_sparse_tensor_of_terabytes": lambda: _sparse(stored("w", [1.0]), stored("", [0], np.int64), [1 << 40]),
+    "a_sparse_tensor_whose_values_are_no_list": lambda: _sparse(stored("w", [[1.0]]), stored("", [0], np.int64)),
+    "a_sparse_tensor_of_400_dimensions": lambda: _sparse(_wide(400), stored("", [0], np.int64)),
+    "a_sparse_tensor_of_600000_dimensions": lambda: _sparse(_wide(600_000), stored("", [0], np.int64)),
+    "strings_that_are_no_utf_8": lambda: adds_stored(
+        TensorProto(name="w", data_type=TensorProto.STRING, dims=[1], string_data=[b"\xff\xfe\x1b[31m"])
     ),
     "a_sparse_index_outside_its_shape": lambda: _sparse(stored("w", [1.0]), stored("", [4], np.int64)),
     "escaping_data_in_sparse_indices": lambda: _sparse(
@@ -359,6 +485,44 @@ _all_refused({
     "bodies_nested_45_deep": lambda: _deep(45),
     "functions_that_call_each_other_twice_24_times": lambda: _laughs(24),
     "a_function_that_calls_itself": lambda: _function([node("F", ["a"], ["b"], domain="local")]),
+    "a_body_that_2000_nodes_take_from_the_call": _many_bodies,
+    "a_default_that_calls_its_function": lambda: _defaulted([node("F", ["x", "c"], ["o"], domain="local")]),
+    "a_default_that_refers_to_itself": lambda: _defaulted([_refers("If", ["c"], ["o"], **_BOTH)]),
+    "a_default_with_an_operator_that_is_no_utf_8": lambda: no_utf8(_defaulted([node("QQQQ", ["x"], ["o"])])),
+    "a_default_with_an_unknown_operator": lambda: _defaulted([node("Run", ["x"], ["o"])]),
+    "a_function_at_a_huge_version": lambda: _called(helper.make_function(
+        "local", "F", ["x", "c"], ["b"], [node("Scaler", ["x"], ["b"], domain="ai.onnx.ml")],
+        [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 1 << 40)],
+    )),
+    "strides_0_through_a_function": lambda: _referring(
+        [_refers("LpPool", ["x"], ["b"], strides=("s", INTS), kernel_shape=("k", INTS))], k=[1, 1], s=[0, 0]
+    ),
+    "an_attribute_of_another_type_through_a_function": lambda: _referring(
+        [_refers("Concat", ["x", "x"], ["b"], axis=("k", INT))], k=1.5
+    ),
+    "an_operand_left_out_through_a_function": lambda: model(
+        [node("F", ["x"], ["y"], domain="local")], [port("x")], [port("y")], domains=["local"],
+        functions=[helper.make_function(
+            "local", "F", ["a", "z"], ["b"], [node("Add", ["a", "z"], ["b"])], [helper.make_opsetid("", 18)]
+        )],
+    ),
+    "a_domain_that_looks_like_a_vendor_s": lambda: model(
+        [node("Run", ["x"], ["y"], domain="com.microsoft.example")], [port("x")], [port("y")],
+        domains=["com.microsoft.example"],
+    ),
+    "a_padding_of_a_mode_that_nobody_knows": lambda: model(
+        [node("Pad", ["x", "p"], ["y"], mode="\x1b[31m\u202e")], [port("x")], [port("y", None)],
+        [stored("p", [0] * 4, np.int64)],
+    ),
+    "text_of_an_attribute_that_is_no_utf_8": lambda: model(
+        [node("Conv", ["x", "w"], ["y"], auto_pad=b"\x1b[31m\xff")], [port("x", (1, 3, 8, 8))], [port("y", None)],
+        [stored("w", np.ones((4, 3, 3, 3)))],
+    ),
+    "the_lowest_integer_modulo_minus_one": lambda: model(
+        [node("Mod", ["k", "z"], ["a"]), node("Add", ["a", "x"], ["y"])],
+        [port("x", (4,), TensorProto.INT64)], [port("y", (4,), TensorProto.INT64)],
+        [stored("k", [-(1 << 63)] * 4, np.int64), stored("z", [-1] * 4, np.int64)],
+    ),
     "a_name_of_a_tensor_that_is_no_utf_8": lambda: _not_utf8("tensor"),
     "a_name_of_a_node_that_is_no_utf_8": lambda: _not_utf8("node"),
     "negative_dimensions_of_a_stored_tensor": lambda: adds_stored(
@@ -444,6 +608,11 @@ _all_legal({
     "names_that_look_alike_as_files": lambda: model(
         [node("Neg", ["x"], ["a/b"]), node("Neg", ["a/b"], ["a_b"]), node("Neg", ["a_b"], ["../y"])],
         [port("x")], [port("../y")],
+    ),
+    "imports_that_no_node_needs": lambda: _imports(
+        ("", 18), ("com.microsoft", 1), ("com.microsoft.nchwc", 1), ("com.ms.internal.nhwc", 22), ("ai.onnx.ml", 5),
+        ("ai.onnx.training", 1), ("ai.onnx.preview.training", 1), ("org.pytorch.aten", 1),
+        ("pkg.onnxscript.torch_lib", 1), ("pkg.torch.2.5.0", 1),
     ),
     "every_size_symbolic": lambda: relu(shape=("N", "C", "H", "W")),
 })  # fmt: skip

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
-from onnx import ModelProto, helper, parser
+from hostile_onnx import no_utf8
+from onnx import AttributeProto, ModelProto, helper, parser
 from onnx_files import external, model, node, port, stored
 
 _TEXTS = (
@@ -47,6 +48,11 @@ g (float[2] x) => (float[2] y) { y = local.Twice<k = 2>(x) }
   c = Constant<value_int: int = @k>()  d = Cast<to = 1>(c)  b = Mul(a, d) }"""
 
 
+_HEAD = """<ir_version: 9, opset_import: ["": 18, "local": 1]>"""
+_TAKER = """<domain: "local", opset_import: ["": 18]> F <body> (a, c) => (b) {
+  b = If (c) <then_branch = t () => (float[2] p) { p = Neg(a) }, else_branch = e () => (float[2] q) { q = Abs(a) }> }"""
+
+
 def models() -> list[ModelProto]:
     """Well-formed models that between them have bodies, functions, sequences, shapes as data, stored tensors."""
     found = [parser.parse_model(f'<ir_version: 8, opset_import: ["": 18]> {text}') for text in _TEXTS]
@@ -57,6 +63,33 @@ def models() -> list[ModelProto]:
     data = external("w", [4], {"location": "w.bin", "offset": 0, "length": 16})
     found.append(model([node("Add", ["x", "w"], ["y"])], [port("x", (4,))], [port("y", (4,))], [data]))
     return found
+
+
+def odd_models() -> list[ModelProto]:
+    """Models with what only strangers write: bodies that a function takes or brings, and what must be refused."""
+    taken = parser.parse_model(f"""{_HEAD} g (float[2] x, bool c) => (float[2] y) {{
+        y = local.F <body = t () => (float[2] p) {{ p = Neg(x) }}> (x, c) }} {_TAKER}""")
+    for attribute in taken.functions[0].node[0].attribute:
+        attribute.ref_attr_name, attribute.type = "body", AttributeProto.GRAPH
+        attribute.ClearField("g")
+    brought = ModelProto()
+    brought.CopyFrom(taken)
+    default = brought.graph.node[0].attribute.pop()
+    brought.functions[0].attribute.remove("body")
+    brought.functions[0].attribute_proto.append(default)
+    holding = ModelProto()
+    holding.CopyFrom(brought)
+    inner = holding.functions[0].attribute_proto[0].g
+    inner.sparse_initializer.append(helper.make_sparse_tensor(stored("k", [1.0]), stored("", [1], np.int64), [2]))
+    inner.node[0].CopyFrom(node("Mul", ["x", "k"], ["p"]))
+    imports, texts = ModelProto(), ModelProto()
+    imports.CopyFrom(brought)
+    imports.opset_import.add(domain="ai.onnx.ml", version=1 << 40)
+    imports.functions[0].opset_import.add(domain="com.microsoft", version=(1 << 63) - 1)
+    texts.CopyFrom(taken)
+    texts.producer_name = texts.doc_string = texts.graph.doc_string = "QQQQ"
+    texts.metadata_props.add(key="QQQQ", value="v")
+    return [taken, brought, holding, imports, ModelProto.FromString(no_utf8(texts))]
 
 
 def broken_bytes(data: bytes, other: bytes, rng: random.Random) -> bytes:
@@ -142,7 +175,9 @@ def _repeat(values: object, rng: random.Random) -> None:
             values[second].CopyFrom(kept)  # type: ignore[index]
 
 
-_INTEGERS = (0, 1, 2, 3, 4, 7, 11, 18, -1, -2, 64, 255, 1 << 31, (1 << 31) - 1, -(1 << 31), (1 << 63) - 1, -(1 << 63))
+_INTEGERS = (
+    0, 1, 2, 3, 4, 7, 11, 18, -1, -2, 64, 255, 1 << 31, (1 << 31) - 1, -(1 << 31), 1 << 40, (1 << 63) - 1, -(1 << 63),
+)  # fmt: skip
 _NAMES = (
     "", "x", "y", "w", "s", "a", "c", "axis", "then_branch", "body", "value", "value_ints", "perm", "Relu", "Loop",
     "If", "Constant", "Reshape", "Cast", "local", "ai.onnx", "com.microsoft", "../w.bin", "location", "N", "\x00",

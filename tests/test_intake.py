@@ -11,8 +11,10 @@ from onnx import AttributeProto, TensorProto, helper
 from onnx_files import adds_stored, body, external, model, node, port, relu, run_reference, save, stored
 
 from sysnoise_conform.errors import BadInput, BadModel
-from sysnoise_conform.graph.expansion import MAX_EXPANDED_NODES
+from sysnoise_conform.graph import expansion
+from sysnoise_conform.graph import external as external_data
 from sysnoise_conform.graph.intake import open_model
+from sysnoise_conform.graph.walk import nested_graphs
 
 X, Y = port("x"), port("y")
 
@@ -98,6 +100,9 @@ def test_a_graph_without_nodes_or_outputs_is_refused(tmp_path: Path) -> None:
         ({"location": "w.bin", "offset": 2**62}, "needs bytes"),
         ({"location": "w.bin", "colour": "red"}, "unknown external data key"),
         ({"location": "absent.bin"}, "no such file"),
+        ({"location": "tapped.ONNX"}, "the name of a model"),
+        ({"location": "model.mnn"}, "the name of a model"),
+        ({"location": "shapes_0/model_float32.tflite"}, "the name of a model"),
     ],
 )
 def test_external_data_that_lies_is_refused(tmp_path: Path, entries: dict[str, object], words: str) -> None:
@@ -131,6 +136,61 @@ def test_links_to_data_outside_need_a_word_from_the_user(tmp_path: Path) -> None
         assert "--allow-linked-data" in refusal(path)
         assert open_model(path, allow_linked_data=True).data_files[0].size == 16
         (folder / "w.bin").unlink()
+
+
+def test_detours_in_a_location_are_one_file(tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(32))
+    proto = adds_stored(external("w", [4], {"location": "./w.bin"}))
+    proto.graph.initializer.append(external("v", [4], {"location": "././w.bin", "offset": 16}))
+    private = tmp_path / "private"
+    private.mkdir()
+
+    opened = open_model(save(tmp_path, proto))
+
+    assert [each.location for each in opened.data_files] == ["w.bin"]
+    assert onnx.load(opened.write(private)).graph.initializer[1].raw_data == bytes(16)
+
+
+def test_a_data_file_with_several_names_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(32))
+    (tmp_path / "v.bin").symlink_to("w.bin")
+    proto = adds_stored(external("w", [4], {"location": "w.bin"}))
+    proto.graph.initializer.append(external("v", [4], {"location": "v.bin"}))
+    read = []
+    monkeypatch.setattr(external_data, "digest_stream", lambda stream: read.append(stream.name) or "0" * 64)
+
+    opened = open_model(save(tmp_path, proto))
+
+    assert [each.location for each in opened.data_files] == ["v.bin", "w.bin"]
+    assert len(read) == 1
+
+
+def test_a_data_file_may_hold_more_than_the_model_needs_but_not_without_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several models may share one file of weights; a file of a terabyte of nothing is no such file."""
+    monkeypatch.setattr(external_data, "MAX_SPARE", 100)
+    proto = adds_stored(external("w", [4], {"location": "w.bin"}))
+    proto.graph.initializer.append(external("v", [4], {"location": "w.bin", "offset": 8}))  # 24 bytes between them
+    path = save(tmp_path, proto)
+
+    (tmp_path / "w.bin").write_bytes(bytes(4 * 24 + 100))
+    assert open_model(path).data_files[0].size == 196
+    (tmp_path / "w.bin").write_bytes(bytes(4 * 24 + 101))
+    assert "the model needs 24 of them" in refusal(path)
+
+
+def test_data_files_together_have_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external_data, "MAX_BYTES", 40)
+    (tmp_path / "w.bin").write_bytes(bytes(16))
+    (tmp_path / "v.bin").write_bytes(bytes(24))
+    proto = adds_stored(external("w", [4], {"location": "w.bin"}))
+    proto.graph.initializer.append(external("v", [4], {"location": "v.bin"}))
+    path = save(tmp_path, proto)
+
+    assert len(open_model(path).data_files) == 2
+    (tmp_path / "v.bin").write_bytes(bytes(25))
+    assert "more than 40 bytes together" in refusal(path)
 
 
 def test_the_model_s_sum_covers_its_data_files(tmp_path: Path) -> None:
@@ -234,12 +294,21 @@ def test_dangling_and_double_values_are_refused(tmp_path: Path) -> None:
         (node("Relux", ["x"], ["y"]), "did you mean 'Relu'"),
         (node("Exec", ["x"], ["y"], domain="com.evil"), "unknown domain"),
         (node("Relu", ["x"], ["y"], domain="elsewhere"), "not imported"),
+        (node("Relu", ["x"], ["y"], domain="com.microsoft.evil"), "unknown domain"),
+        (node("Conv", ["x", "w"], ["y"], auto_pad="SAME"), "auto_pad is 'SAME'; the text knows NOTSET, SAME_UPPER"),
+        (node("Resize", ["x", "", "w"], ["y"], nearest_mode="up"), "nearest_mode is 'up'"),
+        (node("DepthToSpace", ["x"], ["y"], blocksize=2, mode="dcr"), "the text knows DCR and CRD"),
+        (node("Gelu", ["x"], ["y"], approximate="fast"), "has no such operator at version 18"),
+        (node("BitShift", ["x", "x"], ["y"], direction="UP"), "direction is 'UP'"),
+        (node("Einsum", ["x"], ["y"], equation=b"\xff->"), "is not UTF-8"),
+        (node("FusedConv", ["x", "w"], ["y"], activation=b"\xff", domain="com.microsoft"), "is not UTF-8"),
     ],
 )
 def test_a_node_that_onnx_does_not_allow_is_refused(tmp_path: Path, bad, words: str) -> None:
     proto = model(
-        [bad], [port("x", (1, 3, 8, 8))], [port("y")], [stored("w", np.ones((4, 3, 3, 3)))], domains=["com.evil"]
-    )
+        [bad], [port("x", (1, 3, 8, 8))], [port("y")], [stored("w", np.ones((4, 3, 3, 3)))],
+        domains=["com.evil", "com.microsoft.evil"],
+    )  # fmt: skip
 
     assert words in refusal(save(tmp_path, proto))
 
@@ -412,7 +481,7 @@ def test_functions_that_multiply_are_counted_and_refused_before_they_are_expande
 
     text = refusal(save(tmp_path, with_functions([call("F24")], laughs)))
 
-    assert f"the limits are {MAX_EXPANDED_NODES:,}" in text
+    assert f"the limits are {expansion.MAX_EXPANDED_NODES:,}" in text
 
 
 def test_functions_that_call_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
@@ -423,12 +492,134 @@ def test_functions_that_call_each_other_in_a_circle_are_refused(tmp_path: Path) 
     assert "calls itself" in refusal(save(tmp_path, with_functions([call("A")], [first, second])))
 
 
+def test_bodies_that_a_function_takes_from_the_call_are_counted_as_often_as_they_are_put_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An If around a body and one in it, both from the call: the call, its two nodes, 2 Ifs and 4 times two nodes."""
+    given = body([node("Neg", ["x"], ["n"]), node("Abs", ["n"], ["o"])], [port("o", None)])
+    choose = function("Choose", [taking("c", "b")], ["c"], ["b"])
+    twice = function("Twice", [taking("c", "u", "Choose"), taking("c", "v", "Choose"), node("Add", ["u", "v"], ["b"])])
+    twice.input[:] = ["c"]
+    proto = with_functions([call("Twice", ["c"], body=given)], [choose, twice], [X, port("c", (), TensorProto.BOOL)])
+    proto.graph.node.append(node("Identity", ["x"], ["unused"]))
+    path = save(tmp_path, proto)
+
+    opened = open_model(path)
+    monkeypatch.setattr(expansion, "MAX_EXPANDED_NODES", 10)
+    text = refusal(path)
+
+    assert sum(len(graph.node) for graph in nested_graphs(opened.proto.graph)) == 12
+    onnx.checker.check_model(opened.proto, full_check=True)
+    # what was made on the way counts as well: 3 calls, and the body each of them passes
+    assert "expand to 21 nodes" in text
+
+
+def taking(condition: str, output: str, name: str = "If") -> onnx.NodeProto:
+    """An If, or a call, whose bodies are what the function around it was given as `body`."""
+    made = node(name, [condition], [output], domain="" if name == "If" else "local")
+    for each in ("then_branch", "else_branch") if name == "If" else ("body",):
+        made.attribute.add(name=each, type=AttributeProto.GRAPH, ref_attr_name="body")
+    return made
+
+
+def test_a_body_that_stands_in_for_what_a_call_leaves_out_is_put_in(tmp_path: Path) -> None:
+    choose = function("Choose", [taking("c", "b")], ["a", "c"], ["b"])
+    default = body([node("Neg", ["a"], ["o"])], [port("o", None)])
+    choose.attribute_proto.append(helper.make_attribute("body", default))
+    given = body([node("Abs", ["x"], ["o"])], [port("o", None)])
+    x, c = np.array([[-1, 2, -3, 4]], np.float32), np.array(True)
+    inputs = [X, port("c", (), TensorProto.BOOL)]
+
+    left_out, passed = (
+        open_model(save(tmp_path, with_functions([call("Choose", ["x", "c"], **more)], [choose], inputs)))
+        for more in ({}, {"body": given})
+    )
+
+    assert np.array_equal(run_reference(left_out.proto, {"x": x, "c": c})[0], -x)
+    assert np.array_equal(run_reference(passed.proto, {"x": x, "c": c})[0], np.abs(x))
+
+
+@pytest.mark.parametrize(("levels", "words"), [(15, "bodies nested 32 deep"), (13, "")])
+def test_bodies_that_calls_nest_into_each_other_are_counted(tmp_path: Path, levels: int, words: str) -> None:
+    """Every call puts the body that it is given into two Ifs, one within the other."""
+    other = body([node("Neg", ["x"], ["e"])], [port("e", None)])
+    taken = node("If", ["c"], ["t"], else_branch=body([node("Abs", ["x"], ["f"])], [port("f", None)]))
+    taken.attribute.add(name="then_branch", type=AttributeProto.GRAPH, ref_attr_name="body")
+    deep = node("If", ["c"], ["b"], then_branch=body([taken], [port("t", None)]), else_branch=other)
+    inner = other
+    for level in range(levels):
+        inner = body([call("Deep", ["c", "x"], [f"o{level}"], body=inner)], [port(f"o{level}", None)])
+    proto = with_functions(
+        [call("Deep", ["c", "x"], body=inner)], [function("Deep", [deep], ["c", "x"])],
+        [X, port("c", (), TensorProto.BOOL)],
+    )  # fmt: skip
+    path = save(tmp_path, proto)
+
+    if words:
+        assert words in refusal(path)
+    else:
+        assert open_model(path).node_count == 1
+
+
+def test_what_functions_nest_deeper_than_a_file_can_be_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expansion, "MAX_EXPANDED_BODIES", 1000)
+
+    test_bodies_that_calls_nest_into_each_other_are_counted(tmp_path, 25, "nested too deep to be read")
+
+
+def test_names_of_values_that_calls_multiply_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expansion, "MAX_EXPANDED_NAMES", 200)
+    wide = function("F", [node("Neg", ["a0"], ["b"])], [f"a{place}" for place in range(99)])
+    proto = with_functions([call("F", ["x"], ["m"]), call("F", ["m"], ["y"])], [wide])
+
+    assert "208 names" in refusal(save(tmp_path, proto))
+
+
 def test_a_function_of_another_opset_is_refused_only_where_an_operator_changed(tmp_path: Path) -> None:
     same = function("F", [node("Relu", ["a"], ["b"])], opset=17)
-    changed = function("F", [node("ReduceMean", ["a"], ["b"], axes=[1])], opset=17)  # axes became an input in 18
+    mean = node("ReduceMean", ["a"], ["b"], axes=[1])  # axes became an input in 18
+    branch = body([node("ReduceMean", ["a"], ["o"], axes=[1])], [port("o", None)])
+    changed = function("F", [mean], opset=17)
+    within = function("F", [node("If", ["a"], ["b"], then_branch=branch, else_branch=branch)], opset=17)
 
     assert open_model(save(tmp_path, with_functions([call("F")], [same]))).layers[0].op_type == "Relu"
-    assert "changed in between" in refusal(save(tmp_path, with_functions([call("F")], [changed])))
+    for each in (changed, within):
+        assert "changed in between" in refusal(save(tmp_path, with_functions([call("F")], [each])))
+
+
+# ---- divisions
+
+
+@pytest.mark.parametrize(
+    ("op", "dtype", "by", "traps"),
+    [
+        ("Mod", np.int64, [-1, 7], True),
+        ("Mod", np.int32, [-1, 7], True),
+        ("Div", np.int64, [-1, 7], True),
+        ("Div", np.int64, [[-1], [7]], True),
+        ("Div", np.int64, [7, -1], False),  # the lowest stands first
+        ("Div", np.int32, [-1, 7], False),  # runtimes divide these in a wider type
+        ("Mod", np.int8, [-1, 7], False),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True], ids=["main", "branch"])
+def test_a_division_that_no_processor_does_is_refused(
+    tmp_path: Path, op: str, dtype: type, by: list[int], traps: bool, inside: bool
+) -> None:
+    constant = node("Constant", [], ["k"], value=stored("", [np.iinfo(dtype).min, 5], dtype))
+    nodes, number = [constant, node(op, ["k", "z"], ["y"])], helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    if inside:
+        branch = body([node(op, ["k", "z"], ["o"])], [port("o", None, number)])
+        nodes = [constant, node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)]
+    inputs = [port("c", (), TensorProto.BOOL)]
+    path = save(tmp_path, model(nodes, inputs, [port("y", None, number)], [stored("z", by, dtype)]))
+
+    if traps:
+        assert "integer division of the lowest number by -1" in refusal(path)
+    else:
+        assert open_model(path).node_count == 2
 
 
 # ---- constants and Ifs

@@ -14,6 +14,10 @@ from sysnoise_conform.printable import one_line
 MAX_BYTES = (1 << 31) - 1  # a protobuf message can't be longer
 MIN_OPSET = 7
 MIN_IR = 3  # the first with opset_import
+# Domains that onnx has no schemas for. A vendor's are at version 1 so far; runtimes hold versions in 32 bits.
+VENDOR_DOMAINS = ("com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental")
+MAX_VENDOR_OPSET = 1000
+MAX_OPSET = (1 << 31) - 1
 
 _MAGIC = (
     (0, b"version https://git-lfs", "a git-LFS pointer, not the model", "fetch it with `git lfs pull`"),
@@ -50,7 +54,18 @@ def parse(data: bytes, path: Path) -> onnx.ModelProto:
         raise BadModel(f"the model {shown!r} holds no ONNX graph", hint="is it the right file?")
     if len(UnknownFieldSet(model)):
         raise BadModel(f"the model {shown!r} has bytes that are no part of an ONNX model", hint="export it again")
+    _check_texts(model, "model")
+    _check_texts(model.graph, "graph")
     return model
+
+
+def _check_texts(message: onnx.ModelProto | onnx.GraphProto, what: str) -> None:
+    """What is text in the format must be text: it goes into the graphs that are written anew."""
+    entries = (text for each in getattr(message, "metadata_props", ()) for text in (each.key, each.value))
+    texts = [(field.name, value) for field, value in message.ListFields() if field.type == field.TYPE_STRING]
+    for name, text in (*texts, *(("metadata_props", each) for each in entries)):
+        if not isinstance(text, str):  # protobuf hands over bytes that are no UTF-8 as they are
+            raise BadModel(f"the {what}'s {name} {one_line(text, 80)} is not UTF-8", hint="export the model again")
 
 
 def check_versions(model: onnx.ModelProto) -> dict[str, int]:
@@ -64,8 +79,10 @@ def check_versions(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def imports(opsets: object, what: str) -> dict[str, int]:
-    """Domain -> version of one list of imports. Raises BadModel for an unknown or double one."""
-    newest = onnx.defs.onnx_opset_version()
+    """Domain -> version of one list of imports. Raises BadModel for an unknown version, and a domain at two.
+
+    An unknown domain is none of its business: exporters leave imports behind that no node needs.
+    """
     found: dict[str, int] = {}
     for each in opsets:  # type: ignore[attr-defined]  # a repeated protobuf field
         if not isinstance(each.domain, str):
@@ -76,12 +93,28 @@ def imports(opsets: object, what: str) -> dict[str, int]:
         if each.version < 1:
             raise BadModel(f"{what} imports domain {one_line(each.domain, 60)!r} at version {each.version}")
         found[domain] = each.version
+    newest = onnx.defs.onnx_opset_version()
     if "" in found and not MIN_OPSET <= found[""] <= newest:
         raise BadModel(
             f"{what} needs opset {found['']}; onnx {onnx.__version__} knows {MIN_OPSET} to {newest} here",
             hint=f"export it with --opset {min(newest, 20)}",
         )
+    for domain, version in found.items():
+        if version > newest_version(domain):
+            raise BadModel(
+                f"{what} imports domain {one_line(domain, 60)!r} at version {version};"
+                f" the newest here is {newest_version(domain)}",
+                hint="export it again, or upgrade onnx",
+            )
     return found
+
+
+def newest_version(domain: str) -> int:
+    """The newest version of a domain that can be meant; of those that onnx knows, the newest that it knows."""
+    if domain in VENDOR_DOMAINS:
+        return MAX_VENDOR_OPSET
+    _, newest = onnx.defs.C.schema_version_map().get(domain, (1, MAX_OPSET))
+    return int(newest)
 
 
 def plain_domain(domain: str) -> str:

@@ -1,23 +1,19 @@
-"""Model-local functions: counted first, then replaced by the nodes of their bodies."""
+"""Model-local functions: checked, then replaced by the nodes of their bodies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 
 import onnx
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from onnx import FunctionProto, NodeProto
 
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.graph.container import imports, plain_domain
+from sysnoise_conform.graph.expansion import Functions
 from sysnoise_conform.graph.naming import Namer, rename, substitute
-from sysnoise_conform.graph.walk import bodies, named, quoted
-from sysnoise_conform.graph.wellformed import Checker, Key, check_names, function_key, schema_of
-
-MAX_EXPANDED_NODES = 200_000
-MAX_EXPANDED_BYTES = (1 << 31) - 1
-MAX_CALL_DEPTH = 100
-
-Functions = dict[Key, FunctionProto]
+from sysnoise_conform.graph.walk import bodies, function_bodies, graphs_of, named, nested_graphs, quoted
+from sysnoise_conform.graph.wellformed import Checker, check_names, function_key, schema_of
 
 
 def table(model: onnx.ModelProto) -> Functions:
@@ -51,12 +47,11 @@ def check_functions(functions: Functions, versions: dict[str, int]) -> None:
             versions.setdefault(domain, version)
         checker = Checker({**versions, **own}, functions, in_function=True)
         checker.nodes(function.node)
-        for default in function.attribute_proto:
-            checker.attribute(default, where)
+        _check_defaults(function, Checker({**versions, **own}, functions), where)
         made = list(function.input) + [name for node in function.node for name in node.output if name]
         if len(set(made)) != len(made) or "" in function.input:
             raise BadModel(f"{where} makes a value twice")
-        for node in function.node:
+        for node in _all_nodes(function):
             if function_key(node) in functions:
                 continue
             domain = plain_domain(node.domain)
@@ -71,64 +66,42 @@ def check_functions(functions: Functions, versions: dict[str, int]) -> None:
                 )
 
 
-def check_expansion(model: onnx.ModelProto, functions: Functions) -> None:
-    """Count what inlining would make, before anything is inlined.
-
-    24 functions that call each other twice are a few kB and 2**24 nodes. Raises BadModel beyond the caps,
-    and for a function that calls itself.
-    """
-    sizes: dict[Key, tuple[int, int, int]] = {}  # nodes, bytes, depth of calls
-    for start in functions:
-        waiting = [(start, iter(list(_calls(functions[start].node, functions))))]
-        path = {start}
-        while waiting:
-            key, callees = waiting[-1]
-            callee = next((each for each in callees if each not in sizes), None)
-            if callee is None:
-                sizes.setdefault(key, _total(functions[key].node, functions[key].ByteSize(), functions, sizes))
-                path.discard(key)
-                waiting.pop()
-            elif callee in path:
-                raise BadModel(f"function {quoted(callee[1])} calls itself")
-            else:
-                path.add(callee)
-                waiting.append((callee, iter(list(_calls(functions[callee].node, functions)))))
-    nodes, size, depth = _total(model.graph.node, 0, functions, sizes)
-    if nodes > MAX_EXPANDED_NODES or size > MAX_EXPANDED_BYTES or depth > MAX_CALL_DEPTH:
-        raise BadModel(
-            f"its functions expand to {nodes:,} nodes, {size:,} bytes, {depth} calls deep;"
-            f" the limits are {MAX_EXPANDED_NODES:,}, {MAX_EXPANDED_BYTES:,} and {MAX_CALL_DEPTH}"
-        )
+def _check_defaults(function: FunctionProto, checker: Checker, where: str) -> None:
+    """What stands in for an attribute that a call leaves out is a value, which refers to no attribute itself."""
+    names = [each.name for each in function.attribute_proto]
+    if len(set(names)) != len(names):
+        raise BadModel(f"{where} gives an attribute two defaults")
+    for default in function.attribute_proto:
+        checker.attribute(default, where)
+        if default.ref_attr_name:
+            raise BadModel(f"{where} has a default that refers to another attribute")
+    for graph in graphs_of(function.attribute_proto):
+        checker.graph(graph, 1)
 
 
-def _calls(nodes: Iterable[NodeProto], functions: Functions) -> Iterator[Key]:
-    for node in nodes:
-        key = function_key(node)
-        if key in functions:
-            yield key
-        for body in bodies(node):
-            yield from _calls(body.node, functions)
-
-
-def _total(
-    nodes: Iterable[NodeProto], size: int, functions: Functions, sizes: Mapping[Key, tuple[int, int, int]]
-) -> tuple[int, int, int]:
-    count, depth = _count(nodes), 0
-    for key in _calls(nodes, functions):
-        count += sizes[key][0]
-        size += sizes[key][1]
-        depth = max(depth, 1 + sizes[key][2])
-    return count, size, depth
-
-
-def _count(nodes: Iterable[NodeProto]) -> int:
-    return sum(1 + sum(_count(body.node) for body in bodies(node)) for node in nodes)
+def _all_nodes(function: FunctionProto) -> Iterator[NodeProto]:
+    yield from function.node
+    for body in function_bodies(function):
+        for graph in nested_graphs(body):
+            yield from graph.node
 
 
 def inline_functions(model: onnx.ModelProto, functions: Functions) -> None:
-    """Replace every call by the function's nodes, in place, and drop the functions."""
+    """Replace every call by the function's nodes, in place, and drop the functions.
+
+    Raises BadModel where the result is nested deeper than a file can be: protobuf copies, writes and reads no such
+    message.
+    """
     namer = Namer(model.graph)
-    _expand_graph(model.graph, functions, namer)
+    try:
+        _expand_graph(model.graph, functions, namer)
+        for node in model.graph.node:
+            if any(True for _ in bodies(node)):
+                alone = onnx.ModelProto()
+                alone.graph.node.append(node)
+                onnx.ModelProto.FromString(alone.SerializeToString())
+    except (DecodeError, EncodeError) as err:
+        raise BadModel("its functions expand to a model that is nested too deep to be read") from err
     del model.functions[:]
 
 

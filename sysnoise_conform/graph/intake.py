@@ -21,14 +21,16 @@ from sysnoise_conform.errors import BadModel, StorageError
 from sysnoise_conform.files import copy_hashed, open_regular, read_regular, resolved
 from sysnoise_conform.graph.bind import bind_inputs, bind_sizes
 from sysnoise_conform.graph.container import MAX_BYTES, check_versions, parse, plain_domain
+from sysnoise_conform.graph.divisions import check_divisions
 from sysnoise_conform.graph.encoding import encoded
+from sysnoise_conform.graph.expansion import check_expansion
 from sysnoise_conform.graph.external import DataFile, external_files
-from sysnoise_conform.graph.functions import check_expansion, check_functions, inline_functions, table
+from sysnoise_conform.graph.functions import check_functions, inline_functions, table
 from sysnoise_conform.graph.inline import inline_constant_ifs
 from sysnoise_conform.graph.order import dependent, sort
 from sysnoise_conform.graph.stored import MAX_RANK, check_tensor
 from sysnoise_conform.graph.types import declared, element_type, infer
-from sysnoise_conform.graph.walk import bodies, nested_graphs, quoted, reads, tensors
+from sysnoise_conform.graph.walk import all_graphs, bodies, nested_graphs, quoted, reads, tensors
 from sysnoise_conform.graph.wellformed import Checker
 from sysnoise_conform.printable import one_line
 
@@ -126,10 +128,9 @@ def open_model(
     Checker(versions, functions).graph(model.graph)
     check_functions(functions, versions)
     check_expansion(model, functions)
-    for tensor, where in tensors(model):
-        check_tensor(tensor, where)
+    _check_tensors(model)
     data = external_files(
-        tensors(model), (file.parent, Path(os.path.abspath(path)).parent), allow_linked=allow_linked_data
+        tensors(model), file, (file.parent, Path(os.path.abspath(path)).parent), allow_linked=allow_linked_data
     )
     hashing.join()
     file_sha256 = digest.hexdigest()
@@ -137,6 +138,8 @@ def open_model(
     if functions:
         inline_functions(model, functions)
         _complete_imports(model, versions)
+        Checker(versions).graph(model.graph)  # again: attributes and operands are now what the calls gave
+        _check_tensors(model)
     _check_ports(model.graph)
     sort(model.graph)
     bound = bind_inputs(model.graph, bind or {})
@@ -146,6 +149,7 @@ def open_model(
     _fix_defaults(model.graph)
     inline_constant_ifs(model.graph)
     sort(model.graph)
+    check_divisions(model.graph)
     types = infer(model.graph, versions)
     inputs = tuple(_port(each) for each in model.graph.input)
     return Model(
@@ -215,13 +219,16 @@ def _values_sha256(graph: onnx.GraphProto, names: Collection[str]) -> str:
     return hashlib.sha256(b"".join(values)).hexdigest() if values else ""
 
 
+def _check_tensors(model: onnx.ModelProto) -> None:
+    for tensor, where in tensors(model):
+        check_tensor(tensor, where)
+
+
 def _plain_domains(model: onnx.ModelProto) -> None:
     """Write the default domain one way everywhere."""
-    graphs = list(nested_graphs(model.graph))
     for function in model.functions:
         function.domain = plain_domain(function.domain)
-        graphs.extend(each for node in function.node for body in bodies(node) for each in nested_graphs(body))
-    for nodes in (*(each.node for each in graphs), *(each.node for each in model.functions)):
+    for nodes in (*(each.node for each in all_graphs(model)), *(each.node for each in model.functions)):
         for node in nodes:
             if node.domain == "ai.onnx":
                 node.domain = ""

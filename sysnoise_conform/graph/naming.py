@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Callable, Mapping
 
 from onnx import AttributeProto, GraphProto, NodeProto
@@ -54,10 +54,9 @@ def rename(node: NodeProto, mapping: Mapping[str, str], new: Callable[[str], str
 
 
 def _rename_body(body: GraphProto, mapping: Mapping[str, str], new: Callable[[str], str] | None) -> None:
-    own = set(defined_names(body))
-    inner = {old: name for old, name in mapping.items() if old not in own}
-    if new is not None:
-        inner.update({name: new(name) for name in sorted(own)})
+    # A scope over the mapping, not a copy of it: a function of many values may have many bodies.
+    own = {name: name if new is None else new(name) for name in sorted(set(defined_names(body)))}
+    inner = ChainMap(own, mapping)  # type: ignore[arg-type]  # only its first map is ever written
     for port in (*body.input, *body.output, *body.value_info):
         port.name = inner.get(port.name, port.name)
     for tensor in body.initializer:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
 import numpy as np
 from onnx import SparseTensorProto, TensorProto, numpy_helper
 
 from sysnoise_conform.errors import BadModel
+from sysnoise_conform.printable import one_line
 
 T = TensorProto
 
@@ -43,6 +45,8 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
     elements = element_count(tensor, where)
     if tensor.HasField("segment"):
         raise BadModel(f"{where} is stored in segments, which no runtime reads")
+    if tensor.data_type == T.STRING:
+        check_texts(tensor.string_data, where)
     filled = [field for field in _ALL_FIELDS if len(getattr(tensor, field))]
     if tensor.data_location == T.EXTERNAL:
         if filled or tensor.HasField("raw_data") or tensor.data_type == T.STRING:
@@ -63,22 +67,36 @@ def check_tensor(tensor: TensorProto, where: str) -> None:
         raise BadModel(f"{where} holds {got:,} {unit}, but its shape {list(tensor.dims)} needs {needed:,}")
 
 
-def check_sparse(sparse: SparseTensorProto, where: str) -> None:
-    """Raise BadModel unless indices and dims of a sparse tensor are possible."""
+def check_sparse(sparse: SparseTensorProto, where: str) -> int:
+    """Raise BadModel unless indices and dims of a sparse tensor are possible; its bytes when it is dense."""
     if len(sparse.dims) > MAX_RANK or any(each <= 0 for each in sparse.dims):
         raise BadModel(f"{where} is sparse with the impossible shape {list(sparse.dims)[:8]}")
     if prod(sparse.dims) > MAX_ELEMENTS:
         raise BadModel(f"{where} is sparse with more elements than 64 bits can count")
-    count = prod(sparse.values.dims)
+    count = element_count(sparse.values, f"the value tensor of {where}")
+    if len(sparse.values.dims) != 1:
+        raise BadModel(f"{where} is sparse and its values have {len(sparse.values.dims)} dimensions, not one")
     if sparse.indices.data_type != T.INT64 or list(sparse.indices.dims) not in ([count], [count, len(sparse.dims)]):
         raise BadModel(f"{where} is sparse and its indices don't fit its {count:,} values")
     check_tensor(sparse.indices, f"the indices of {where}")
+    dense: int = prod(sparse.dims) * BITS.get(sparse.values.data_type, 8) // 8
     if sparse.indices.data_location == T.EXTERNAL:
-        return
+        return dense
     indices = numpy_helper.to_array(sparse.indices)
     ends = prod(sparse.dims) if indices.ndim == 1 else np.array(sparse.dims)
     if ((indices < 0) | (indices >= ends)).any():
         raise BadModel(f"{where} is sparse and has an index outside its shape {list(sparse.dims)[:8]}")
+    return dense
+
+
+def check_texts(texts: Iterable[bytes], where: str) -> None:
+    """Raise BadModel unless every string is UTF-8, as ONNX has it."""
+    for text in texts:
+        try:
+            text.decode()
+        except UnicodeDecodeError as err:
+            shown = one_line(text[:80].decode(errors="replace"), 40)
+            raise BadModel(f"{where} holds the text '{shown}', which is not UTF-8") from err
 
 
 def element_count(tensor: TensorProto, where: str) -> int:

@@ -15,13 +15,25 @@ def attribute_of(node: NodeProto, name: str) -> AttributeProto | None:
     return next((each for each in node.attribute if each.name == name), None)
 
 
-def bodies(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs that a node carries: branches of If, bodies of Loop and Scan."""
-    for attribute in node.attribute:
+def graphs_of(attributes: Iterable[AttributeProto]) -> Iterator[GraphProto]:
+    """The graphs that attributes hold."""
+    for attribute in attributes:
         if attribute.type == AttributeProto.GRAPH:
             yield attribute.g
         elif attribute.type == AttributeProto.GRAPHS:
             yield from attribute.graphs
+
+
+def bodies(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs that a node carries: branches of If, bodies of Loop and Scan."""
+    return graphs_of(node.attribute)
+
+
+def function_bodies(function: onnx.FunctionProto) -> Iterator[GraphProto]:
+    """The graphs in a function: those that its nodes carry, and those that stand in for what a call leaves out."""
+    for node in function.node:
+        yield from bodies(node)
+    yield from graphs_of(function.attribute_proto)
 
 
 def nested_graphs(graph: GraphProto) -> Iterator[GraphProto]:
@@ -61,9 +73,20 @@ def captured(body: GraphProto) -> set[str]:
     return used - set(defined_names(body))
 
 
+def all_graphs(model: onnx.ModelProto) -> Iterator[GraphProto]:
+    """Every graph of a model, outer before inner: the one that runs, those for training, those in its functions."""
+    yield from nested_graphs(model.graph)
+    for training in model.training_info:
+        yield from nested_graphs(training.initialization)
+        yield from nested_graphs(training.algorithm)
+    for function in model.functions:
+        for body in function_bodies(function):
+            yield from nested_graphs(body)
+
+
 def tensors(model: onnx.ModelProto) -> Iterator[tuple[TensorProto, str]]:
     """Every tensor that the file stores, with words for where it stands."""
-    for graph in nested_graphs(model.graph):
+    for graph in all_graphs(model):
         for tensor in graph.initializer:
             yield tensor, f"initializer {quoted(tensor.name)}"
         for sparse in graph.sparse_initializer:
@@ -73,11 +96,6 @@ def tensors(model: onnx.ModelProto) -> Iterator[tuple[TensorProto, str]]:
     for function in model.functions:
         yield from _attribute_tensors([function])
         yield from _attribute_tensors(function.node)
-        for node in function.node:
-            for body in bodies(node):
-                for graph in nested_graphs(body):
-                    yield from ((each, f"initializer {quoted(each.name)}") for each in graph.initializer)
-                    yield from _attribute_tensors(graph.node)
 
 
 def _attribute_tensors(

@@ -6,20 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto
 
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.graph.carried import check_bodies
-from sysnoise_conform.graph.container import plain_domain
-from sysnoise_conform.graph.stored import check_sparse
+from sysnoise_conform.graph.choices import check_words
+from sysnoise_conform.graph.container import VENDOR_DOMAINS, plain_domain
+from sysnoise_conform.graph.stored import check_sparse, check_texts
 from sysnoise_conform.graph.walk import bodies, named, quoted
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
 
 MAX_NODES = 500_000
+MAX_DENSE = 1 << 30  # bytes of all sparse tensors: everybody makes them dense, and a file of 100 bytes can claim 2**62
 MAX_DEPTH = 40  # nested bodies; OpenVINO's compile time is exponential in it
 KNOWN_DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training", "ai.onnx.training")
-VENDOR_PREFIX = "com.microsoft"  # no schemas here; the backends and the golden know which they have
 
 Key = tuple[str, str, str]  # domain, name, overload of a model-local function
 
@@ -51,12 +52,13 @@ class Checker:
         self._functions = frozenset(functions)
         self._in_function = in_function
         self._nodes = 0
+        self._dense = 0
 
     def graph(self, graph: GraphProto, depth: int = 0) -> None:
         """Check names, nodes and bodies. Raises BadModel."""
         check_names(_graph_names(graph), f"graph {quoted(graph.name)}")
         for sparse in graph.sparse_initializer:
-            check_sparse(sparse, f"initializer {quoted(sparse.values.name)}")
+            self._sparse(sparse, f"initializer {quoted(sparse.values.name)}")
         self.nodes(graph.node, depth)
 
     def nodes(self, nodes: Iterable[NodeProto], depth: int = 0) -> None:
@@ -67,7 +69,8 @@ class Checker:
             self._nodes += 1
             if self._nodes > MAX_NODES:
                 raise BadModel(f"the model has more than {MAX_NODES:,} nodes")
-            check_names((node.name, node.op_type, node.domain, *node.input, *node.output), named(node))
+            overload = getattr(node, "overload", "")
+            check_names((node.name, node.op_type, node.domain, overload, *node.input, *node.output), named(node))
             for attribute in node.attribute:
                 self.attribute(attribute, named(node))
                 if attribute.ref_attr_name and not self._in_function:
@@ -93,9 +96,18 @@ class Checker:
             raise BadModel(f"{where} holds a value of another type than it says")
         if attribute.ref_attr_name and filled:
             raise BadModel(f"{where} both has a value and refers to a function's attribute")
+        if attribute.type in (AttributeProto.STRING, AttributeProto.STRINGS):
+            check_texts((attribute.s, *attribute.strings), where)
         sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
         for each in (*sparse, *attribute.sparse_tensors):
-            check_sparse(each, where)
+            self._sparse(each, where)
+
+    def _sparse(self, sparse: SparseTensorProto, where: str) -> None:
+        self._dense += check_sparse(sparse, where)
+        if self._dense > MAX_DENSE:
+            raise BadModel(
+                f"{where}: the model's sparse tensors take more than {MAX_DENSE:,} bytes when they are dense"
+            )
 
     def _against_schema(self, node: NodeProto) -> None:
         schema = schema_of(node, self._versions)
@@ -126,6 +138,7 @@ class Checker:
         for name, (_, needed) in formal.items():
             if needed and name not in given:
                 raise BadModel(f"{named(node)} lacks the attribute {name!r}, which its operator needs")
+        check_words(node)
 
 
 def schema_of(node: NodeProto, versions: Mapping[str, int]) -> onnx.defs.OpSchema | None:
@@ -133,7 +146,7 @@ def schema_of(node: NodeProto, versions: Mapping[str, int]) -> onnx.defs.OpSchem
     domain = plain_domain(node.domain)
     if domain not in versions:
         raise BadModel(f"{named(node)} is of domain {one_line(domain or 'ai.onnx', 60)!r}, which is not imported")
-    if domain == VENDOR_PREFIX or domain.startswith(VENDOR_PREFIX + "."):
+    if domain in VENDOR_DOMAINS:  # no schemas here; the backends and the golden know which operators they have
         return None
     if domain not in KNOWN_DOMAINS:
         raise BadModel(
@@ -194,6 +207,8 @@ def _graph_names(graph: GraphProto) -> Iterator[object]:
     yield graph.name
     for tensor in graph.initializer:
         yield tensor.name
+    for sparse in graph.sparse_initializer:
+        yield sparse.values.name
     for port in (*graph.input, *graph.output, *graph.value_info):
         yield port.name
         if port.type.HasField("tensor_type"):

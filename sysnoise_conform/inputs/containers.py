@@ -242,6 +242,8 @@ def _entry(name: str, fields: Any) -> tuple[Header, int, int]:
     numbers = [first, last, *shape] if isinstance(shape, list) else [-1]
     if not all(type(each) is int and 0 <= each < 1 << 62 for each in numbers):
         raise _BrokenError(f"the header entry of tensor {one_line(name, 80)!r} has impossible numbers")
+    if len(shape) > MAX_RANK:  # before anything is multiplied: a product of so many numbers has no end
+        raise _BrokenError(f"tensor {one_line(name, 80)!r} has {len(shape):,} dimensions; the limit is {MAX_RANK}")
     return Header(dtype=dtype, shape=tuple(shape)), first, last
 
 

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import random
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from bounded import OutOfTimeError, bounded, fuzz
+from hypothesis import given
 from hypothesis import strategies as st
-from onnx_mutations import broken_bytes, broken_fields, models
+from onnx_mutations import broken_bytes, broken_fields, models, odd_models
 
 from sysnoise_conform.errors import BadInput, BadModel, ConformError, UnsupportedOperator
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs import load_samples
 
-# CONFORM_FUZZ_EXAMPLES=100000 is a long hunt with seeds of its own; without it every run tries the same ones.
-EXAMPLES = os.environ.get("CONFORM_FUZZ_EXAMPLES")
 FEW_SECONDS, ROOM = 10, 3 << 30
-SEEDS = models()
+SEEDS = models() + odd_models()
 
-fuzz = settings(
-    max_examples=int(EXAMPLES or 1500), derandomize=EXAMPLES is None, deadline=None, database=None,
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
 a_seed = st.integers(0, 1 << 60)
 
 
@@ -38,34 +28,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-class _OutOfTimeError(Exception):
-    """The example's seconds are over."""
-
-
-@contextmanager
-def _bounded(seconds: int) -> Iterator[None]:
-    """An alarm after `seconds`, and no more memory than `ROOM` beside what is there."""
-
-    def ring(*_: object) -> None:
-        raise _OutOfTimeError
-
-    before, limits = signal.signal(signal.SIGALRM, ring), resource.getrlimit(resource.RLIMIT_AS)
-    there = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (there + ROOM, limits[1]))
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-        resource.setrlimit(resource.RLIMIT_AS, limits)
-
-
 def opened(folder: Path, content: bytes) -> Model | None:
     """The model, or None where it is refused as it should be: one printable line, within seconds."""
     path = folder / "model.onnx"
     path.write_bytes(content)
-    with _bounded(FEW_SECONDS):
+    with bounded(seconds=FEW_SECONDS, room=ROOM):
         try:
             return open_model(path)
         except (BadModel, BadInput, UnsupportedOperator) as err:
@@ -74,7 +41,7 @@ def opened(folder: Path, content: bytes) -> Model | None:
             return None
 
 
-@fuzz
+@fuzz(1500)
 @given(a_seed)
 def test_bytes_that_are_no_model_are_refused_in_words(folder: Path, seed: int) -> None:
     rng = random.Random(seed)
@@ -83,7 +50,7 @@ def test_bytes_that_are_no_model_are_refused_in_words(folder: Path, seed: int) -
     opened(folder, broken_bytes(data, other, rng))
 
 
-@fuzz
+@fuzz(1500)
 @given(a_seed)
 def test_fields_that_make_no_sense_are_refused_in_words(folder: Path, seed: int) -> None:
     rng = random.Random(seed)
@@ -91,7 +58,7 @@ def test_fields_that_make_no_sense_are_refused_in_words(folder: Path, seed: int)
     opened(folder, broken_fields(rng.choice(SEEDS), rng).SerializeToString())
 
 
-@fuzz
+@fuzz(1500)
 @given(a_seed)
 def test_what_intake_accepts_the_golden_runs_or_refuses_in_words(folder: Path, seed: int) -> None:
     from sysnoise_conform.golden.service import Recorder
@@ -100,11 +67,11 @@ def test_what_intake_accepts_the_golden_runs_or_refuses_in_words(folder: Path, s
     model = opened(folder, broken_fields(rng.choice(SEEDS), rng).SerializeToString())
     if model is None:
         return
-    with _bounded(FEW_SECONDS):
+    with bounded(seconds=FEW_SECONDS, room=ROOM):
         try:
             samples = load_samples(model, inputs=None, card=None, samples=1, seed=0, shapes={})
             Recorder(model.proto, folder).record(samples.feed(0), folder / "golden")
         except ConformError as err:
             assert str(err).isprintable()
-        except (MemoryError, _OutOfTimeError):
+        except (MemoryError, OutOfTimeError):
             pass  # what the limits of a child are for
