@@ -75,8 +75,9 @@ def diagnose(
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
             seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in opened.model.layers})
-        observe.watch(shop, variant, cell.place, seen, replay=replay)
-        observe.explode(shop, variant, cell.place, seen, chosen)
+        child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
+        observe.watch(shop, variant, child, seen, replay=replay)
+        observe.explode(shop, variant, cell.place, child, seen, chosen)
         found = decide(shop, str(variant), seen, policy, chosen)
         before = perf_counter()
         found = vanishing(shop, variant, cell.place, found, policy)
@@ -88,7 +89,7 @@ def diagnose(
             seen.seconds["prove"] = perf_counter() - before
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
-        culprits = reproduce(shop, variant, culprits, out, runtime=seen.runtime)
+        culprits = reproduce(shop, variant, child, culprits, out, runtime=seen.runtime)
         facts = goldens.facts()
     return Diagnosis(
         variant=str(variant),

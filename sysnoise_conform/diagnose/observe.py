@@ -1,7 +1,7 @@
 """What a diagnosis looks at: the untouched graph, the tapped one, and each operator alone.
 
-All in children: one for the untouched and the tapped graph, one for the islands, so that an operator which takes its
-process down costs itself. PyTorch's child answers to recorded tensors meanwhile.
+All in one child, which imports its runtime once; the islands come last, and an operator which takes the process down
+costs itself. PyTorch's child answers to recorded tensors meanwhile.
 """
 
 from __future__ import annotations
@@ -69,16 +69,13 @@ def declared(golden: GoldenTensor) -> np.ndarray:
         return golden.data.astype(tensor_dtype_to_np_dtype(golden.elem_type))
 
 
-def watch(shop: Workshop, variant: Variant, place: str, seen: Seen, *, replay: bool) -> None:
+def watch(shop: Workshop, variant: Variant, child: Child, seen: Seen, *, replay: bool) -> None:
     """The untouched graph for the outputs, then the tapped one for every tensor; `replay` asks PyTorch of these.
 
     Raises BackendError where the untouched graph fails. A tapped graph that fails costs what it would have shown.
     """
     clock = perf_counter()
-    with (
-        shop.crew.member(str(variant), shop.logs / f"{place}.txt", variant=variant) as child,
-        ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay") as pool,
-    ):
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay") as pool:
         runtime = child.probe(variant.backend)
         untouched = _session(shop, variant, child, "outputs", ())
         seen.runtime = facts_of(runtime, untouched, variant, shop.crew.interpreter(variant))
@@ -113,15 +110,21 @@ def watch(shop: Workshop, variant: Variant, place: str, seen: Seen, *, replay: b
         seen.seconds["replay"] = perf_counter() - clock
 
 
-def explode(shop: Workshop, variant: Variant, place: str, seen: Seen, chosen: Collection[str]) -> None:
-    """Every operator that makes a tensor of `chosen`, alone, fed with PyTorch's tensors."""
+def explode(
+    shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen, chosen: Collection[str]
+) -> None:
+    """Every operator that makes a tensor of `chosen`, alone, fed with PyTorch's tensors.
+
+    `child` has done with everything else: an operator that takes it down costs itself, and the rest goes on in another.
+    """
     clock = perf_counter()
     proto = shop.plan.target.model
     if proto is None:
         seen.notes.append(f"a .{shop.plan.target.format} file is not taken apart: operators were not tried alone")
         return
     name_of = {shop.plan.target.name(each.tensor): each.tensor for each in shop.model.layers}
-    member = _Islands(shop, variant, place, seen, name_of, {shop.plan.target.name(each) for each in chosen})
+    wanted = {shop.plan.target.name(each) for each in chosen}
+    member = _Islands(shop, variant, place, child, seen, name_of, wanted)
     try:
         for number in range(len(shop.samples)):
             golden = shop.goldens.sample(number)
@@ -138,13 +141,14 @@ class _Islands:
     """The sessions of the islands; kept from sample to sample while shapes stay the same."""
 
     def __init__(
-        self, shop: Workshop, variant: Variant, place: str, seen: Seen, name_of: Mapping[str, str], chosen: set[str]
-    ) -> None:
+        self, shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen, name_of: Mapping[str, str],
+        chosen: set[str],
+    ) -> None:  # fmt: skip
         self._chosen = chosen
         self._shop, self._variant, self._place, self._seen, self._name_of = shop, variant, place, seen, name_of
         self._builds = 0
         self._stack = ExitStack()
-        self._child: Child | None = None
+        self._child: Child | None = child
         self._sessions: list[tuple[Islands, RemoteSession]] = []
         self._shapes: dict[str, tuple[int, ...]] = {}
 
@@ -174,7 +178,7 @@ class _Islands:
                     return
 
     def close(self) -> None:
-        """End the child."""
+        """Leave the child, and end it if it is our own."""
         self._child = None
         self._stack.close()
 

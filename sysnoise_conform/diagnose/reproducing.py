@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ MOST = 5  # folders; of a network in bfloat16 every operator is one
 
 
 def reproduce(
-    shop: Workshop, variant: Variant, culprits: Sequence[Culprit], out: Path, *, runtime: RuntimeFacts
+    shop: Workshop, variant: Variant, used: Child, culprits: Sequence[Culprit], out: Path, *, runtime: RuntimeFacts
 ) -> tuple[Culprit, ...]:
     """The culprits with their folders below `out`, where the operator alone shows what it did in the graph."""
     target = shop.plan.target
@@ -41,7 +42,11 @@ def reproduce(
     explosion = Explosion(target.model.proto, known)
     alone = set(explosion.archipelago().nodes)
     done = []
-    with shop.crew.member(str(variant), shop.logs / "reproducers.txt", variant=variant) as child:
+    with ExitStack() as stack:
+        child = used
+        if used.dead:
+            log = shop.logs / "reproducers.txt"
+            child = stack.enter_context(shop.crew.member(str(variant), log, variant=variant))
         for at, culprit in enumerate(culprits):
             place = explosion.maker(target.name(culprit.layer.output))
             if at >= MOST or place not in alone or place is None or child.dead:
