@@ -15,6 +15,14 @@ import pytest
 from faults.observed import MARK, Make, Run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard by what the tests start, also where a shell runs them in its background, deaf to it."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults")
