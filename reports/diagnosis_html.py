@@ -17,6 +17,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     cumulative_in_words,
     diagnosed_layers,
     in_words,
+    known_in_words,
     method_in_words,
     observed_in_words,
     proof_in_words,
@@ -212,6 +213,8 @@ def _evidence(culprit: Culprit) -> Iterator[tuple[str, object]]:
     for label, said in (("share", share_in_words(culprit)), ("proof", proof_in_words(culprit))):
         if said is not None:
             yield label, said
+    for known in culprit.known:
+        yield "known", known_in_words(known)
     if culprit.reproducer:
         yield "reproducer", join(element("code", shorten(culprit.reproducer, 120)), ": ", element("code", "repro.py"))
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, Layer
+from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, Known, Layer
 from sysnoise_conform.judge.departure import unit_of
 from sysnoise_conform.judge.sentences import counted, looks_like, quoted
 from sysnoise_conform.outcome import TensorDiff
@@ -151,6 +151,13 @@ def proof_in_words(culprit: Culprit) -> str | None:
         f"output {quoted(proof.output)} is {relative(proof.before_rel_l2)} off, and {relative(proof.after_rel_l2)} "
         f"with PyTorch's answer in place of {counted(len(proof.swapped), 'tensor')}"
     )
+
+
+def known_in_words(known: Known) -> str:
+    """`averagepool-ceil (ceil_mode=1): off by 2.5 when this target was probed`."""
+    when = f" {one_line(known.when, 100)}" if known.when else ""
+    said = f"{one_line(known.case, 80)} ({one_line(known.about, 160)})"
+    return f"{said}: {one_line(known.deviates, 200)}{when} when this target was probed"
 
 
 def observed_in_words(diagnosis: Diagnosis) -> str:

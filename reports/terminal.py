@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -18,7 +18,6 @@ from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
-from sysnoise_conform.reports.summary import Remarks
 from sysnoise_conform.reports.wording import (
     NOTHING,
     coverage,
@@ -49,36 +48,30 @@ _STYLES = {
 }
 
 
-def render(report: Report, judgement: Judgement, probed: Remarks | None = None) -> str:
+def render(report: Report, judgement: Judgement) -> str:
     """The result as plain text for a pipe: 80 columns, no colours."""
     stream = io.StringIO()
     console = Console(file=stream, width=80, color_system=None, force_terminal=False, highlight=False)
-    _draw(report, judgement, console, probed or {})
+    _draw(report, judgement, console)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def show(
-    report: Report, judgement: Judgement, console: Console | None = None, *, probed: Remarks | None = None
-) -> None:
-    """Print the result to stdout: drawn for a terminal, `render`'s text for a pipe.
-
-    `probed` says which nodes of the model are of a kind that a variant gets wrong, where its target was probed before.
-    """
+def show(report: Report, judgement: Judgement, console: Console | None = None) -> None:
+    """Print the result to stdout: drawn for a terminal, `render`'s text for a pipe."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no traceback where stdout lacks a sign
     if console is not None or sys.stdout.isatty():
-        _draw(report, judgement, console or Console(highlight=False), probed or {})
+        _draw(report, judgement, console or Console(highlight=False))
     else:
-        sys.stdout.write(render(report, judgement, probed))
+        sys.stdout.write(render(report, judgement))
 
 
-def _draw(report: Report, judgement: Judgement, console: Console, probed: Remarks) -> None:
+def _draw(report: Report, judgement: Judgement, console: Console) -> None:
     """Names from the model go in as plain text, never as rich's markup."""
     console.print(_facts(_head(report.header)))
     for row in variant_rows(report, judgement):
         console.print()
-        known = probed.get(row.result.variant, ())
-        console.print(_variant(report.header, row, judgement.sentence, max(16, min(60, console.width - 54)), known))
+        console.print(_variant(report.header, row, judgement.sentence, max(16, min(60, console.width - 54))))
     console.print()
     # In a pipe the sentence stays on one line: `conform run ... | tail -1` is the verdict.
     console.print(_verdict(judgement.verdict.name, judgement.sentence), soft_wrap=not console.is_terminal)
@@ -122,9 +115,7 @@ def _facts(pairs: Iterator[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def _variant(
-    header: Mapping[str, Any], row: VariantRow, whole: str, name_width: int, probed: Sequence[str]
-) -> RenderableType:
+def _variant(header: Mapping[str, Any], row: VariantRow, whole: str, name_width: int) -> RenderableType:
     verdict = row.verdict.verdict.name
     title = Text(overflow="fold")
     title.append(one_line(row.result.variant, 200), style="bold")
@@ -135,7 +126,7 @@ def _variant(
     parts: list[RenderableType] = [title]
     if isinstance(outcome, Measured) and outcome.outputs:
         parts.append(Padding(_outputs(row, outcome, name_width), (0, 0, 0, 2)))
-    parts.append(Padding(_facts(_lines(header, row, whole, probed)), (0, 0, 0, 2)))
+    parts.append(Padding(_facts(_lines(header, row, whole)), (0, 0, 0, 2)))
     return Group(*parts)
 
 
@@ -171,9 +162,7 @@ def _mark(row: VariantRow, blamed: bool) -> Text:
     return Text({"PASS": "✓", "FAIL": "✗"}.get(word, "?"), style=_STYLES.get(word, ""))
 
 
-def _lines(
-    header: Mapping[str, Any], row: VariantRow, whole: str, probed: Sequence[str]
-) -> Iterator[tuple[str, str | Text]]:
+def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[tuple[str, str | Text]]:
     outcome = row.result.outcome
     why = reason(outcome)
     if why is not None:
@@ -183,8 +172,8 @@ def _lines(
         yield "runtime", runtime(facts)
     if isinstance(outcome, Measured):
         yield from _measured(header, outcome, row.verdict.departing)
-    for known in probed:
-        yield "probe", one_line(known, 1000)
+        for known in outcome.probe:
+            yield "probe", one_line(known, 1000)
     for found in row.verdict.findings[:1]:
         yield "departs" if found.tensor == row.verdict.first_departure else "broken", one_line(found.sentence, 1000)
     if len(row.verdict.findings) > 1:

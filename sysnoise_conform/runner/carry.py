@@ -21,7 +21,7 @@ from sysnoise_conform.runner.header import header_of
 from sysnoise_conform.runner.opening import open_case, told
 from sysnoise_conform.runner.original import run_module
 from sysnoise_conform.runner.plan import Cell
-from sysnoise_conform.runner.workshop import Watch, Workshop
+from sysnoise_conform.runner.workshop import Remark, Watch, Workshop
 from sysnoise_conform.store import Store
 from sysnoise_conform.tasks import task_meter
 
@@ -30,7 +30,7 @@ FIRST_WORK_S = 1.0
 
 
 def carry_out(
-    case: Case, out: Path, *, command: str, watch: Watch, crew: Crew, idle: Callable[[], None] | None
+    case: Case, out: Path, *, command: str, watch: Watch, crew: Crew, idle: Callable[[], None] | None, remark: Remark
 ) -> None:
     """What `runner.run` says."""
     started = datetime.now(UTC)
@@ -46,7 +46,7 @@ def carry_out(
         shop = Workshop(
             model=model, samples=samples, goldens=goldens, plan=plan, crew=crew, logs=logs,
             threads=case.limits.threads, meter=lambda: task_meter(card), watch=watch,
-            asked=threading.Event(), compiled=threading.Event(),
+            asked=threading.Event(), compiled=threading.Event(), remark=remark,
         )
         with _cells(shop) as results:
             shop.asked.wait(timeout=FIRST_WORK_S)  # until then every other thread would only be in the way
