@@ -65,7 +65,7 @@ def _overlay(name: str, values: Values, culprits: Iterable[str]) -> str:
         if value is not None:  # of a node's several outputs the worst stands for it
             worst[key] = max(worst.get(key, 0.0), value if math.isfinite(value) else math.inf)
     results: dict[str, dict[str, Any]] = {
-        key: {"value": value} if math.isfinite(value) else {"value": "NaN, Inf or another shape", **_BROKEN}
+        key: {"value": _short(value)} if math.isfinite(value) else {"value": "NaN, Inf or another shape", **_BROKEN}
         for key, value in worst.items()
     }
     for key in culprits:
@@ -79,3 +79,8 @@ def _overlay(name: str, values: Values, culprits: Iterable[str]) -> str:
     }
     text = json.dumps(overlay, indent=1, allow_nan=False, ensure_ascii=True)
     return text.replace("\x7f", "\\u007f") + "\n"
+
+
+def _short(value: float) -> float:
+    """Three digits: the viewer shows all there are, and of more it cuts the exponent off."""
+    return float(f"{value:.3g}")
