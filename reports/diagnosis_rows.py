@@ -163,6 +163,8 @@ def known_in_words(known: Known) -> str:
 def observed_in_words(diagnosis: Diagnosis) -> str:
     """How far watching changed the outputs."""
     effect = diagnosis.observer_effect
+    if not effect.tapped:
+        return "no tensor was watched"
     watching = f"watching {counted(effect.tapped, 'tensor')}"
     if effect.rel_l2 is None and effect.floor_ratio is None:
         return f"{watching}: what it changed at the outputs was not measured"

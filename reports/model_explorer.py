@@ -14,7 +14,7 @@ For ONNX files the adapter (justinchuby/model-explorer-onnx, main.py) makes a no
 declares no `tensor_name`, and draws a graph output as a node of its own, `[value] <name>`. A node without a name gets
 one by its place among those (`node`, `node_1`, ...), which is not ours to guess: it is left to its tensor's name.
 
-Held against the published ai-edge-model-explorer 0.1.34 and model-explorer-onnx 0.4.2.
+Looked at in ai-edge-model-explorer 0.1.34 with model-explorer-onnx 0.4.2.
 """
 
 from __future__ import annotations
