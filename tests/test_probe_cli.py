@@ -108,6 +108,21 @@ def test_a_culprit_that_a_probe_met_before_is_said_to_be_known(conform: Conform,
     jsonschema.validate(found, json.loads((ROOT / "reports" / "schema" / "diagnosis.json").read_text()))
 
 
+@pytest.mark.parametrize(("backend", "results_of"), [("ort", {"agrees"}), ("openvino", {"agrees", "deviates"})])
+def test_axes_that_stand_in_an_attribute(
+    backend: str, results_of: set[str], conform: Conform, tmp_path: Path
+) -> None:
+    """OpenVINO 2026.4 reduces over all of them for three of these operators."""
+    done = probe(conform, tmp_path, "--backend", backend, "--only", "reduce*-attribute", "--out", "found.json")
+
+    found = results(tmp_path)
+    assert done.code == 0, done.stderr
+    assert {each["result"] for each in found.values()} == results_of
+    if "deviates" in results_of:
+        assert found["reducel1-attribute"]["shows"] == "shape"
+        assert found["reducel1-attribute"]["reported"] == "openvinotoolkit/openvino#38238"
+
+
 @pytest.mark.parametrize(
     ("backend", "only"), [("mnn", "relu-nan"), ("tflite", "relu-nan"), ("openvino:auto", "matmul-512")]
 )
