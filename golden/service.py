@@ -33,7 +33,8 @@ def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
     """Answer one request; `do` is `golden`, `replay`, `module` or `export`.
 
     golden  {model, out, threads, base_dir?, only?}: one sample's entry is written to the file `out`.
-    replay  {model, out, threads, base_dir?, operands?}: the tensors are feeds and recorded ones; `golden.replay`.
+    replay  {model, out, threads, base_dir?, operands?, stored?}: the tensors are feeds and recorded ones;
+            `golden.replay`.
     module  {factory, weights?, path?, outputs, dtype?, threads}: the nn.Module's outputs, under `tensors`, by the
             names of the graph's outputs.
     export  {factory, weights?, path?, shapes, dtypes?, opset?, seed?, out, dynamic_batch?}: `golden.export`.
@@ -192,7 +193,7 @@ def _replay(request: Mapping[str, Any], tensors: Tensors) -> Facts:
     inputs = replayer.inputs
     feeds = {name: array for name, array in tensors.items() if name in inputs}
     recorded = {name: array for name, array in tensors.items() if name not in inputs}
-    return replayer.write(feeds, recorded, Path(request["out"]))
+    return replayer.write(feeds, recorded, Path(request["out"]), request.get("stored"))
 
 
 def _module(request: Mapping[str, Any], feeds: Tensors) -> Facts:

@@ -17,6 +17,7 @@ import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from sysnoise_conform.backend import Tensors
+from sysnoise_conform.diagnose.flags import PartTally
 from sysnoise_conform.errors import BackendDied, BackendError
 from sysnoise_conform.graph.explode import Explosion, Islands
 from sysnoise_conform.graph.intake import write_proto
@@ -49,6 +50,9 @@ class Seen:
     not_runnable: dict[str, str] = field(default_factory=dict)  # tensor -> why its operator does not run alone
     recorded: set[str] = field(default_factory=set)
     first: list[Tensors] = field(default_factory=list)  # what each tapped graph recorded of the first sample
+    alone: Tensors = field(default_factory=dict)  # without replay: what operators gave alone for the first sample
+    parts: PartTally = field(default_factory=PartTally)  # of what was replayed
+    island_parts: PartTally = field(default_factory=PartTally)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -228,6 +232,9 @@ class _Islands:
             name = self._name_of.get(theirs, theirs)
             if name in reference and ours in got:
                 self._seen.islands.compare(reference[name], got[ours], number)
+                self._seen.island_parts.add(reference[name], got[ours], reference)
+                if number == 0 and not self._seen.first:
+                    self._seen.alone[name] = got[ours].copy()
 
     def _leave_out(self, explosion: Explosion, why: Mapping[int, str]) -> None:
         for at, reason in why.items():
@@ -278,3 +285,4 @@ def _settle(answers: list[tuple[int, Tensors, Future[GoldenSample]]], seen: Seen
             for name, tensor in reference.items():
                 if name in recorded:
                     seen.replayed.compare(tensor, recorded[name], number)
+                    seen.parts.add(tensor, recorded[name], reference)
