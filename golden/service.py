@@ -34,7 +34,8 @@ def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
     """Answer one request; `do` is `golden`, `replay`, `gains`, `apply`, `module` or `export`.
 
     golden  {model, out, threads, base_dir?, only?}: one sample's entry is written to the file `out`.
-    replay  {model, out, threads, base_dir?, operands?}: the tensors are feeds and recorded ones; `golden.replay`.
+    replay  {model, out, threads, base_dir?, operands?, stored?}: the tensors are feeds and recorded ones;
+            `golden.replay`.
     gains   {model, names, output, seconds, threads, base_dir?}: of feeds and recorded tensors; `golden.gains`, under
             `gains`.
     apply   {model, threads, base_dir?}: what a model gives in float64, rounded to its declared types, under `tensors`.
@@ -195,7 +196,7 @@ def _replayer(model: Path, base_dir: Path, operands: str | None) -> Replayer:
 def _replay(request: Mapping[str, Any], tensors: Tensors) -> Facts:
     model = Path(request["model"])
     replayer = _replayer(model, Path(request.get("base_dir") or model.parent), request.get("operands"))
-    return replayer.write(*_parted(replayer, tensors), Path(request["out"]))
+    return replayer.write(*_parted(replayer, tensors), Path(request["out"]), request.get("stored"))
 
 
 def _parted(replayer: Replayer, tensors: Tensors) -> tuple[Tensors, Tensors]:

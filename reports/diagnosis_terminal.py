@@ -17,6 +17,7 @@ from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.reports.diagnosis_rows import (
     DiagnosedLayer,
+    arithmetic_in_words,
     coverage_in_words,
     cumulative_in_words,
     diagnosed_layers,
@@ -24,6 +25,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     known_in_words,
     method_in_words,
     observed_in_words,
+    parts_in_words,
     proof_in_words,
     reading_in_words,
     relative,
@@ -95,6 +97,9 @@ def _head(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "coverage", coverage_in_words(diagnosis)
     yield "model", one_line(diagnosis.model, 200)
     yield "variant", f"{one_line(diagnosis.variant, 200)}: {runtime(diagnosis.runtime)}"
+    computing = arithmetic_in_words(diagnosis)
+    if computing is not None:
+        yield "arithmetic", computing
 
 
 def _verdict(diagnosis: Diagnosis) -> Text:
@@ -117,6 +122,9 @@ def _culprit(culprit: Culprit) -> Iterator[tuple[str, str]]:
     if layer.block:
         yield "block", ", ".join(shorten(each, 40) for each in layer.block[-6:])
     yield "introduced", f"{in_words(culprit.diff)} ({method_in_words(culprit.method)})"
+    parts = parts_in_words(layer)
+    if parts is not None:
+        yield "parts", parts
     yield "cumulative", cumulative_in_words(culprit)
     yield "reading", reading_in_words(culprit)
     if culprit.words:

@@ -13,15 +13,16 @@ import numpy as np
 
 from sysnoise_conform.case import Case
 from sysnoise_conform.diagnose import observe
-from sysnoise_conform.diagnose.arithmetic import in_few_bits, in_one_sentence, read_arithmetic
+from sysnoise_conform.diagnose.arithmetic import in_few_bits
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
+from sysnoise_conform.diagnose.judging import judged
 from sysnoise_conform.diagnose.known import recognised
 from sysnoise_conform.diagnose.optimiser import explain
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.ranking import Ranking, rank
 from sysnoise_conform.diagnose.reproducing import reproduce
 from sysnoise_conform.diagnose.seen import Seen
-from sysnoise_conform.diagnose.verdict import decide, departs, vanishing
+from sysnoise_conform.diagnose.verdict import departs, vanishing
 from sysnoise_conform.errors import BackendUnavailable, Unsupported, UsageError
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.judge.policy import Policy
@@ -82,11 +83,13 @@ def diagnose(
         child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
         observe.watch(shop, variant, child, seen, replay=replay)
         observe.explode(shop, variant, cell.place, child, seen, chosen)
-        found = decide(shop, str(variant), seen, policy, chosen)
+        before = perf_counter()
+        found = judged(shop, variant, seen, policy, chosen)
+        seen.seconds["judge"] = perf_counter() - before
         before = perf_counter()
         found = vanishing(shop, variant, cell.place, found, policy)
         seen.seconds["bisect"] = perf_counter() - before
-        culprits: tuple[Culprit, ...] = read_arithmetic(shop, seen, found.culprits)
+        culprits: tuple[Culprit, ...] = found.culprits
         before = perf_counter()
         first = culprits[0].words if culprits else ""
         culprits, parts = explain(
@@ -113,8 +116,9 @@ def diagnose(
         model=str(case.model),
         runtime=seen.runtime,
         verdict=found.verdict,
-        sentence=in_one_sentence(sentence, str(variant), culprits),
+        sentence=sentence,
         observer_effect=found.observer_effect,
+        computing=found.computing,
         outputs=found.outputs,
         layers=found.layers,
         culprits=culprits,

@@ -25,7 +25,6 @@ from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner.passes import facts_of, standing_in
 from sysnoise_conform.runner.session import RemoteSession
-from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.target import Target
 from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenSample, GoldenTensor
@@ -36,7 +35,7 @@ MOST_BUILDS = 60
 
 
 # A sample's number, what was recorded of it, PyTorch's answers to that, and where they are compared.
-Answers = list[tuple[int, Tensors, Future[GoldenSample], Tally]]
+Answers = list[tuple[int, Tensors, Future[GoldenSample], Seen]]
 
 
 def declared(golden: GoldenTensor) -> np.ndarray:
@@ -80,7 +79,7 @@ def watch(shop: Workshop, variant: Variant, child: Child, seen: Seen, *, replay:
                                 into.first.append(recorded)
                             _settle(answers, leave=1)
                             answer = pool.submit(shop.goldens.replayed, number, recorded)
-                            answers.append((number, recorded, answer, into.replayed))
+                            answers.append((number, recorded, answer, into))
                 except BackendError as err:
                     into.hidden.update(dict.fromkeys(names, f"the tapped graph failed: {one_line(err.message, 300)}"))
                     if isinstance(err, BackendDied):
@@ -216,6 +215,9 @@ class _Islands:
             name = self._name_of.get(theirs, theirs)
             if name in reference and ours in got:
                 self._seen.islands.compare(reference[name], got[ours], number)
+                self._seen.island_parts.add(reference[name], got[ours], reference)
+                if number == 0 and not self._seen.first:
+                    self._seen.alone[name] = got[ours].copy()
 
     def _leave_out(self, explosion: Explosion, why: Mapping[int, str]) -> None:
         for at, reason in why.items():
@@ -272,8 +274,9 @@ def _same_tensor(shop: Workshop, name: str, golden: tuple[int, ...], got: tuple[
 def _settle(answers: Answers, *, leave: int) -> None:
     """Compare what was recorded with PyTorch's answers to it; at most `leave` answers stay waited for."""
     while len(answers) > leave:
-        number, recorded, answer, replayed = answers.pop(0)
+        number, recorded, answer, into = answers.pop(0)
         with answer.result() as reference:
             for name, tensor in reference.items():
                 if name in recorded:
-                    replayed.compare(tensor, recorded[name], number)
+                    into.replayed.compare(tensor, recorded[name], number)
+                    into.parts.add(tensor, recorded[name], reference)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sysnoise_conform.backend import Tensors
+from sysnoise_conform.diagnose.flags import PartTally
 from sysnoise_conform.outcome import RuntimeFacts, TensorDiff
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
@@ -24,6 +25,9 @@ class Seen:
     not_runnable: dict[str, str] = field(default_factory=dict)  # tensor -> why its operator does not run alone
     recorded: set[str] = field(default_factory=set)
     first: list[Tensors] = field(default_factory=list)  # what each tapped graph recorded of the first sample
+    alone: Tensors = field(default_factory=dict)  # without replay: what operators gave alone for the first sample
+    parts: PartTally = field(default_factory=PartTally)  # of what was replayed
+    island_parts: PartTally = field(default_factory=PartTally)
     boundaries: int | None = None  # how many fusion boundaries were watched, in the place of every tensor
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -9,11 +9,14 @@ from typing import Literal
 
 import onnx
 
+from sysnoise_conform.compare.arithmetic import FLOAT32
 from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.diagnose.bisect import Shown, first_shown
 from sysnoise_conform.diagnose.boundaries import UNDISTURBED, floor_ratio
-from sysnoise_conform.diagnose.facts import Culprit, Layer, ObserverEffect, VerdictWord
+from sysnoise_conform.diagnose.facts import Computing, Culprit, Layer, ObserverEffect, VerdictWord
+from sysnoise_conform.diagnose.flags import flagged
 from sysnoise_conform.diagnose.seen import Seen
+from sysnoise_conform.diagnose.units import InUnits, computes, computing_in, counted_in, in_words_of, pinned
 from sysnoise_conform.graph.walk import reads
 from sysnoise_conform.judge.departure import Departure, departure, floor_units, plain, unit_of
 from sysnoise_conform.judge.evidence import carried_on
@@ -42,11 +45,18 @@ class Judged:
     culprits: tuple[Culprit, ...]
     unobservable: tuple[Unobservable, ...]
     notes: tuple[str, ...]
+    computing: Computing | None = None
 
 
-def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy, chosen: Collection[str]) -> Judged:
-    """The verdict over one variant; culprits are operators that make a tensor of `chosen`."""
-    layers = _layers(shop, seen)
+def decide(
+    shop: Workshop, asked: Variant, seen: Seen, policy: Policy, chosen: Collection[str], units: InUnits | None = None
+) -> Judged:
+    """The verdict over one variant; culprits are operators that make a tensor of `chosen`.
+
+    With `units`, what float32 does not explain is judged in these.
+    """
+    variant = str(asked)
+    layers = _layers(shop, seen, variant, policy, units)
     readers = _readers(shop)
     cumulative = [each.cumulative for each in layers if each.cumulative is not None]
     departing = [each for each in (departs(diff, variant, policy) for diff in cumulative) if each is not None]
@@ -62,7 +72,8 @@ def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy, chosen: Col
         if note:
             notes.append(note)
     culprits = _alone_to_blame(shop, culprits, seen, variant, policy)
-    verdict, sentence = _verdict(culprits, bad_outputs, layers, seen, variant)
+    computing = None if units is None else computing_in(layers, units, asked)
+    verdict, sentence = _verdict(culprits, bad_outputs, layers, seen, asked, computing)
     return Judged(
         verdict=verdict,
         sentence=sentence,
@@ -75,6 +86,7 @@ def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy, chosen: Col
             for each in layers if each.cumulative is None
         ),
         notes=tuple(notes),
+        computing=computing,
     )  # fmt: skip
 
 
@@ -86,8 +98,9 @@ def vanishing(shop: Workshop, variant: Variant, place: str, found: Judged, polic
     """
     bad = [each for each in found.outputs if departs(each, str(variant), policy) is not None]
     ratio = found.observer_effect.floor_ratio
-    undisturbed = ratio is not None and ratio <= UNDISTURBED
-    if found.culprits or not bad or undisturbed:  # whatever is off was off where it was watched, too
+    undisturbed = ratio is not None and ratio <= UNDISTURBED  # whatever is off was off where it was watched, too
+    explained = found.computing is not None  # fewer bits explain an output that is off
+    if found.culprits or not bad or undisturbed or explained:
         return found
     shown = first_shown(
         shop, variant, place, found.layers, bad[0].name, lambda diff: departs(diff, str(variant), policy) is not None
@@ -129,9 +142,12 @@ def _adds_up(layer: Layer, shown: Shown, variant: str, policy: Policy) -> bool:
     return before is not None and before * LEAP > (floor_units(shown.diff) or math.inf)
 
 
-def _layers(shop: Workshop, seen: Seen) -> tuple[Layer, ...]:
+def _layers(
+    shop: Workshop, seen: Seen, variant: str, policy: Policy, units: InUnits | None
+) -> tuple[Layer, ...]:
     nodes = shop.model.proto.graph.node
     blocks = _blocks(shop, seen)
+    units_of = {each.tensor: counted_in(each.tensor, seen, variant, policy, units) for each in shop.model.layers}
     return tuple(
         Layer(
             index=each.index,
@@ -144,6 +160,9 @@ def _layers(shop: Workshop, seen: Seen) -> tuple[Layer, ...]:
             island=seen.islands.diffs.get(each.tensor),
             cumulative=seen.cumulative.diffs.get(each.tensor),
             not_runnable=seen.not_runnable.get(each.tensor, ""),
+            arithmetic=FLOAT32.name if units is None or units_of[each.tensor][0] is None else units.name,
+            in_unit=units_of[each.tensor][0],
+            flags=units_of[each.tensor][1],
         )
         for each in shop.model.layers
     )
@@ -205,7 +224,17 @@ def _culprit(
     alone = None if layer.island is None else departs(layer.island, variant, policy)
     name = f"{layer.op_type} {one_line(layer.node or layer.output, 80)!r}"
     method: Method
-    if replayed is not None and alone is None and layer.island is not None:
+    part = ""
+    if layer.in_unit is not None or (replayed is None and alone is None):
+        found = departs(layer.in_unit, variant, policy) if layer.in_unit is not None else None
+        if found is None:
+            found, part = flagged(layer), layer.flags.part if layer.flags is not None else ""
+        watched = layer.in_unit is not None and layer.replayed is not None
+        if found is not None and watched and layer.output not in counts:
+            return None, f"{name} is shown otherwise than it was computed: nothing that reads it is off"
+        found = None if found is None else in_words_of(layer, found)
+        replayed, alone = (found, None) if layer.replayed is not None else (None, found)
+    elif replayed is not None and alone is None and layer.island is not None:
         off = layer.cumulative is not None and departs(layer.cumulative, variant, policy) is not None
         if not off:
             return None, f"{name} is right, though not for the inputs that were shown: those are shown otherwise"
@@ -224,6 +253,8 @@ def _culprit(
         return None, ""
     diff = found.diff
     readings = diff.readings or (layer.cumulative.readings if layer.cumulative is not None else ())
+    if layer.in_unit is not None:  # that it computes in fewer bits is told already
+        readings = tuple(each for each in readings if each.kind != layer.arithmetic)
     before = [
         each.cumulative.rel_l2
         for each in layers
@@ -234,7 +265,7 @@ def _culprit(
             layer=layer,
             method=method,
             diff=diff,
-            kind=_kind(diff, readings),
+            kind=part or _kind(diff, readings),
             readings=readings,
             words=f"{name} {found.words}",
             cumulative_before=max(before, default=0.0),
@@ -287,8 +318,14 @@ def _effect(seen: Seen) -> ObserverEffect:
 
 
 def _verdict(
-    culprits: Sequence[Culprit], bad_outputs: Sequence[Departure], layers: Sequence[Layer], seen: Seen, variant: str
-) -> tuple[VerdictWord, str]:
+    culprits: Sequence[Culprit], bad_outputs: Sequence[Departure], layers: Sequence[Layer], seen: Seen, asked: Variant,
+    computing: Computing | None,
+) -> tuple[VerdictWord, str]:  # fmt: skip
+    variant = str(asked)
+    if computing is not None:
+        variant += f": {computes(computing, layers)}"
+        if culprits:
+            variant += "; beyond that"
     if culprits:
         first = culprits[0]
         more = "" if len(culprits) == 1 else f", and {counted(len(culprits) - 1, 'more operator')}"
@@ -296,10 +333,13 @@ def _verdict(
             f"; output {one_line(bad_outputs[0].diff.name)!r} {bad_outputs[0].words}" if bad_outputs
             else "; no output is beyond its limit on these inputs"
         )  # fmt: skip
-        return "culprits", f"{variant}: {first.words}{more}{end}"
+        said = f"{variant} {first.words}" if computing is not None else f"{variant}: {first.words}"
+        return "culprits", f"{said}{more}{end}"
     if not bad_outputs:
         known = sum(each.replayed is not None or each.island is not None for each in layers)
         looked_at = f"{known} of {counted(len(layers), 'layer')} looked at"
+        if computing is not None:
+            return "clean", f"{variant}; no operator is further off than that, and no output is off; {looked_at}"
         return "clean", f"{variant}: no operator and no output is off; {looked_at}"
     output = bad_outputs[0]
     said = f"output {one_line(output.diff.name)!r} {output.words}"
@@ -310,6 +350,9 @@ def _verdict(
         if len(unseen) > 1:
             region += f" to {last.op_type} {one_line(last.node or last.output, 60)!r}"
         return "unobservable", f"{variant}: {said}; {counted(len(unseen), 'layer')} could not be looked at, {region}"
+    if computing is not None:
+        pin = f"; {pinned(asked)}" if computing.chosen and asked.precision == "auto" else ""
+        return "accumulated_rounding", f"{variant}; {said}, and no operator is further off than that explains{pin}"
     return "accumulated_rounding", f"{variant}: {said}, and no operator introduces more than its arithmetic may"
 
 

@@ -105,15 +105,19 @@ class Goldens:
             return self._store.commit(self._asked_of_child("replay", {**feed, **recorded}), key)
 
     def replayed(
-        self, number: int, recorded: Mapping[str, np.ndarray], *, operands: str | None = None
-    ) -> GoldenSample:
+        self, number: int, recorded: Mapping[str, np.ndarray], *, operands: str | None = None,
+        stored: Sequence[str] | None = None,
+    ) -> GoldenSample:  # fmt: skip
         """What each operator gives in float64 on the tensors that a backend recorded; lives until it is closed.
 
-        With `operands`, on these rounded to that format: bfloat16, float16, tf32.
+        With `operands`, in the arithmetic of that name (`compare.arithmetic`); `stored` names the tensors whose
+        values were kept in its format, by default those whose recorded values all have it.
         """
         with self._making, _in_words(self._samples.names[number]):
             tensors = {**self._samples.feed(number), **recorded}
-            partial = self._asked_of_child("replay", tensors, operands=operands)
+            partial = self._asked_of_child(
+                "replay", tensors, operands=operands, stored=None if stored is None else list(stored)
+            )
             try:
                 return GoldenSample(partial, verify=False)
             finally:
@@ -224,7 +228,7 @@ class Goldens:
             foresight.remember(self._model.path)
         return golden
 
-    def _asked_of_child(self, do: str, tensors: Mapping[str, np.ndarray], **more: str | None) -> Path:
+    def _asked_of_child(self, do: str, tensors: Mapping[str, np.ndarray], **more: str | list[str] | None) -> Path:
         """The unfinished entry that the child has written."""
         child, about = self._asking()
         partial = self._store.reserve()
