@@ -12,10 +12,12 @@ from time import perf_counter
 import numpy as np
 
 from sysnoise_conform.case import Case
-from sysnoise_conform.diagnose import observe
+from sysnoise_conform.diagnose import islands, watching
 from sysnoise_conform.diagnose.arithmetic import in_one_sentence, read_arithmetic
+from sysnoise_conform.diagnose.blocks import Granularity
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
 from sysnoise_conform.diagnose.known import recognised
+from sysnoise_conform.diagnose.observe import Seen
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.reproducing import reproduce
 from sysnoise_conform.diagnose.verdict import decide, vanishing
@@ -36,9 +38,12 @@ from sysnoise_conform.variant import nearest
 
 def diagnose(
     case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
-    only: Collection[str] = (),
+    only: Collection[str] = (), granularity: Granularity | None = None,
 ) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
+
+    What is judged as one is the operator, or of a graph that is quantised by Q and DQ the block that an integer kernel
+    computes, unless `granularity` says otherwise.
 
     `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
@@ -72,13 +77,14 @@ def diagnose(
             asked=threading.Event(), compiled=threading.Event(),
         )
         goldens.begin()
-        seen = observe.Seen.nothing(shop)
+        seen = Seen.nothing(shop, granularity)
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
             seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in opened.model.layers})
         child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
-        observe.watch(shop, variant, child, seen, replay=replay)
-        observe.explode(shop, variant, cell.place, child, seen, chosen)
+        chosen = seen.blocks.ends(chosen)
+        watching.watch(shop, variant, cell.place, child, seen, replay=replay)
+        islands.explode(shop, variant, cell.place, child, seen, chosen)
         found = decide(shop, str(variant), seen, policy, chosen)
         before = perf_counter()
         found = vanishing(shop, variant, cell.place, found, policy)
@@ -90,7 +96,7 @@ def diagnose(
             seen.seconds["prove"] = perf_counter() - before
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
-        culprits = reproduce(shop, variant, child, culprits, out, runtime=seen.runtime)
+        culprits = reproduce(shop, variant, child, culprits, out, runtime=seen.runtime, blocks=seen.blocks)
         culprits = recognised(culprits, opened.plan.target.model, str(variant), seen.runtime)
         facts = goldens.facts()
     return Diagnosis(

@@ -13,6 +13,7 @@ import onnx
 from sysnoise_conform.backend import Tensors
 from sysnoise_conform.compare.tensors import measure
 from sysnoise_conform.diagnose import reproducer
+from sysnoise_conform.diagnose.blocks import Blocks
 from sysnoise_conform.diagnose.facts import Culprit
 from sysnoise_conform.diagnose.observe import declared
 from sysnoise_conform.diagnose.plain_model import Plain, plain_model, storable, with_weights
@@ -36,8 +37,9 @@ MOST = 5  # folders; of a network in bfloat16 every operator is one
 
 
 def reproduce(
-    shop: Workshop, variant: Variant, used: Child, culprits: Sequence[Culprit], out: Path, *, runtime: RuntimeFacts
-) -> tuple[Culprit, ...]:
+    shop: Workshop, variant: Variant, used: Child, culprits: Sequence[Culprit], out: Path, *, runtime: RuntimeFacts,
+    blocks: Blocks,
+) -> tuple[Culprit, ...]:  # fmt: skip
     """The culprits with their folders below `out`, where the operator alone shows what it did in the graph."""
     target = shop.plan.target
     if not culprits or target.model is None:
@@ -45,8 +47,9 @@ def reproduce(
     golden = shop.goldens.sample(0)
     known = {target.name(name): declared(each) for name, each in golden.items()}
     known |= {target.name(name): array for name, array in shop.samples.feed(0).items()}
-    reference = shop.goldens.islands(0, {name: declared(each) for name, each in golden.items()})
-    explosion = Explosion(target.model.proto, known)
+    fed = {name: declared(each) for name, each in golden.items() if name not in blocks.hidden}
+    reference = shop.goldens.islands(0, fed, blocks.hidden)
+    explosion = Explosion(target.model.proto, known, blocks.taken)
     alone = set(explosion.archipelago().nodes)
     done = []
     with ExitStack() as stack:

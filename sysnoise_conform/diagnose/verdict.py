@@ -46,7 +46,7 @@ class Judged:
 def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy, chosen: Collection[str]) -> Judged:
     """The verdict over one variant; culprits are operators that make a tensor of `chosen`."""
     layers = _layers(shop, seen)
-    readers = _readers(shop)
+    readers = _readers(shop, seen)
     cumulative = [each.cumulative for each in layers if each.cumulative is not None]
     departing = [each for each in (_departs(diff, variant, policy) for diff in cumulative) if each is not None]
     going_on = {each.diff.name for each in carried_on(departing, cumulative, readers)}
@@ -119,21 +119,27 @@ def vanishing(shop: Workshop, variant: Variant, place: str, found: Judged, polic
 def _layers(shop: Workshop, seen: Seen) -> tuple[Layer, ...]:
     nodes = shop.model.proto.graph.node
     blocks = _blocks(shop, seen)
+    layers = {each.tensor: each for each in shop.model.layers}
+    units = seen.blocks.units
+    # A block is called by its operator and compared at its end; what lies inside is no layer of its own.
+    named = {name: layers[units[name].operator] if name in units else each for name, each in layers.items()}
     return tuple(
         Layer(
-            index=each.index,
-            node=each.node,
-            op_type=each.op_type,
+            index=named[each.tensor].index,
+            node=named[each.tensor].node,
+            op_type=named[each.tensor].op_type,
             output=each.tensor,
-            attributes=_attributes(nodes[each.index]),
-            block=tuple(nodes[at].name or nodes[at].op_type for at in blocks[each.index]),
+            attributes=_attributes(nodes[named[each.tensor].index]),
+            block=units[each.tensor].nodes if each.tensor in units
+            else tuple(nodes[at].name or nodes[at].op_type for at in blocks[each.index]),
             replayed=seen.replayed.diffs.get(each.tensor),
             island=seen.islands.diffs.get(each.tensor),
             cumulative=seen.cumulative.diffs.get(each.tensor),
             not_runnable=seen.not_runnable.get(each.tensor, ""),
         )
         for each in shop.model.layers
-    )
+        if each.tensor not in seen.blocks.hidden
+    )  # fmt: skip
 
 
 def _blocks(shop: Workshop, seen: Seen) -> dict[int, tuple[int, ...]]:
@@ -169,12 +175,18 @@ def _alone_to_blame(
     return [each for each in culprits if not excused(each)]
 
 
-def _readers(shop: Workshop) -> dict[str, list[str]]:
+def _readers(shop: Workshop, seen: Seen) -> dict[str, list[str]]:
+    """Layer -> those that are made of it; what lies inside of a block is the block's end."""
     layers = {each.tensor for each in shop.model.layers}
+    ends: dict[str, list[str]] = {}
+    for end, unit in seen.blocks.units.items():
+        for name in unit.tensors & seen.blocks.hidden:
+            ends.setdefault(name, []).append(end)
     found: dict[str, list[str]] = {}
     for node in shop.model.proto.graph.node:
-        for name in reads(node) & layers:
-            found.setdefault(name, []).extend(each for each in node.output if each in layers)
+        made = [end for each in node.output if each in layers for end in ends.get(each, [each])]
+        for name in (reads(node) & layers) - seen.blocks.hidden:
+            found.setdefault(name, []).extend(made)
     return found
 
 
