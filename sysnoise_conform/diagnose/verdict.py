@@ -12,6 +12,7 @@ from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.diagnose.bisect import first_shown
 from sysnoise_conform.diagnose.facts import Culprit, Layer, ObserverEffect, Ranked, VerdictWord
 from sysnoise_conform.diagnose.observe import Seen
+from sysnoise_conform.diagnose.ties import is_tie, told
 from sysnoise_conform.graph.walk import reads
 from sysnoise_conform.judge.departure import Departure, departure, floor_of, floor_units, plain, unit_of
 from sysnoise_conform.judge.evidence import carried_on
@@ -60,6 +61,7 @@ def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy, chosen: Col
             culprits.append(found)
         if note:
             notes.append(note)
+    notes += told(layers)
     culprits = _alone_to_blame(shop, culprits, seen, variant, policy)
     verdict, sentence = _verdict(culprits, bad_outputs, layers, seen, variant)
     return Judged(
@@ -93,6 +95,8 @@ def vanishing(shop: Workshop, variant: Variant, place: str, found: Judged, polic
     if shown is None:
         return found
     layer = next(each for each in found.layers if each.output == shown.tensor)
+    if is_tie(layer):  # it is watched, and right: what comes after follows from it
+        return found
     departs = _departs(shown.diff, str(variant), policy)
     assert departs is not None
     name = f"{layer.op_type} {one_line(layer.node or layer.output, 80)!r}"
