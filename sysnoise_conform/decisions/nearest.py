@@ -24,7 +24,7 @@ def resize(question: Question) -> Answer | None:
     axes = _axes(question, x.data.shape)
     if axes is None or question.got.shape != question.golden.shape:
         return None
-    candidates = []
+    candidates: list[tuple[Array, ...]] = []
     for size, target, found in axes:
         if found is None:
             candidates.append((np.arange(target), np.arange(target)))

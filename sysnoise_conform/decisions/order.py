@@ -65,7 +65,7 @@ def top_k(question: Question) -> Answer | None:
             near = value >= last - slack if largest else value <= last + slack
     near &= there & once & (got != golden)
     settled = np.where(near, got, golden).astype(question.golden.dtype)
-    ties = near if sorts else near & ~np.isin(got, golden)
+    ties = near if sorts else near & ~(got[..., None] == golden[..., None, :]).any(axis=-1)
     return Answer(np.moveaxis(settled, -1, axis), int(np.count_nonzero(ties)))
 
 

@@ -140,7 +140,7 @@ class _Search:
 
     def _activates(self, at: int) -> bool:
         node = self._graph.node[at]
-        return node.op_type in ACTIVATIONS and sum(bool(name) for name in node.output) == 1
+        return bool(node.op_type in ACTIVATIONS) and sum(bool(name) for name in node.output) == 1
 
     def _gated(self, tensor: str, readers: Collection[int]) -> set[int] | None:
         """x * f(x), as SiLU, HardSwish and Gelu are written: all nodes of f and the last; None where it is not that."""
