@@ -101,6 +101,9 @@ def _layer(layer: Layer) -> dict[str, Any]:
     broken = max((each.nan_mismatch for each in diffs if each is not None), default=0)
     if broken:
         told["nan_mismatch"] = broken
+    decided = layer.replayed or layer.island
+    if decided is not None and decided.ties is not None:
+        told["ties"], told["flips"] = decided.ties, decided.mismatches
     if layer.block:
         told["block"] = list(layer.block)
     if layer.not_runnable:

@@ -74,6 +74,7 @@ def near_whole(rng: np.random.Generator, shape: tuple[int, ...], dtype: type = n
     return moved(values.astype(dtype), rng)
 
 
+STEPS = np.float32([1, 1.1, 1.2, 0.7, 0.8, 2, 0.25])
 ELEMENTWISE: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
     "Round": ("(T[7,9] x) => (T[7,9] y) { y = Round(x) }", near_halves),
     "Floor": ("(T[7,9] x) => (T[7,9] y) { y = Floor(x) }", near_whole),
@@ -84,8 +85,7 @@ ELEMENTWISE: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
                    lambda rng, shape, dtype: (near_halves(rng, shape, dtype) * dtype(0.999)).astype(dtype)),
     "per axis": ("(T[7,9] x) => (uint8[7,9] y) <T[7] s = {1, 1.1, 1.2, 0.7, 0.8, 2, 0.25}, "
                  "uint8[7] z = {120, 121, 122, 123, 124, 125, 126}> { y = QuantizeLinear <axis = 0> (x, s, z) }",
-                 lambda rng, shape, dtype: (near_halves(rng, shape, dtype)
-                                            * np.array([1, 1.1, 1.2, 0.7, 0.8, 2, 0.25], dtype)[:, None]).astype(dtype)),
+                 lambda rng, shape, dtype: (near_halves(rng, shape, dtype) * STEPS[:, None]).astype(dtype)),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Decisions that went the other way within rounding, in words: nobody's fault, and yet a reason for what comes after."""
+"""Decisions that went the other way within rounding, in words: nobody's fault, and a reason for what comes after."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ Operators that are alike are compiled once and run as often as there are of them
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +105,7 @@ class Explosion:
         self._sparse = {each.values.name: each for each in proto.graph.sparse_initializer}
         fed = [each.name for each in proto.graph.input if each.name not in self._stored]
         self._fed = dependent(proto.graph, frozenset(fed)) | set(fed)
+        self._contents = Constants(self._stored, self._known, self._fed)
         self._makers = {name: at for at, node in enumerate(proto.graph.node) for name in node.output if name}
 
     def archipelago(self) -> Archipelago:
@@ -150,16 +151,14 @@ class Explosion:
 
         Where many are alike, each kind is in a model once.
         """
-        islands = {at: self._island(at) for at in nodes}
-        constants = Constants(self._stored, self._known, self._fed)
-
-        def told(at: int, contents: bool) -> tuple[object, ...]:
-            island = islands[at]
-            steps = [self._graph.node[each] for each in island.nodes]
-            return signature(steps, island.inputs, island.outputs, self._known, constants, contents=contents)
-
-        for kinds in in_models(by_kind(nodes, told)):
+        for kinds in in_models(by_kind(nodes, lambda at, contents: self.told(at, contents=contents))):
             yield from self.models(kinds, budget=budget)
+
+    def told(self, at: int, *, contents: bool) -> tuple[Hashable, ...]:
+        """What the island of a node is known by: equal for those that are alike, see `graph.alike`."""
+        island = self._island(at)
+        steps = [self._graph.node[each] for each in island.nodes]
+        return signature(steps, island.inputs, island.outputs, self._known, self._contents, contents=contents)
 
     def models(self, kinds: Sequence[Kind], *, budget: int = BUDGET_BYTES) -> Iterator[Islands]:
         """Models that hold these kinds of nodes, each within the budget of bytes (or one kind)."""
