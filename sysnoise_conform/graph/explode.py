@@ -105,6 +105,7 @@ class Explosion:
         self._sparse = {each.values.name: each for each in proto.graph.sparse_initializer}
         fed = [each.name for each in proto.graph.input if each.name not in self._stored]
         self._fed = dependent(proto.graph, frozenset(fed)) | set(fed)
+        self._found: dict[int, _Island] = {}
         self._contents = Constants(self._stored, self._known, self._fed)
         self._makers = {name: at for at, node in enumerate(proto.graph.node) for name in node.output if name}
 
@@ -190,6 +191,11 @@ class Explosion:
         return "" if data else "it reads no data"
 
     def _island(self, root: int) -> _Island:
+        if root not in self._found:
+            self._found[root] = self._looked_up(root)
+        return self._found[root]
+
+    def _looked_up(self, root: int) -> _Island:
         nodes = self.block(root)
         block = self._blocks.get(root)
         # What a given block makes it reads itself, also where others read it and it is known; else known is known.

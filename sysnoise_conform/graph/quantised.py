@@ -44,6 +44,8 @@ class Block:
 
 def integer_blocks(proto: onnx.ModelProto) -> tuple[Block, ...]:
     """The blocks of a graph in the order of their operators; none where nothing is dequantised."""
+    if not any(node.op_type == "DequantizeLinear" for node in proto.graph.node):
+        return ()
     return tuple(_Search(proto).blocks())
 
 
