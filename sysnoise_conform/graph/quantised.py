@@ -108,7 +108,7 @@ class _Search:
                 )
 
     def _is(self, at: int, name: str) -> bool:
-        return self._graph.node[at].op_type == name
+        return bool(self._graph.node[at].op_type == name)
 
     def _inputs(self, at: int) -> list[str]:
         """The data that a node reads."""
