@@ -15,10 +15,10 @@ from onnx import NodeProto, TensorProto
 from sysnoise_conform.graph import walk
 
 # Kinds are run as often as there are nodes of them, which costs a call each, and several models cost several compiles.
-# That is won back only where compiling is most of the work. Compile and run of all islands in one process, measured: 500
-# operators in 104 kinds 0.10 s instead of 0.42 s on OpenVINO 2026.4, 0.010 s instead of 0.046 s on ONNX Runtime 1.31; a
-# ResNet-18, 48 operators in 32 kinds, 0.16 s and 0.075 s either way. As a stage of a diagnosis, with a child to talk to and
-# on a busy machine, the 500 took 2.8 s instead of 4.3 s on OpenVINO, and 1.0 s either way on ONNX Runtime.
+# That is won back only where compiling is most of the work. Compile and run of all islands in one process, measured:
+# 500 operators in 104 kinds 0.10 s instead of 0.42 s on OpenVINO 2026.4, 0.010 s instead of 0.046 s on ONNX Runtime
+# 1.31; a ResNet-18, 48 operators in 32 kinds, 0.16 s and 0.075 s either way. As a stage of a diagnosis, with a child to
+# talk to and on a busy machine, the 500 took 2.8 s instead of 4.3 s on OpenVINO, and 1.0 s either way on ONNX Runtime.
 WORTH = 0.5  # kinds / nodes up to which it is done
 
 _ENDS = 64  # bytes of a constant by which most others are told apart without a look at the rest
