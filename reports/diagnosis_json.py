@@ -111,6 +111,9 @@ def _layer(layer: Layer) -> dict[str, Any]:
         told["arithmetic"] = layer.arithmetic
     if layer.flags is not None:
         told |= _flags(layer.flags)
+    decided = layer.in_unit or layer.replayed or layer.island
+    if decided is not None and decided.ties is not None:
+        told["ties"], told["flips"] = decided.ties, decided.mismatches
     if layer.block:
         told["block"] = list(layer.block)
     if layer.not_runnable:

@@ -106,6 +106,7 @@ class TensorDiff:
     dot: float = 0.0
     max_golden: float = 0.0
     mismatches: int = 0  # elements that differ at all, after rounding the golden to the declared type
+    ties: int | None = None  # of a decision: elements that rounding explains, counted as equal; None: no decision
     nan_golden: int = 0  # NaN or Inf
     nan_got: int = 0
     nan_mismatch: int = 0  # NaN or Inf on one side only, NaN against Inf, or Inf of the other sign

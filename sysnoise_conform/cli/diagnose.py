@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -49,6 +49,13 @@ def diagnose(
     islands_only: Annotated[
         bool, typer.Option("--islands-only", help="Try operators alone only: quicker, and without PyTorch once stored.")
     ] = False,
+    granularity: Annotated[
+        Literal["op", "block"] | None,
+        typer.Option(
+            "--granularity", help="Judge single operators, or blocks from DQ to Q as integer kernels compute them.",
+            show_default="block where the graph has Q and DQ",
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", help="Seconds for one compile or one run, PyTorch's too.", min=0.1)
     ] = 300.0,
@@ -99,4 +106,8 @@ def diagnose(
         cache=not no_cache,
         allow_linked_data=allow_linked_data,
     )
-    raise typer.Exit(examine(case, out, policy, replay=not islands_only, prove=prove, only=node or ()))
+    raise typer.Exit(
+        examine(
+            case, out, policy, replay=not islands_only, prove=prove, only=node or (), granularity=granularity
+        )
+    )

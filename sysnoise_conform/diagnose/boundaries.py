@@ -67,6 +67,7 @@ def watch_at_boundaries(seen: Seen, nothing: Seen, untouched: RemoteSession, tap
     seen.hidden.update({name: FUSED for name in everything if name not in nothing.recorded})
     seen.hidden.update(nothing.hidden)
     seen.boundaries = count
+    seen.notes += nothing.notes
     seen.notes.append(
         f"watching all of {len(everything)} tensors moved the outputs by {before.rel_l2 or 0.0:.3g} relative L2: "
         f"watched at {count} fusion boundaries in their place, and what lies between is judged as blocks"

@@ -12,8 +12,10 @@ from time import perf_counter
 import numpy as np
 
 from sysnoise_conform.case import Case
-from sysnoise_conform.diagnose import observe
+from sysnoise_conform.diagnose import islands, watching
 from sysnoise_conform.diagnose.arithmetic import in_few_bits
+from sysnoise_conform.diagnose.blame import departs
+from sysnoise_conform.diagnose.blocks import Granularity
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
 from sysnoise_conform.diagnose.judging import judged
 from sysnoise_conform.diagnose.known import recognised
@@ -22,7 +24,7 @@ from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.ranking import Ranking, rank
 from sysnoise_conform.diagnose.reproducing import reproduce
 from sysnoise_conform.diagnose.seen import Seen
-from sysnoise_conform.diagnose.verdict import departs, vanishing
+from sysnoise_conform.diagnose.vanishing import vanishing
 from sysnoise_conform.errors import BackendUnavailable, Unsupported, UsageError
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.judge.policy import Policy
@@ -40,9 +42,12 @@ from sysnoise_conform.variant import nearest
 
 def diagnose(
     case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
-    only: Collection[str] = (),
+    only: Collection[str] = (), granularity: Granularity | None = None,
 ) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
+
+    What is judged as one is the operator, or of a graph that is quantised by Q and DQ the block that an integer kernel
+    computes, unless `granularity` says otherwise.
 
     `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
@@ -76,13 +81,14 @@ def diagnose(
             asked=threading.Event(), compiled=threading.Event(),
         )
         goldens.begin()
-        seen = Seen.nothing(shop)
+        seen = Seen.nothing(shop, granularity)
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
             seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in opened.model.layers})
         child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
-        observe.watch(shop, variant, child, seen, replay=replay)
-        observe.explode(shop, variant, cell.place, child, seen, chosen)
+        chosen = seen.blocks.ends(chosen)
+        watching.watch(shop, variant, cell.place, child, seen, replay=replay)
+        islands.explode(shop, variant, cell.place, child, seen, chosen)
         before = perf_counter()
         found = judged(shop, variant, seen, policy, chosen)
         seen.seconds["judge"] = perf_counter() - before
@@ -93,8 +99,9 @@ def diagnose(
         before = perf_counter()
         first = culprits[0].words if culprits else ""
         culprits, parts = explain(
-            shop, variant, cell.place, child, culprits, lambda diff: departs(diff, str(variant), policy) is not None
-        )
+            shop, variant, cell.place, child, culprits, lambda diff: departs(diff, str(variant), policy) is not None,
+            hidden=seen.blocks.hidden,
+        )  # fmt: skip
         seen.seconds["optimiser"] = perf_counter() - before
         sentence = found.sentence.replace(first, culprits[0].words, 1) if culprits else found.sentence
         ranking = Ranking()
@@ -104,11 +111,13 @@ def diagnose(
             seen.seconds["rank"] = perf_counter() - before
         if prove and culprits:
             before = perf_counter()
-            culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs)
+            culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs, seen.blocks)
             seen.seconds["prove"] = perf_counter() - before
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
-        culprits = reproduce(shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts)
+        culprits = reproduce(
+            shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts, blocks=seen.blocks
+        )
         culprits = recognised(culprits, opened.plan.target.model, str(variant), seen.runtime)
         facts = goldens.facts()
     return Diagnosis(

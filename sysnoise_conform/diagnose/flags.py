@@ -60,18 +60,28 @@ class PartTally:
         floors = np.asarray(floors)
         if floors.shape != (3, len(parts_of(shape))):
             return
-        new = PartSums(shape, 1, sums_by_part(golden.data, got), floors, _saturated(golden, got))
-        old = self.known.get(golden.name)
-        if old is not None and old.shape != shape:
-            self.given_up.add(golden.name)
-            del self.known[golden.name]
+        self._count(golden.name, PartSums(shape, 1, sums_by_part(golden.data, got), floors, _saturated(golden, got)))
+
+    def merge(self, other: PartTally) -> None:
+        """Take in what another tally gathered, of other samples or of other tensors."""
+        for name in other.given_up:
+            self.given_up.add(name)
+            self.known.pop(name, None)
+        for name, sums in other.known.items():
+            self._count(name, sums)
+
+    def _count(self, name: str, new: PartSums) -> None:
+        old = self.known.get(name)
+        if name in self.given_up or (old is not None and old.shape != new.shape):
+            self.given_up.add(name)
+            self.known.pop(name, None)
             return
         if old is not None:
             new = PartSums(
-                shape, old.samples + 1, old.errors + new.errors, old.floors + new.floors,
+                new.shape, old.samples + new.samples, old.errors + new.errors, old.floors + new.floors,
                 old.saturated + new.saturated,
             )  # fmt: skip
-        self.known[golden.name] = new
+        self.known[name] = new
 
 
 def flags_of(diff: TensorDiff, sums: PartSums | None, limits: Limits, *, finest: float | None = None) -> Flags:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from sysnoise_conform.backend import Tensors
 from sysnoise_conform.compare.arithmetic import ARITHMETICS, Arithmetic, reported
 from sysnoise_conform.diagnose.arithmetic import FORMATS, in_one_sentence, read_arithmetic
 from sysnoise_conform.diagnose.flags import PartTally
@@ -21,6 +22,7 @@ from sysnoise_conform.diagnose.units import DOT_PRODUCTS, InUnits, Told
 from sysnoise_conform.diagnose.verdict import Judged, decide
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.runner.workshop import Workshop
+from sysnoise_conform.store import GoldenSample
 from sysnoise_conform.variant import Variant
 
 FEWEST = 2  # dot products that a format must explain before it is the target's, where the runtime reports none
@@ -73,19 +75,25 @@ def _read(found: Judged) -> Arithmetic | None:
 
 def _measured(shop: Workshop, seen: Seen, arithmetic: Arithmetic, told_by: Told) -> InUnits:
     """What was recorded of the first sample, against float64 on operands of this arithmetic."""
-    tally, parts = shop.tally(), PartTally()
-    for recorded in seen.first:
-        with shop.goldens.replayed(0, recorded, operands=arithmetic.name) as reference:
-            for name, tensor in reference.items():
-                if name in recorded:
-                    tally.compare(tensor, recorded[name], 0)
-                    parts.add(tensor, recorded[name], reference)
+    tally, parts, feed, golden = shop.tally(), PartTally(), shop.samples.feed(0), shop.goldens.sample(0)
+
+    def count(reference: GoldenSample, got: Tensors, given: Tensors, names: Collection[str]) -> None:
+        for name, tensor in reference.items():
+            if name not in names:
+                continue
+            settled, ties = seen.margins.settled(
+                tensor, got[name], given, golden, got, roundoff=arithmetic.operands or None
+            )
+            tally.compare(settled, got[name], 0, ties=ties)
+            if ties is None:
+                parts.add(settled, got[name], reference)
+
+    for each in seen.first:
+        with shop.goldens.replayed(0, each.tensors, operands=arithmetic.name) as reference:
+            count(reference, each.tensors, {**each.tensors, **feed}, each.own)
     if not seen.first and seen.alone:  # operators were tried alone only, on PyTorch's tensors
-        golden = {name: declared(each) for name, each in shop.goldens.sample(0).items()}
+        fed = {name: declared(each) for name, each in golden.items() if name not in seen.blocks.hidden}
         stored = [name for name, array in seen.alone.items() if arithmetic.holds(array)]
-        with shop.goldens.replayed(0, golden, operands=arithmetic.name, stored=stored) as reference:
-            for name, tensor in reference.items():
-                if name in seen.alone:
-                    tally.compare(tensor, seen.alone[name], 0)
-                    parts.add(tensor, seen.alone[name], reference)
+        with shop.goldens.replayed(0, fed, operands=arithmetic.name, stored=stored) as reference:
+            count(reference, seen.alone, {**fed, **feed}, seen.alone)
     return InUnits(name=arithmetic.name, told_by=told_by, diffs=tally.diffs, parts=parts.known)

@@ -13,6 +13,7 @@ import onnx
 from sysnoise_conform.backend import Tensors
 from sysnoise_conform.compare.tensors import measure
 from sysnoise_conform.diagnose import reproducer
+from sysnoise_conform.diagnose.blocks import Blocks
 from sysnoise_conform.diagnose.facts import Culprit
 from sysnoise_conform.diagnose.observe import declared
 from sysnoise_conform.diagnose.part import Part, cut_out
@@ -49,7 +50,7 @@ class _Piece:
 
 def reproduce(
     shop: Workshop, variant: Variant, used: Child, culprits: Sequence[Culprit], out: Path, *, runtime: RuntimeFacts,
-    parts: Mapping[str, Part],
+    parts: Mapping[str, Part], blocks: Blocks,
 ) -> tuple[Culprit, ...]:  # fmt: skip
     """The culprits with their folders below `out`: the operator alone, or the smallest part that shows the fault."""
     target = shop.plan.target
@@ -58,8 +59,9 @@ def reproduce(
     golden = shop.goldens.sample(0)
     known = {target.name(name): declared(each) for name, each in golden.items()}
     known |= {target.name(name): array for name, array in shop.samples.feed(0).items()}
-    reference = shop.goldens.islands(0, {name: declared(each) for name, each in golden.items()})
-    explosion = Explosion(target.model.proto, known)
+    fed = {name: declared(each) for name, each in golden.items() if name not in blocks.hidden}
+    reference = shop.goldens.islands(0, fed, blocks.hidden)
+    explosion = Explosion(target.model.proto, known, blocks.taken)
     alone = set(explosion.archipelago().nodes)
     done = []
     with ExitStack() as stack:

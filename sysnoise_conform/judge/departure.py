@@ -175,6 +175,8 @@ def _rounded(diff: TensorDiff, limits: Limits) -> Departure | None:
     peak = at_peak is not None and at_peak <= limits.max_peak_ratio
     if typical and peak:
         return None
+    if diff.ties is not None:
+        return _decided(diff, 0)
     if not typical:
         number = floor_units(diff)
         words = f"is {departure_units(number)} off ({limit_words(limits.max_floor_ratio, diff)})"
@@ -203,6 +205,8 @@ def limit_words(limit: float, diff: TensorDiff) -> str:
 def _counted(diff: TensorDiff, limits: Limits, max_code_share: float) -> Departure | None:
     """Integers, bools, strings: by equality, but for PyTorch's own ties and a share of the elements."""
     share = limits.max_mismatch_share
+    if diff.ties is not None:
+        return _decided(diff, math.floor(share * diff.n))
     if diff.dtype in CODES and diff.max_abs <= 1:
         share = max(share, max_code_share)
     ties = diff.floor.mismatches
@@ -216,6 +220,17 @@ def _counted(diff: TensorDiff, limits: Limits, max_code_share: float) -> Departu
     if diff.worst is not None:
         words += f", by up to {plain(diff.max_abs)} at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
     return Departure(diff=diff, number=diff.mismatches / ties if ties else None, words=words)
+
+
+def _decided(diff: TensorDiff, allowed: int) -> Departure | None:
+    """Decisions: what lies within rounding has been counted apart, so what is left was clear."""
+    if diff.mismatches <= allowed:
+        return None
+    words = f"decides otherwise at {diff.mismatches:,} of {diff.n:,} elements where it is clear by more than rounding"
+    words += f" ({diff.ties:,} more are ties)" if diff.ties else ""
+    if diff.worst is not None:
+        words += f", by up to {plain(diff.max_abs)} at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
+    return Departure(diff=diff, number=None, words=words)
 
 
 def _other_kind(diff: TensorDiff) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -94,10 +94,15 @@ class Goldens:
             if number not in self._seen:
                 self.sample(number)
 
-    def islands(self, number: int, recorded: Mapping[str, np.ndarray]) -> GoldenSample:
-        """What each operator gives in float64 on the golden's own tensors, `recorded` in their declared types; kept."""
+    def islands(
+        self, number: int, recorded: Mapping[str, np.ndarray], inside: Collection[str] = ()
+    ) -> GoldenSample:
+        """What each operator gives in float64 on the golden's own tensors, `recorded` in their declared types; kept.
+
+        Tensors `inside` of blocks are not among these.
+        """
         feed = self._samples.feed(number)
-        key = self._key(number, feed, ISLANDS)
+        key = self._key(number, feed, ISLANDS, *sorted(inside))
         found = self._store.find(key)
         if found is not None:
             return found
