@@ -141,7 +141,6 @@ class _Islands:
     def _run(self, islands: Islands, session: RemoteSession, trial: _Trial) -> None:
         """All rounds of one model; what they gave counts once all of them have ended."""
         found, parts, alone = self._shop.tally(), PartTally(), dict[str, np.ndarray]()
-        keep = trial.number == 0 and not self._seen.first
         for each in islands.rounds:
             got = session.run(_fed(each, trial.known))
             names = {ours: self._name_of.get(theirs, theirs) for ours, theirs in each.outputs.items() if ours in got}
@@ -154,7 +153,7 @@ class _Islands:
                     found.compare(settled, answer, trial.number, ties=ties)
                     if ties is None:  # of a decision, a flip is one, in whatever part
                         parts.add(settled, answer, trial.reference)
-                    if keep:
+                    if trial.number == 0 and name not in self._seen.recorded:
                         alone[name] = answer.copy()
         self._seen.islands.merge(found)
         self._seen.island_parts.merge(parts)

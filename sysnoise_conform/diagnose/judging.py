@@ -91,7 +91,7 @@ def _measured(shop: Workshop, seen: Seen, arithmetic: Arithmetic, told_by: Told)
     for each in seen.first:
         with shop.goldens.replayed(0, each.tensors, operands=arithmetic.name) as reference:
             count(reference, each.tensors, {**each.tensors, **feed}, each.own)
-    if not seen.first and seen.alone:  # operators were tried alone only, on PyTorch's tensors
+    if seen.alone:  # operators that were tried alone only, on PyTorch's tensors
         fed = {name: declared(each) for name, each in golden.items() if name not in seen.blocks.hidden}
         stored = [name for name, array in seen.alone.items() if arithmetic.holds(array)]
         with shop.goldens.replayed(0, fed, operands=arithmetic.name, stored=stored) as reference:

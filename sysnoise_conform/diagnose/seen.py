@@ -37,7 +37,7 @@ class Seen:
     not_runnable: dict[str, str] = field(default_factory=dict)  # tensor -> why its operator does not run alone
     recorded: set[str] = field(default_factory=set)
     first: list[Recording] = field(default_factory=list)
-    alone: Tensors = field(default_factory=dict)  # without replay: what operators gave alone for the first sample
+    alone: Tensors = field(default_factory=dict)  # of the first sample, what operators gave alone that were not watched
     parts: PartTally = field(default_factory=PartTally)  # of what was replayed
     island_parts: PartTally = field(default_factory=PartTally)
     boundaries: int | None = None  # how many fusion boundaries were watched, in the place of every tensor
