@@ -78,7 +78,8 @@ def every_so_many(network: Network, shapes: Shapes, every: int) -> Iterator[Plac
     """Each fault at each `every`th tensor that it fits, beginning elsewhere for each; at one where there are few."""
     for at, fault in enumerate(FAULTS):
         fit = [name for name, shape in shapes.items() if fits(fault, network.model, name, shape)]
-        for name in fit[at % every :: every] or fit[:1]:
+        first = at * every // len(FAULTS)
+        for name in fit[first::every] or fit[first % max(1, len(fit)) :][:1]:
             yield Place(fault=fault, tensor=name)
 
 
