@@ -106,7 +106,9 @@ class Subject:
     """A network on a backend, known to be healthy there."""
 
     def __init__(self, network: Network, backend: str, crew: LastingCrew, shapes: Shapes) -> None:
-        self._network, self._backend, self._crew, self._shapes = network, backend, crew, shapes
+        self._network, self._backend, self._crew = network, backend, crew
+        inputs = {name: array.shape for name, array in network.feeds[0].items() if array.dtype == np.float32}
+        self._shapes = inputs | dict(shapes)
         self._layers: dict[str, Layer] = {}
         self._refusal = ""
 
