@@ -9,7 +9,7 @@ input was right where it was computed. A wrong operator's readers answer to its 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sysnoise_conform.backend import Tensors
 from sysnoise_conform.diagnose.facts import Culprit, Layer
@@ -68,7 +68,7 @@ def in_words(outputs: Sequence[str]) -> str:
     return f"shown otherwise than computed, or computed from what is shown otherwise: {names}{more}; none is to blame"
 
 
-def _apart(names: Sequence[str], read: dict[str, Collection[str]]) -> set[str]:
+def _apart(names: Sequence[str], read: Mapping[str, Collection[str]]) -> set[str]:
     """As many of these, which are in graph order, as do not read one another."""
     chosen: set[str] = set()
     for name in names:

@@ -1,9 +1,10 @@
 """How surely a diagnosis names the operator: planted faults at the depths of networks, and healthy runtimes.
 
 Run: python tests/benchmarks/located.py [--every N] [--networks LIST] [--backends LIST] [--minutes M] [--page PAGE].
-Each
-finished diagnosis is kept in a journal, so the same command goes on where it was ended, and several at a time divide
-the work among them. All of it takes hours: `--minutes` ends it earlier, and the page says what was not tried.
+
+Each finished diagnosis is kept in a journal, so the same command goes on where it was ended, and several at a time
+divide the work among them. All of it takes hours: `--minutes` ends it earlier, and the page says what was not tried.
+The page has the known deviations of known_in_depth.py, too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import known_in_depth
 from calibration.draft import Network
 from calibration.measure import LastingCrew
 from calibration.sets import networks
@@ -114,7 +116,7 @@ def main() -> None:
     if given.page is None:
         sys.stdout.write(found.markdown() + "\n")
     else:
-        given.page.write_text(page(found), encoding="utf-8")
+        given.page.write_text(page(found, known_in_depth.measure()), encoding="utf-8")
 
 
 if __name__ == "__main__":

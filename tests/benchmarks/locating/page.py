@@ -71,14 +71,14 @@ def section(cells: Mapping[Key, Cell], asked: Asked) -> Section:
     )
 
 
-def page(found: Section) -> str:
-    """The section as a page of its own."""
+def page(found: Section, known: Section) -> str:
+    """Planted faults and known deviations as a page of its own."""
     name, flags = processor()
-    known = versions()
-    installed = ", ".join(f"{each} {known[each]}" for each in SHOWN_VERSIONS if each in known)
+    there = versions()
+    installed = ", ".join(f"{each} {there[each]}" for each in SHOWN_VERSIONS if each in there)
     head = "Written by `python tests/benchmarks/located.py --page docs/located.md`; do not edit it by hand."
     where = f"- processor: {name}, {usable_cores()} cores; {', '.join(flags)}\n- versions: {installed}"
-    return f"# How surely the operator is named\n\n{head}\n\n{where}\n\n{found.markdown()}\n"
+    return f"# How surely the operator is named\n\n{head}\n\n{where}\n\n{found.markdown()}\n\n{known.markdown()}\n"
 
 
 def _table(
