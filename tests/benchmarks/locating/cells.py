@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -76,9 +77,12 @@ class Journal:
     def add(self, cell: Cell) -> None:
         """One more line, whole or not at all for whoever writes at the same time."""
         line = json.dumps({"state": self._state, **asdict(cell)}) + "\n"
-        with self._path.open("a", encoding="utf-8") as file:
+        with self._path.open("ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(line)
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            torn = file.read() not in (b"", b"\n")  # whoever wrote last was ended in the middle
+            file.write(b"\n" * torn + line.encode())
 
     @contextmanager
     def alone(self, group: str) -> Iterator[bool]:
