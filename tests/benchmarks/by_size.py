@@ -20,7 +20,7 @@ from section import Figure, Section, table
 
 SIZES = (125, 250, 500)  # operators; each twice the one before it
 ROUNDS = 5
-WIDTH, SIDE = 16, 32
+WIDTH, SIDE = 16, 64
 OPSET, IR_VERSION = 17, 8
 
 TEXT = f"""

@@ -126,7 +126,7 @@ def _digest(s: _Sheet, case: ProbeCase) -> str:
     if kind != TensorProto.FLOAT:
         x = s.op("Cast", x, to=TensorProto.FLOAT)
     if case.opset >= _WHERE:
-        x = s.op("Where", s.op("Greater", s.constant(LARGE), x), x, s.constant(0.0))
+        x = s.op("Where", s.op("Less", x, s.constant(LARGE)), x, s.constant(0.0))
         x = s.op("Where", s.op("Greater", x, s.constant(-LARGE)), x, s.constant(0.0))
     x = s.op("Abs", x)  # the mean of what is normalised would be 0 however it is scaled
     x = s.op("GlobalAveragePool", s.op("Reshape", x, s.sizes(1, 1, 1, -1)))

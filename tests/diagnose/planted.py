@@ -192,11 +192,11 @@ def nan_arriving(model: onnx.ModelProto, tensor: str, shapes: Mapping[str, Shape
 
 
 def nan_swallowed(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.ModelProto | None:
-    """A NaN becomes 0: the largest number is not greater, on every runtime."""
+    """A NaN becomes 0. It is not less than the largest number on any runtime, while for OpenVINO that is greater."""
 
     def nodes(sound: str) -> list[onnx.NodeProto]:
         return [
-            helper.make_node("Greater", ["fault_most", sound], ["fault_is"], name="fault_is"),
+            helper.make_node("Less", [sound, "fault_most"], ["fault_is"], name="fault_is"),
             helper.make_node("Where", ["fault_is", sound, "fault_zero"], [tensor], name="fault_where"),
         ]
 
