@@ -11,21 +11,19 @@ from pathlib import Path
 import pytest
 from calibration.draft import Draft, Network, pictures
 from calibration.measure import LastingCrew
+from diagnose.diagnosing import diagnosed
 from diagnose.planted import plant
-from diagnose.test_located import diagnosed, shapes
+from diagnose.test_located import shapes
 
 from sysnoise_conform.diagnose.facts import Diagnosis
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
 def crew() -> Iterator[LastingCrew]:
     with LastingCrew() as children:
         yield children
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CONFORM_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 from calibration.draft import Network
-from calibration.measure import LIMITS, LastingCrew, write
+from calibration.measure import LastingCrew, write
+from diagnose import diagnosing
 from diagnose.planted import FAULTS, fits, plant
 from locating.cells import HEALTHY, Cell, Key, Outcome
 
-from sysnoise_conform.case import Case, Deployed
-from sysnoise_conform.diagnose.course import diagnose
 from sysnoise_conform.diagnose.facts import Diagnosis, Layer
 from sysnoise_conform.errors import ConformError
 from sysnoise_conform.golden.executor import Executor, Mode, Value
 from sysnoise_conform.graph.intake import open_model
 from sysnoise_conform.judge.departure import unit_of
-from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import TensorDiff
-from sysnoise_conform.variant import parse_variants
 
 EFFECT = 6.0  # sigma
 
@@ -52,18 +49,9 @@ def exact_tensors(model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> di
 
 
 def diagnosed(network: Network, backend: str, crew: LastingCrew, faulty: onnx.ModelProto | None = None) -> Diagnosis:
-    """One diagnosis, in a folder of its own; with `faulty`, the backend gets that graph. Raises ConformError."""
+    """One diagnosis, whose files are gone with it; with `faulty`, the backend gets that graph. Raises ConformError."""
     with tempfile.TemporaryDirectory(prefix="located-") as name:
-        folder = Path(name)
-        model = write(network, folder)
-        deployed = None
-        if faulty is not None:
-            deployed = Deployed(path=folder / "faulty.onnx")
-            onnx.save(faulty, deployed.path)
-        case = Case(
-            model=model, inputs=folder / "inputs", variants=parse_variants(backend), deployed=deployed, limits=LIMITS
-        )
-        return diagnose(case, folder / "out", crew=crew, watch=lambda *_: None, policy=Policy())
+        return diagnosing.diagnosed(network, backend, Path(name), crew, faulty)
 
 
 def shapes_of(network: Network) -> dict[str, tuple[int, ...]]:
