@@ -59,9 +59,7 @@ def deviating(backend: str, pattern: str | None) -> Iterator[ProbeCase]:
 def tried(case: ProbeCase, backend: str, crew: LastingCrew, tally: Tally) -> str:
     """One case in its network; what there is to say of it, unless it was named."""
     network = between(case)
-    kinds = {node.op_type for node in case.nodes}
     own = {name for node in case.nodes for name in node.output if name}
-    own |= {node.output[0] for node in network.model.graph.node if node.op_type == "Add" and "Add" in kinds}
     taken = {
         node.output[0] for node in network.model.graph.node
         if backend.endswith(":auto") and node.op_type in ("Conv", "Gemm", "MatMul")

@@ -78,8 +78,9 @@ class _Sheet:
 def between(case: ProbeCase) -> Network:
     """A case of the corpus deep in a network: what it is fed is computed, and what it makes is read.
 
-    A network's answer, squeezed to 0 by Sigmoid and Floor, is added to what the case is fed, which leaves its values
-    as they are. Behind the case its mean goes on, without what is no number, since other operators differ on that, too.
+    A network's answer, squeezed to 0 by Sigmoid and Floor, is added to the float32 numbers that the case is fed, which
+    leaves their values as they are; what is of another type stays an input. Behind the case its mean goes on, without
+    what is no number, since other operators differ on that, too.
     """
     s = _Sheet()
     x, channels = "image", 3
@@ -88,7 +89,9 @@ def between(case: ProbeCase) -> Network:
         x, channels = s.op("Mul", x, s.constant(1.1)), 8
     x = s.op("Conv", s.op("GlobalAveragePool", x), s.weights(1, 8, 1, 1), kernel_shape=[1, 1])
     nothing = s.op("Reshape", s.op("Floor", s.op("Sigmoid", x)), s.sizes(1))
-    renamed = {name: _fed(s, array, nothing) for name, array in case.feeds.items()}
+    floats = {name: array for name, array in case.feeds.items() if array.dtype == np.float32}
+    others = {name: array for name, array in case.feeds.items() if name not in floats}
+    renamed = {name: s.op("Add", s.constant(array), nothing) for name, array in floats.items()}
     for node in case.nodes:
         copy = onnx.NodeProto.FromString(node.SerializeToString())
         s.nodes.append(copy)
@@ -100,7 +103,13 @@ def between(case: ProbeCase) -> Network:
     picture = pictures(s.rng, (1, 3, 12, 12))
     graph = helper.make_graph(
         s.nodes, case.name,
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 12, 12])],
+        [
+            helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 12, 12]),
+            *(
+                helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+                for name, array in others.items()
+            ),
+        ],
         [
             helper.make_tensor_value_info(x, TensorProto.FLOAT, [1, 8]),
             *(helper.make_tensor_value_info(name, kind, None) for name, kind in list(case.outputs.items())[1:]),
@@ -109,15 +118,7 @@ def between(case: ProbeCase) -> Network:
     )  # fmt: skip
     model = case.model()
     model.graph.CopyFrom(graph)
-    return Network(name=case.name, family="between", model=model, feeds=({"image": picture},))
-
-
-def _fed(s: _Sheet, array: np.ndarray[Any, Any], nothing: str) -> str:
-    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
-    if kind == TensorProto.BOOL:
-        return s.op("Or", s.constant(array, array.dtype), s.op("Cast", nothing, to=kind))
-    typed = nothing if kind == TensorProto.FLOAT else s.op("Cast", nothing, to=kind)
-    return s.op("Add", s.constant(array, array.dtype), typed)
+    return Network(name=case.name, family="between", model=model, feeds=({"image": picture, **others},))
 
 
 def _digest(s: _Sheet, case: ProbeCase) -> str:

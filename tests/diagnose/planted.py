@@ -192,16 +192,21 @@ def nan_arriving(model: onnx.ModelProto, tensor: str, shapes: Mapping[str, Shape
 
 
 def nan_swallowed(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.ModelProto | None:
-    """A NaN becomes 0. It is not less than the largest number on any runtime, while for OpenVINO that is greater."""
+    """A NaN becomes a number: Where is right of it on all runtimes but TFLite, whose Max is wrong of it.
+
+    It is not less than the largest number on any of them, while for OpenVINO that number is greater.
+    """
 
     def nodes(sound: str) -> list[onnx.NodeProto]:
         return [
             helper.make_node("Less", [sound, "fault_most"], ["fault_is"], name="fault_is"),
-            helper.make_node("Where", ["fault_is", sound, "fault_zero"], [tensor], name="fault_where"),
+            helper.make_node("Where", ["fault_is", sound, "fault_zero"], ["fault_kept"], name="fault_where"),
+            helper.make_node("Max", ["fault_kept", "fault_least"], [tensor], name="fault_max"),
         ]
 
-    most, zero = np.float32(np.finfo(np.float32).max), np.float32(0)
-    return _followed(model, tensor, nodes, {"fault_most": most, "fault_zero": zero})
+    most = np.finfo(np.float32).max
+    numbers = {"fault_most": most, "fault_zero": 0, "fault_least": -most}
+    return _followed(model, tensor, nodes, {name: np.float32(each) for name, each in numbers.items()})
 
 
 Fault = Callable[[onnx.ModelProto, str, Shape], onnx.ModelProto | None]
