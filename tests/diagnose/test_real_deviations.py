@@ -107,5 +107,6 @@ def test_bfloat16_by_default_is_named_at_every_dot_product_and_nowhere_else(conf
 
     found = diagnosed(conform, write(network, tmp_path), "openvino:auto")
 
-    assert [(each["output"], each["kind"]) for each in found["culprits"]] == [(e, "bfloat16") for e in dot_products]
-    assert "compute in bfloat16" in found["sentence"]
+    assert [each["output"] for each in found["culprits"]] == dot_products, found["sentence"]
+    # Of what only runs alone, where watching moves the outputs, no more than the size is read.
+    assert {each["kind"] for each in found["culprits"]} <= {"bfloat16", "size_of_bfloat16"}
