@@ -39,9 +39,11 @@ def int8(preset: str = "ort", observer: str = "", keep: tuple[str, ...] = ()) ->
     )
 
 
-def converted(model: Model, recipe: Recipe | str, feeds: Sequence[Feed] | None = None) -> Converted:
-    """Converted, checked by onnx with types and shapes."""
-    ranges = None if feeds is None else calibrated(model, feeds)
+def converted(
+    model: Model, recipe: Recipe | str, feeds: Sequence[Feed] | None = None, *, ranges: Ranges | None = None
+) -> Converted:
+    """Converted, checked by onnx with types and shapes; on `ranges`, or those of `feeds`."""
+    ranges = ranges if feeds is None else calibrated(model, feeds)
     found = convert(model, Recipe(precision=recipe) if isinstance(recipe, str) else recipe, ranges)
     onnx.checker.check_model(found.proto, full_check=True)
     return found
