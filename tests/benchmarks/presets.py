@@ -46,9 +46,8 @@ def measured(calibration: Calibration, model: Model, recipes: tuple[Recipe, ...]
 
 def seconds() -> None:
     """All presets with their own observers, 16 samples, one pass."""
-    import torch
-
     import networks
+    import torch
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "resnet.onnx"
@@ -128,8 +127,9 @@ def row(
     won = int(((before != truth) & (first == truth)).sum())
     noise = float(np.square(found.astype(np.float64) - exact).sum())
     sqnr = f"{10 * np.log10(float(np.square(exact.astype(np.float64)).sum()) / noise):.1f}" if noise else ""
-    print(f"| {name} | {by} | {100 * (first == truth).mean():.2f} | {(first != before).sum()} ({lost}, {won}) | {sqnr} | "
-          f"{'' if worst is None else f'{worst:.1f}'} |", flush=True)
+    flips, told = int((first != before).sum()), "" if worst is None else f"{worst:.1f}"
+    top = 100 * float((first == truth).mean())
+    print(f"| {name} | {by} | {top:.2f} | {flips} ({lost}, {won}) | {sqnr} | {told} |", flush=True)
 
 
 if __name__ == "__main__":
