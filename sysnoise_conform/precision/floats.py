@@ -8,6 +8,7 @@ no schema           a vendor's operator: nobody says which types it takes
 sequences           it takes or gives something that is no tensor
 shape               what it makes determines a shape, size, axis or index
 quantised already   QuantizeLinear, DequantizeLinear and what is between them in integers
+bits                BitCast
 type                at this opset the operator takes no such type, or its output's type hangs on no input
 weight              it reads a weight that the type would make infinite, or nothing but zeros
 range               calibration saw a value beyond half of the type's largest, at what it reads or makes: 16 samples
@@ -42,6 +43,7 @@ from sysnoise_conform.precision.weights import array_of, drop_unread, float_cons
 
 FLOAT = "tensor(float)"
 _QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+_BITS = frozenset({"BitCast"})  # it reads a float's bits, of which another type has others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +158,8 @@ class _Conversion:
             return "shape"
         if node.op_type in _QUANTISERS:
             return "quantised already"
+        if node.op_type in _BITS:
+            return "bits"
         return self._too_wide(node)
 
     def _too_wide(self, node: NodeProto) -> str:
