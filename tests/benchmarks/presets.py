@@ -9,6 +9,7 @@ golden.
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import tempfile
 import time
@@ -84,9 +85,10 @@ def on_pytorch(proto: onnx.ModelProto) -> Run:
 
 
 def accuracy() -> None:
-    import os
-
-    data = Path(os.environ["CONFORM_TEST_DATA"]) / "imagenet-sample"
+    named = os.environ.get("CONFORM_TEST_DATA")
+    if not named:
+        raise SystemExit("set CONFORM_TEST_DATA: the accuracy needs its imagenet-sample")
+    data = Path(named) / "imagenet-sample"
     path = fetch("efficientnet-lite0", ROOT / ".demo")
     model = open_model(path)
     everything = load_samples(
