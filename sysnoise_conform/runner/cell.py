@@ -60,6 +60,8 @@ def _measured(shop: Workshop, outputs: Outputs, layers: Layers, seconds: float) 
             Unobservable(tensor=name, why=outputs.missing[name]) for name in shop.outputs if name in outputs.missing
         ),
         observer_effect=layers.effect,
+        design=() if shop.design is None else shop.design.diffs(),
+        total=outputs.total.in_order(shop.outputs),
         tasks=outputs.tasks,
         nondeterministic=tuple(name for name in shop.outputs if name in outputs.unsteady),
         seconds=Seconds(compile=outputs.seconds_compile, run=outputs.seconds_run, total=seconds),

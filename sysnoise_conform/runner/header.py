@@ -24,7 +24,6 @@ def header_of(
     case: Case, model: Model, samples: Samples, plan: Plan, *, card: Card | None, command: str, started: datetime
 ) -> dict[str, Any]:
     """The header as JSON; its keys are those of reports/schema/report.json."""
-    reads = _reads(model)
     return {
         "command": command,
         "started": started.isoformat(timespec="seconds"),
@@ -38,15 +37,8 @@ def header_of(
             "inner_tensors": model.inner_tensors,
         },
         "deployed": None if case.deployed is None else _deployed(case, plan),
-        "layers": [
-            {
-                "index": each.index, "node": each.node, "op_type": each.op_type, "domain": each.domain,
-                "tensor": each.tensor, "dtype": elem_type_name(each.elem_type), "reads": reads.get(each.tensor, []),
-            }
-            for each in model.layers
-        ],
+        **graph_of(model),
         "outputs": [port.name for port in model.outputs],
-        "random": [one_line(each.name or each.op_type) for each in model.proto.graph.node if is_random(each)],
         "inputs": {
             "kind": samples.kind,
             "samples": len(samples),
@@ -60,6 +52,21 @@ def header_of(
         "card": None if card is None else card.name,
         "environment": provenance.environment(case.limits.threads),
         "variants": ([MODULE] if case.torch_module else []) + [str(each) for each in case.variants],
+    }
+
+
+def graph_of(model: Model) -> dict[str, Any]:
+    """`layers` in graph order, and which operators are `random`."""
+    reads = _reads(model)
+    return {
+        "layers": [
+            {
+                "index": each.index, "node": each.node, "op_type": each.op_type, "domain": each.domain,
+                "tensor": each.tensor, "dtype": elem_type_name(each.elem_type), "reads": reads.get(each.tensor, []),
+            }
+            for each in model.layers
+        ],
+        "random": [one_line(each.name or each.op_type) for each in model.proto.graph.node if is_random(each)],
     }
 
 

@@ -11,6 +11,7 @@ from sysnoise_conform.graph.intake import Model, write_proto
 from sysnoise_conform.graph.tap import tap
 from sysnoise_conform.inputs import Samples
 from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.design import Design
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.plan import Plan
 from sysnoise_conform.runner.tally import Tally
@@ -34,6 +35,7 @@ class Workshop:
     watch: Watch
     asked: Event  # set when the first child has its work, or is beyond it
     compiled: Event  # set when the first child has compiled, or is beyond it
+    design: Design | None = None  # of a converted graph, which `model` is then
 
     def tally(self) -> Tally:
         """An empty tally that knows which operator makes which tensor."""

@@ -1,0 +1,139 @@
+"""Graphs in another precision: each is made once, and every cell of its recipe measures on it.
+
+A converted graph has a golden of its own, beside the original's: what the two differ by is the conversion's, what a
+runtime differs by from the first is the runtime's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sysnoise_conform.case import Case
+from sysnoise_conform.errors import StorageError
+from sysnoise_conform.graph.intake import Model
+from sysnoise_conform.precision.convert import Converted, convert
+from sysnoise_conform.precision.observed import Ranges
+from sysnoise_conform.precision.recipe import Recipe, recipe_of
+from sysnoise_conform.private import PrivateFolder
+from sysnoise_conform.runner import calibrating
+from sysnoise_conform.runner.design import Design
+from sysnoise_conform.runner.goldens import Goldens
+from sysnoise_conform.runner.header import graph_of
+from sysnoise_conform.runner.opening import Opened
+from sysnoise_conform.runner.plan import converted_plan
+from sysnoise_conform.runner.pytorch import PyTorch
+from sysnoise_conform.runner.workshop import Workshop
+from sysnoise_conform.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Conversion:
+    """One recipe's graph. `stands_for` maps its tensors to those of the original, in the original's graph order."""
+
+    converted: Converted
+    model: Model
+    stands_for: Mapping[str, str]
+
+    @property
+    def recipe(self) -> Recipe:
+        """What it was made by."""
+        return self.converted.recipe
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Conversions:
+    """Every converted graph of a run, and what it takes to make another."""
+
+    opened: Opened
+    folder: PrivateFolder
+    ranges: Ranges | None
+    made: Mapping[Recipe, Conversion]
+
+    def make(self, recipe: Recipe) -> Conversion:
+        """The graph of a recipe. Raises UsageError, BadInput, BadModel, StorageError: see `precision.convert`."""
+        return _make(self.opened.model, recipe, self.ranges, self.folder, len(list(self.folder.path.iterdir())))
+
+
+def recipes(case: Case) -> dict[Recipe, list[str]]:
+    """The recipes that the variants of a case ask for, each with the texts of its variants."""
+    found: dict[Recipe, list[str]] = {}
+    for each in case.variants:
+        recipe = recipe_of(each, case.keep_fp32)
+        if recipe is not None:
+            found.setdefault(recipe, []).append(str(each))
+    return found
+
+
+@contextmanager
+def conversions(case: Case, opened: Opened, pytorch: PyTorch) -> Iterator[Conversions]:
+    """Every graph that the case's variants ask for; PyTorch is asked for ranges where one is int8.
+
+    Raises what `Conversions.make` raises, and BadInput for samples that can't calibrate.
+    """
+    asked = [] if opened.plan.target.model is not opened.model else list(recipes(case))
+    ranges = None
+    if opened.calibration is not None and any(each.precision == "int8" for each in asked):
+        ranges = calibrating.measure(opened.calibration, opened.model, asked, pytorch, threads=case.limits.threads)
+    try:
+        folder = PrivateFolder.make()
+    except OSError as err:
+        raise StorageError(f"can't make a private folder: {err.strerror}", hint="choose another TMPDIR") from err
+    try:
+        made = {each: _make(opened.model, each, ranges, folder, at) for at, each in enumerate(asked)}
+        yield Conversions(opened=opened, folder=folder, ranges=ranges, made=made)
+    finally:
+        folder.remove()
+
+
+def _make(model: Model, recipe: Recipe, ranges: Ranges | None, folder: PrivateFolder, number: int) -> Conversion:
+    converted = convert(model, recipe, ranges)
+    place = folder.path / str(number)
+    place.mkdir()
+    opened = converted.opened(place, "converted.onnx")
+    theirs = {each.tensor for each in opened.layers} | {each.name for each in opened.outputs}
+    ours = [*(each.tensor for each in model.layers), *(each.name for each in model.outputs)]
+    return Conversion(
+        converted=converted, model=opened, stands_for={each: each for each in dict.fromkeys(ours) if each in theirs}
+    )
+
+
+def workshop(shop: Workshop, made: Conversion, store: Store, pytorch: PyTorch, stack: ExitStack) -> Workshop:
+    """The workshop of one converted graph; its goldens end with `stack`."""
+    goldens = stack.enter_context(
+        Goldens(made.model, shop.samples, store, shop.crew, shop.logs, threads=shop.threads, pytorch=pytorch)
+    )
+    ops = {each.tensor: each.op_type for each in shop.model.layers}
+    return replace(
+        shop,
+        model=made.model,
+        goldens=goldens,
+        plan=converted_plan(shop.plan, made.model, made.converted.codes, shop.samples.feed(0)),
+        design=Design(shop.goldens, made.stands_for if shop.plan.taps else _outputs(made), ops),
+    )
+
+
+def _outputs(made: Conversion) -> dict[str, str]:
+    """Of a run on outputs alone."""
+    return {name: made.stands_for[name] for name in (each.name for each in made.model.outputs)}
+
+
+def described(made: Mapping[Recipe, Conversion], case: Case, opened: Opened) -> list[dict[str, Any]]:
+    """The conversions as the report's header has them: by what they were made, and their graphs."""
+    asked = recipes(case)
+    return [
+        {
+            "variants": asked[recipe],
+            "recipe": str(recipe),
+            "sha256": each.model.sha256,
+            "opset": each.model.opset,
+            "nodes": each.model.node_count,
+            **graph_of(each.model),
+            "codes": dict(each.converted.codes),
+            "record": dict(each.converted.record),
+            "calibration": opened.calibration.record() if opened.calibration and recipe.precision == "int8" else None,
+        }
+        for recipe, each in made.items()
+    ]
