@@ -16,6 +16,7 @@ from sysnoise_conform.backend import Tensors
 from sysnoise_conform.errors import BadInput, BadModel, ConformError
 from sysnoise_conform.golden.executor import Executor, Mode
 from sysnoise_conform.golden.floor import Sigma, floor_of
+from sysnoise_conform.golden.observing import Observer, observer_of
 from sysnoise_conform.golden.replay import Replayer
 from sysnoise_conform.golden.sigma import Sigmas
 from sysnoise_conform.golden.simulation import Disturbed, runs_for
@@ -30,10 +31,11 @@ Facts = dict[str, Any]
 
 
 def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
-    """Answer one request; `do` is `golden`, `replay`, `module` or `export`.
+    """Answer one request; `do` is `golden`, `replay`, `observe`, `module` or `export`.
 
     golden  {model, out, threads, base_dir?, only?}: one sample's entry is written to the file `out`.
     replay  {model, out, threads, base_dir?, operands?}: the tensors are feeds and recorded ones; `golden.replay`.
+    observe {model, threads, base_dir?, histograms}: what one sample does to every float32 tensor; `golden.observing`.
     module  {factory, weights?, path?, outputs, dtype?, threads}: the nn.Module's outputs, under `tensors`, by the
             names of the graph's outputs.
     export  {factory, weights?, path?, shapes, dtypes?, opset?, seed?, out, dynamic_batch?}: `golden.export`.
@@ -46,6 +48,7 @@ def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
     requests: dict[str, Callable[[Mapping[str, Any], Tensors], Facts]] = {
         "golden": _golden,
         "replay": _replay,
+        "observe": _observe,
         "module": _module,
         "export": _export,
     }
@@ -193,6 +196,18 @@ def _replay(request: Mapping[str, Any], tensors: Tensors) -> Facts:
     feeds = {name: array for name, array in tensors.items() if name in inputs}
     recorded = {name: array for name, array in tensors.items() if name not in inputs}
     return replayer.write(feeds, recorded, Path(request["out"]))
+
+
+@lru_cache(maxsize=1)
+def _observer(model: Path, base_dir: Path) -> Observer:
+    proto = _loaded(model)
+    return observer_of(proto, fed_tensors(proto.graph), base_dir)
+
+
+def _observe(request: Mapping[str, Any], feeds: Tensors) -> Facts:
+    model = Path(request["model"])
+    base_dir = Path(request.get("base_dir") or model.parent)
+    return _observer(model, base_dir).observe(feeds, histograms=bool(request.get("histograms")))
 
 
 def _module(request: Mapping[str, Any], feeds: Tensors) -> Facts:
