@@ -28,7 +28,8 @@ from sysnoise_conform.reports.diagnosis_rows import (
     who,
 )
 from sysnoise_conform.reports.html import provenance
-from sysnoise_conform.reports.html_variant import facts_list, key, runtime_facts
+from sysnoise_conform.reports.html_parts import facts_list, key
+from sysnoise_conform.reports.html_variant import runtime_facts
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.wording import (
     NOTHING,

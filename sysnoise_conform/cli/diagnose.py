@@ -33,6 +33,12 @@ def diagnose(
     node: Annotated[
         list[str] | None, typer.Option("--node", help="Look at this node (or tensor) only. Repeatable.")
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="What :int8 calibrates on; else inputs that are not judged.")
+    ] = None,
+    keep_fp32: Annotated[
+        list[str] | None, typer.Option("--keep-fp32", help="A node that conversions leave in float32. Repeatable.")
+    ] = None,
     policy: Annotated[Path | None, typer.Option("--policy", help="Thresholds (TOML) in place of the defaults.")] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the diagnosis; a former one's files are removed first.")
@@ -82,6 +88,8 @@ def diagnose(
         shapes={name: parse.shape(name, text) for name, text in parse.pairs(shape, "--shape").items()},
         bind=parse.pairs(bind, "--input"),
         deployed=None if deployed is None else Deployed(path=deployed),
+        calibration=calibration,
+        keep_fp32=tuple(keep_fp32 or ()),
         limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads_for(threads)),
         cache=not no_cache,
         allow_linked_data=allow_linked_data,

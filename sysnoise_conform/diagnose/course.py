@@ -24,10 +24,11 @@ from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import NotApplicable
 from sysnoise_conform.outcome import Unsupported as UnsupportedOutcome
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.runner import provenance
+from sysnoise_conform.runner import converted, provenance
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.opening import open_case, told
+from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.runner.workshop import Watch, Workshop
 from sysnoise_conform.store import Store
 from sysnoise_conform.variant import nearest
@@ -50,7 +51,6 @@ def diagnose(
         crew.recruit_golden()
     opened = open_case(case)
     (cell,) = opened.plan.cells
-    chosen = _chosen(opened.model, only)
     match cell.known:
         case NotApplicable(why=why):
             raise Unsupported(why, stage="plan")
@@ -62,8 +62,10 @@ def diagnose(
         stack.enter_context(told())
         store = stack.enter_context(Store.open(enabled=case.cache))
         logs = out / "logs"
+        pytorch = stack.enter_context(PyTorch(crew, logs))
+        conversions = stack.enter_context(converted.conversions(case, opened, pytorch))
         goldens = stack.enter_context(
-            Goldens(opened.model, opened.samples, store, crew, logs, threads=case.limits.threads)
+            Goldens(opened.model, opened.samples, store, crew, logs, threads=case.limits.threads, pytorch=pytorch)
         )
         shop = Workshop(
             model=opened.model, samples=opened.samples, goldens=goldens, plan=opened.plan, crew=crew, logs=logs,
@@ -71,10 +73,14 @@ def diagnose(
             asked=threading.Event(), compiled=threading.Event(),
         )
         goldens.begin()
+        for conversion in conversions.made.values():  # of one variant one, at most
+            shop = converted.workshop(shop, conversion, store, pytorch, stack)
+            shop.goldens.begin()
+        chosen = _chosen(shop.model, only)
         seen = observe.Seen.nothing(shop)
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
-            seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in opened.model.layers})
+            seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in shop.model.layers})
         child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
         observe.watch(shop, variant, child, seen, replay=replay)
         observe.explode(shop, variant, cell.place, child, seen, chosen)

@@ -126,7 +126,7 @@ class ReportWriter:
                         for each in getattr(measured, role):
                             line = {"record": "tensor", "variant": result.variant, "role": role, "diff": encode(each)}
                             self._write(line, flush=False)
-                    bare = replace(measured, **dict.fromkeys(ROLES, ()))
+                    bare = replace(measured, outputs=(), layers=(), observer_effect=(), design=(), total=())
                     facts = {key: value for key, value in encode(bare).items() if key not in ROLES}
                 case other:
                     facts = encode(other)

@@ -57,7 +57,12 @@ def carry_out(
             asked=threading.Event(), compiled=threading.Event(),
         )
         shops = {recipe: workshop(shop, each, store, pytorch, stack) for recipe, each in made.items()}
-        with _cells(shop, lambda variant: shops.get(recipe_of(variant, case.keep_fp32), shop)) as results:
+
+        def shop_of(variant: Variant) -> Workshop:
+            recipe = recipe_of(variant, case.keep_fp32)
+            return shop if recipe is None else shops.get(recipe, shop)
+
+        with _cells(shop, shop_of) as results:
             shop.asked.wait(timeout=FIRST_WORK_S)  # until then every other thread would only be in the way
             for each in (shop, *shops.values()):
                 each.goldens.begin()

@@ -50,7 +50,7 @@ def refusal(err: BackendError, runtime: RuntimeFacts | None) -> Outcome:
 
 def _measured(shop: Workshop, outputs: Outputs, layers: Layers, seconds: float) -> Measured:
     assert outputs.runtime is not None
-    order = [each.tensor for each in shop.model.layers]
+    order = [each.tensor for each in shop.model.layers if each.tensor not in shop.plan.aside]
     return Measured(
         runtime=outputs.runtime,
         outputs=outputs.tally.in_order(shop.outputs),

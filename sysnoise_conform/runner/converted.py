@@ -11,6 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from onnx import numpy_helper
+
 from sysnoise_conform.case import Case
 from sysnoise_conform.errors import StorageError
 from sysnoise_conform.graph.intake import Model
@@ -19,14 +22,16 @@ from sysnoise_conform.precision.observed import Ranges
 from sysnoise_conform.precision.recipe import Recipe, recipe_of
 from sysnoise_conform.private import PrivateFolder
 from sysnoise_conform.runner import calibrating
+from sysnoise_conform.runner.command import reproducing
 from sysnoise_conform.runner.design import Design
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.header import graph_of
 from sysnoise_conform.runner.opening import Opened
-from sysnoise_conform.runner.plan import converted_plan
+from sysnoise_conform.runner.plan import between_integers, converted_plan
 from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import Store
+from sysnoise_conform.variant import Variant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -57,13 +62,13 @@ class Conversions:
         return _make(self.opened.model, recipe, self.ranges, self.folder, len(list(self.folder.path.iterdir())))
 
 
-def recipes(case: Case) -> dict[Recipe, list[str]]:
-    """The recipes that the variants of a case ask for, each with the texts of its variants."""
-    found: dict[Recipe, list[str]] = {}
+def recipes(case: Case) -> dict[Recipe, list[Variant]]:
+    """The recipes that the variants of a case ask for, each with its variants."""
+    found: dict[Recipe, list[Variant]] = {}
     for each in case.variants:
         recipe = recipe_of(each, case.keep_fp32)
         if recipe is not None:
-            found.setdefault(recipe, []).append(str(each))
+            found.setdefault(recipe, []).append(each)
     return found
 
 
@@ -120,17 +125,30 @@ def _outputs(made: Conversion) -> dict[str, str]:
     return {name: made.stands_for[name] for name in (each.name for each in made.model.outputs)}
 
 
+def _steps(model: Model) -> dict[str, float]:
+    """Outputs that come out of integers, with the distance of two neighbouring ones (the largest of all channels)."""
+    ends = {each.name for each in model.outputs}
+    stored = {each.name: each for each in model.proto.graph.initializer}
+    return {
+        node.output[0]: float(np.max(numpy_helper.to_array(stored[node.input[1]]), initial=0.0))
+        for node in model.proto.graph.node
+        if node.op_type == "DequantizeLinear" and node.output[0] in ends and node.input[1] in stored
+    }
+
+
 def described(made: Mapping[Recipe, Conversion], case: Case, opened: Opened) -> list[dict[str, Any]]:
     """The conversions as the report's header has them: by what they were made, and their graphs."""
     asked = recipes(case)
     return [
         {
-            "variants": asked[recipe],
+            "variants": [str(variant) for variant in asked[recipe]],
+            "commands": [reproducing(case, variant, recipe, judged=len(opened.samples)) for variant in asked[recipe]],
             "recipe": str(recipe),
             "sha256": each.model.sha256,
             "opset": each.model.opset,
             "nodes": each.model.node_count,
-            **graph_of(each.model),
+            **graph_of(each.model, between_integers(each.model) if each.converted.codes else ()),
+            "steps": _steps(each.model),
             "codes": dict(each.converted.codes),
             "record": dict(each.converted.record),
             "calibration": opened.calibration.record() if opened.calibration and recipe.precision == "int8" else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -55,8 +56,8 @@ def header_of(
     }
 
 
-def graph_of(model: Model) -> dict[str, Any]:
-    """`layers` in graph order, and which operators are `random`."""
+def graph_of(model: Model, aside: Collection[str] = ()) -> dict[str, Any]:
+    """`layers` in graph order, but for the tensors `aside`, and which operators are `random`."""
     reads = _reads(model)
     return {
         "layers": [
@@ -65,6 +66,7 @@ def graph_of(model: Model) -> dict[str, Any]:
                 "tensor": each.tensor, "dtype": elem_type_name(each.elem_type), "reads": reads.get(each.tensor, []),
             }
             for each in model.layers
+            if each.tensor not in aside
         ],
         "random": [one_line(each.name or each.op_type) for each in model.proto.graph.node if is_random(each)],
     }

@@ -52,6 +52,7 @@ class Plan:
     cells: tuple[Cell, ...]
     taps: tuple[tuple[str, ...], ...]  # golden names, in chunks that fit the budget together
     unobservable: tuple[Unobservable, ...]
+    aside: frozenset[str] = frozenset()  # of a quantised graph: what stands between integers, and is no layer of it
 
 
 def check_variants(case: Case) -> None:
@@ -168,37 +169,32 @@ def converted_plan(plan: Plan, model: Model, codes: Mapping[str, str], feed: Map
     show a number between a DequantizeLinear and a QuantizeLinear can't compute it in integers.
     """
     target = Target(path=model.path, format="onnx", model=model)
+    aside = between_integers(model) if codes else frozenset[str]()
     if not plan.taps:
         why = plan.unobservable[0].why if plan.unobservable else "no layer is watched"
-        hidden = tuple(Unobservable(tensor=each.tensor, why=why) for each in model.layers)
-        return Plan(target=target, cells=plan.cells, taps=(), unobservable=hidden)
+        hidden = tuple(Unobservable(tensor=each.tensor, why=why) for each in model.layers if each.tensor not in aside)
+        return Plan(target=target, cells=plan.cells, taps=(), unobservable=hidden, aside=aside)
     names, unseen = observable(model)
-    inside = _inside(model) if codes else {}
-    unseen += [Unobservable(tensor=each, why=inside[each]) for each in names if each in inside]
-    taps = chunks([each for each in names if each not in inside], _sizes(model, feed), TAP_BUDGET_BYTES)
-    return Plan(target=target, cells=plan.cells, taps=taps, unobservable=tuple(unseen))
+    taps = chunks([each for each in names if each not in aside], _sizes(model, feed), TAP_BUDGET_BYTES)
+    return Plan(target=target, cells=plan.cells, taps=taps, unobservable=tuple(unseen), aside=aside)
 
 
-def _inside(model: Model) -> dict[str, str]:
-    """Tensors of a quantised graph that stand between integers, with the reason why they are not watched."""
+def between_integers(model: Model) -> frozenset[str]:
+    """Tensors of a quantised graph that no runtime has that computes in integers: dequantised, or not yet quantised."""
     nodes = model.proto.graph.node
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in nodes:
         for name in reads(node):
             readers.setdefault(name, []).append(node)
     ends = {each.name for each in model.outputs}
-    found: dict[str, str] = {}
+    found: set[str] = set()
     for node in reversed(nodes):
         for name in node.output:
-            if name in ends:
-                continue
-            if node.op_type == "DequantizeLinear":
-                found[name] = "its integers are watched in its place"
-                continue
             after = readers.get(name, [])
-            if len(after) == 1 and (
+            quantised = len(after) == 1 and (
                 after[0].op_type == "QuantizeLinear"
                 or (after[0].op_type in ACTIVATIONS and after[0].output[0] in found)
-            ):
-                found[name] = "inside of a quantised operator: to watch it would keep it from integers"
-    return found
+            )
+            if name not in ends and (quantised or node.op_type == "DequantizeLinear"):
+                found.add(name)
+    return frozenset(found)
