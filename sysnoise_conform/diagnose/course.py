@@ -76,14 +76,15 @@ def diagnose(
         for conversion in conversions.made.values():  # of one variant one, at most
             shop = converted.workshop(shop, conversion, store, pytorch, stack)
             shop.goldens.begin()
-        chosen = _chosen(shop.model, only)
+        chosen = _chosen(shop.model, only) - shop.plan.aside
         seen = observe.Seen.nothing(shop)
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
             seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in shop.model.layers})
         child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
         observe.watch(shop, variant, child, seen, replay=replay)
-        observe.explode(shop, variant, cell.place, child, seen, chosen)
+        if not any(each.converted.codes for each in conversions.made.values()):  # alone, an operator is not in integers
+            observe.explode(shop, variant, cell.place, child, seen, chosen)
         found = decide(shop, str(variant), seen, policy, chosen)
         before = perf_counter()
         found = vanishing(shop, variant, cell.place, found, policy)

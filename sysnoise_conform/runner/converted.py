@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from sysnoise_conform.case import Case
 from sysnoise_conform.errors import StorageError
-from sysnoise_conform.graph.intake import Model
+from sysnoise_conform.graph.intake import Layer, Model
 from sysnoise_conform.precision.convert import Converted, convert
 from sysnoise_conform.precision.observed import Ranges
 from sysnoise_conform.precision.recipe import Recipe, recipe_of
@@ -101,7 +101,21 @@ def _make(model: Model, recipe: Recipe, ranges: Ranges | None, folder: PrivateFo
     theirs = {each.tensor for each in opened.layers} | {each.name for each in opened.outputs}
     ours = [*(each.tensor for each in model.layers), *(each.name for each in model.outputs)]
     return Conversion(
-        converted=converted, model=opened, stands_for={each: each for each in dict.fromkeys(ours) if each in theirs}
+        converted=converted,
+        model=replace(opened, layers=_by_the_original(opened, model, converted.codes)),
+        stands_for={each: each for each in dict.fromkeys(ours) if each in theirs},
+    )
+
+
+def _by_the_original(opened: Model, model: Model, codes: Mapping[str, str]) -> tuple[Layer, ...]:
+    """The layers of a converted graph, where integers go by the name of the operator that they are the result of."""
+    makers = {each.tensor: each for each in model.layers}
+    results = {integers: makers[tensor] for tensor, integers in codes.items() if tensor in makers}
+    return tuple(
+        replace(each, node=results[each.tensor].node, op_type=results[each.tensor].op_type)
+        if each.tensor in results
+        else each
+        for each in opened.layers
     )
 
 

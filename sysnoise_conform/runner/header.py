@@ -58,7 +58,7 @@ def header_of(
 
 def graph_of(model: Model, aside: Collection[str] = ()) -> dict[str, Any]:
     """`layers` in graph order, but for the tensors `aside`, and which operators are `random`."""
-    reads = _reads(model)
+    reads = _reads(model, aside)
     return {
         "layers": [
             {
@@ -72,15 +72,17 @@ def graph_of(model: Model, aside: Collection[str] = ()) -> dict[str, Any]:
     }
 
 
-def _reads(model: Model) -> dict[str, list[str]]:
-    """Which layers' tensors the maker of each layer's tensor reads."""
+def _reads(model: Model, aside: Collection[str]) -> dict[str, list[str]]:
+    """Which layers' tensors the maker of each layer's tensor reads; through tensors `aside`, those before them."""
     layers = {each.tensor for each in model.layers}
-    return {
-        name: sorted(walk.reads(node) & layers)
-        for node in model.proto.graph.node
-        for name in node.output
-        if name in layers
-    }
+    found: dict[str, set[str]] = {}
+    for node in model.proto.graph.node:
+        direct = walk.reads(node) & layers
+        through = set[str]().union(*(found.get(each, ()) for each in direct if each in aside))
+        for name in node.output:
+            if name in layers:
+                found[name] = {each for each in direct if each not in aside} | through
+    return {name: sorted(each) for name, each in found.items()}
 
 
 def _nonfinite(samples: Samples) -> int:
