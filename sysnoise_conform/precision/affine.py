@@ -65,7 +65,9 @@ def codes(values: np.ndarray, by: Affine, axis: int | None) -> np.ndarray:
 def values_of(integers: np.ndarray, by: Affine, axis: int | None) -> np.ndarray:
     """DequantizeLinear in float32."""
     wide = integers.astype(np.int64) - _along(by.zero_point, integers.ndim, axis).astype(np.int64)
-    return wide.astype(np.float32) * _along(by.scale, integers.ndim, axis)
+    with np.errstate(over="ignore"):
+        values: np.ndarray = wide.astype(np.float32) * _along(by.scale, integers.ndim, axis)
+    return values
 
 
 def weight_range(values: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -64,7 +64,7 @@ def convert(model: Model, recipe: Recipe, ranges: Ranges | None = None) -> Conve
         if not found.converted:
             raise _nothing(model, recipe, sorted({each["why"] for each in found.kept}))
         about |= {"converted": found.converted, "kept": list(found.kept), "weights": list(found.weights),
-                  "activations": [], "notes": []}
+                  "folded": [], "activations": [], "notes": []}
         return Converted(proto=found.proto, recipe=recipe, record=about, codes={})
     if ranges is None:
         raise UsageError("int8 needs ranges: nothing was calibrated", hint="give --calibration DATA")
@@ -74,15 +74,12 @@ def convert(model: Model, recipe: Recipe, ranges: Ranges | None = None) -> Conve
             hint="name the backend without :int8, or give the float model",
         )
     quantised = to_int8(proto, PRESETS[recipe.preset], recipe.observer, folder, ranges, keep=keep)
-    nodes = list(proto.graph.node)
     if not quantised.placement.nodes:
         raise _nothing(model, recipe, sorted(set(quantised.placement.left.values())))
     about |= {
         "converted": len(quantised.placement.nodes),
-        "kept": [
-            {"node": nodes[at].name, "op_type": nodes[at].op_type, "why": reason}
-            for at, reason in sorted(quantised.placement.left.items())
-        ],
+        "kept": quantised.left,
+        "folded": quantised.folded,
         "weights": quantised.weights,
         "activations": quantised.activations,
         "notes": quantised.notes,

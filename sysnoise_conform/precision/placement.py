@@ -18,6 +18,10 @@ from sysnoise_conform.precision.presets import INPUTS, Preset
 
 FLOAT = "tensor(float)"
 
+# Beyond float16's range no network computes; masks are filled with -1e9, or with float32's lowest. Their makers and
+# readers stay in float whatever the preset: onnxruntime's quantiser would take them, and leave nothing of attention.
+MASK = 65504.0
+
 # Operator -> position of its weights and of its bias. Their first input is the data.
 WEIGHTED = {"Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (1, None)}
 
@@ -51,7 +55,7 @@ class Placement:
     `activations`: tensor -> the tensor whose scale it has (itself, but behind operators that move values). `edges`:
     (node position, input position) that read integers; None: everybody does. `weights` and `constants`: by (node,
     input position); constants are operands that are no weights, per tensor. `biases`: node -> input position. `left`:
-    node -> why it stays in float, of those that could be integers elsewhere.
+    node -> why it stays in float, of those that could be integers elsewhere. `masks`: activations too large for data.
     """
 
     activations: dict[str, str] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class Placement:
     biases: dict[int, int] = field(default_factory=dict)
     left: dict[int, str] = field(default_factory=dict)
     nodes: set[int] = field(default_factory=set)
+    masks: set[str] = field(default_factory=set)
 
 
 def place(proto: onnx.ModelProto, preset: Preset, ranges: Ranges, keep: Collection[int]) -> Placement:
@@ -92,6 +97,8 @@ class _Placing:
             if at in self._keep:
                 if node.op_type in WEIGHTED or node.op_type in _ARITHMETIC | _MOVING:
                     self._found.left[at] = "asked for"
+            elif self._masked(node) and node.op_type in WEIGHTED.keys() | _ARITHMETIC | _MOVING:
+                self._found.left[at] = "mask"
             elif node.op_type in WEIGHTED:
                 self._weighted(at, node)
             elif self._found.edges is not None:
@@ -184,11 +191,18 @@ class _Placing:
             name in self._nodes[at].output for at in self._found.nodes
         )
 
+    def _masked(self, node: NodeProto) -> bool:
+        found = {
+            name for name in (*node.input, *node.output) if name in self._ranges and self._ranges[name].largest > MASK
+        }
+        self._found.masks |= found
+        return bool(found)
+
     def _quantisable(self, name: str) -> bool:
         seen = self._ranges.get(name)
         return (
             self._types.get(name) == FLOAT and name in self._fed and name not in self._slice
-            and seen is not None and not seen.nonfinite
+            and seen is not None and not seen.nonfinite and seen.largest <= MASK
         )  # fmt: skip
 
     def _is_constant(self, name: str) -> bool:

@@ -21,6 +21,7 @@ from sysnoise_conform.graph.order import sort
 from sysnoise_conform.graph.types import infer
 from sysnoise_conform.graph.walk import reads
 from sysnoise_conform.precision.affine import Affine, affine, codes, difference, values_of, weight_range
+from sysnoise_conform.precision.folding import fold_norms
 from sysnoise_conform.precision.observed import Ranges
 from sysnoise_conform.precision.observers import Scheme, beyond, bounds
 from sysnoise_conform.precision.placement import Placement, place
@@ -34,7 +35,8 @@ _INT32 = np.iinfo(np.int32)
 class Quantised:
     """An 8-bit graph and what was done.
 
-    `codes`: activation -> the tensor of its integers. `activations` and `weights`: what became of each, as JSON.
+    `codes`: activation -> the tensor of its integers. `activations`, `weights`, `left`: what became of each tensor,
+    and which nodes stay in float and why, as JSON. `folded`: tensors that are gone, see `folding`.
     """
 
     proto: onnx.ModelProto
@@ -43,6 +45,8 @@ class Quantised:
     activations: list[dict[str, Any]] = field(default_factory=list)
     weights: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    folded: list[str] = field(default_factory=list)
+    left: list[dict[str, str]] = field(default_factory=list)
 
 
 def to_int8(
@@ -57,9 +61,12 @@ def to_int8(
     made.CopyFrom(proto)
     float_constants(made.graph)
     del made.graph.value_info[:]
+    folded = fold_norms(made.graph, folder, frozenset(keep))
     kept = {at for at, node in enumerate(made.graph.node) if any(name in keep for name in node.output)}
     placement = place(made, preset, ranges, kept)
-    return _Quantisation(made, preset, observer, folder, ranges, placement).carried_out()
+    found = _Quantisation(made, preset, observer, folder, ranges, placement).carried_out()
+    found.folded.extend(folded)
+    return found
 
 
 class _Quantisation:
@@ -86,6 +93,15 @@ class _Quantisation:
         self._dequantised: dict[tuple[str, int | None, str], str] = {}  # weight, axis, kind -> what readers take
         self._by: dict[tuple[str, int | None, str], Affine] = {}
         self._found = Quantised(proto=proto, placement=placement)
+        self._found.notes.extend(
+            f"{name} reaches {ranges[name].largest:.3g}, a mask most likely: it is left in float, in 8 bits nothing "
+            "else of it would remain"
+            for name in sorted(placement.masks)
+        )
+        self._found.left.extend(
+            {"node": proto.graph.node[at].name, "op_type": proto.graph.node[at].op_type, "why": why}
+            for at, why in sorted(placement.left.items())
+        )
 
     def carried_out(self) -> Quantised:
         nodes = [NodeProto() for _ in self._graph.node]
