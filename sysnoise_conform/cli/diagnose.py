@@ -49,6 +49,9 @@ def diagnose(
     islands_only: Annotated[
         bool, typer.Option("--islands-only", help="Try operators alone only: quicker, and without PyTorch once stored.")
     ] = False,
+    win_back: Annotated[
+        int, typer.Option("--win-back", help="Of :int8, :fp16: costly layers to leave in float32 in turn.", min=0)
+    ] = 5,
     timeout: Annotated[
         float, typer.Option("--timeout", help="Seconds for one compile or one run, PyTorch's too.", min=0.1)
     ] = 300.0,
@@ -94,4 +97,6 @@ def diagnose(
         cache=not no_cache,
         allow_linked_data=allow_linked_data,
     )
-    raise typer.Exit(examine(case, out, policy, replay=not islands_only, prove=prove, only=node or ()))
+    raise typer.Exit(
+        examine(case, out, policy, replay=not islands_only, prove=prove, only=node or (), win_back=win_back)
+    )

@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from sysnoise_conform.case import Case
-from sysnoise_conform.diagnose import observe
+from sysnoise_conform.diagnose import design, observe
 from sysnoise_conform.diagnose.arithmetic import in_one_sentence, read_arithmetic
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
@@ -36,12 +36,13 @@ from sysnoise_conform.variant import nearest
 
 def diagnose(
     case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
-    only: Collection[str] = (),
+    only: Collection[str] = (), win_back: int = 0,
 ) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
 
     `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
+    Of a converted graph `win_back` costly layers are left in float32 in turn.
 
     Raises what `runner.run` raises; BackendError where the untouched graph does not run at all.
     """
@@ -97,13 +98,19 @@ def diagnose(
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
         culprits = reproduce(shop, variant, child, culprits, out, runtime=seen.runtime)
+        findings = None
+        for conversion in conversions.made.values():
+            before = perf_counter()
+            findings = design.look(shop, conversion, conversions, goldens, pytorch, win_back=win_back)
+            seen.seconds["design"] = perf_counter() - before
         facts = goldens.facts()
     return Diagnosis(
         variant=str(variant),
         model=str(case.model),
         runtime=seen.runtime,
         verdict=found.verdict,
-        sentence=in_one_sentence(found.sentence, str(variant), culprits),
+        sentence=in_one_sentence(found.sentence, str(variant), culprits)
+        + ("" if findings is None else design.in_words(findings, variant.precision)),
         observer_effect=found.observer_effect,
         outputs=found.outputs,
         layers=found.layers,
@@ -113,6 +120,7 @@ def diagnose(
         notes=found.notes,
         environment=provenance.environment(case.limits.threads),
         golden=facts,
+        design=findings,
         seconds=_rounded({**seen.seconds, "total": perf_counter() - clock}),
     )
 
