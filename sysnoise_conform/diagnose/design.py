@@ -142,7 +142,7 @@ def _declared(tensor: GoldenTensor, elem_type: int) -> np.ndarray:
 
 
 def in_words(found: DesignFindings, precision: str | None) -> str:
-    """`; the quantisation costs 'y' 0.0432 of its values (SQNR 27.3 dB)`: of several outputs the one that loses most."""
+    """`; the quantisation costs 'y' 0.0432 of its values (SQNR 27.3 dB)`: of the output that loses most."""
     known = [each for each in found.outputs if each.comparable and each.rel_l2 is not None]
     if not known:
         return ""

@@ -61,7 +61,7 @@ class _Case:
         """FAIL before INCONCLUSIVE before EXPECTED before PASS."""
         expired: list[Deviation] = []
         gating = [*self.outputs, *self.costs]
-        if self.gate.policy.layers_gate and not self.graph.converted:
+        if self.gate.policy.layers_gate:
             gating += self.evidence
         judged = [each for each in gating if not is_unsettled(each.diff) and not self._is_chance(each)]
         failing = [each for each in judged if not self._expected(each, expired)]
@@ -197,9 +197,8 @@ class _Case:
         if worst.broken:
             return "; ".join([*parts, *self._caveats()])
         parts += self._costing(costs)
-        if self.graph.converted and not costs:
-            parts.append("the runtime's doing, not the conversion's")
-            parts += filter(None, [conversions.worst(self.measured, named)])
+        if not costs:
+            parts += self._not_the_conversion(named)
         first = self._first()
         if self.layers and first is not None:
             parts.append(sentences.first_departure(first, self.graph.places.get(first.diff.name)))
@@ -216,6 +215,13 @@ class _Case:
         more = f", and {sentences.counted(len(costs) - 1, 'other output')} with it" if len(costs) > 1 else ""
         return [f"output {sentences.quoted(most.diff.name)} {most.words}{more}"]
 
+    def _not_the_conversion(self, outputs: Iterable[str]) -> list[str]:
+        """Of a converted graph, whose doing a failure is, and what the conversion costs beside it."""
+        if not self.graph.converted:
+            return []
+        said = conversions.worst(self.measured, outputs)
+        return ["the runtime's doing, not the conversion's", *([said] if said else [])]
+
     def _layers_alone(self, failing: Sequence[Departure], expired: Sequence[Deviation]) -> str:
         """The outputs conform on these inputs, but what they are computed from does not."""
         first = min(failing, key=lambda each: _number(self.graph.places.get(each.diff.name)))
@@ -224,6 +230,7 @@ class _Case:
         if len(failing) > 1:
             parts[0] += f", and {sentences.counted(len(failing) - 1, 'layer')} after it"
         parts.append("no output does on these inputs")
+        parts += self._not_the_conversion(each.name for each in self.measured.outputs)
         parts += [each for each in (self._reading(first, first), *self._caveats()) if each]
         return "; ".join([*parts, *sentences.expiries(expired)])
 
