@@ -95,11 +95,22 @@ def _exponent(largest: float) -> int:
 
 
 def _histogram(finite: torch.Tensor, exponent: int) -> np.ndarray[Any, Any]:
-    """Counts in BINS bins over -2**exponent .. 2**exponent; scaling by a power of two is exact."""
-    if not finite.numel():
-        return np.zeros(BINS, np.int64)
-    scaled = torch.ldexp(finite, torch.tensor(-exponent)) if abs(exponent) < 120 else finite.double() * 2.0**-exponent
+    """Counts in BINS bins over -2**exponent .. 2**exponent, zero among the positive ones.
+
+    Exact: scaling by a power of two is, and each side is counted from 0, where histc subtracts nothing.
+    """
     counts = np.zeros(BINS, np.int64)
-    for piece in scaled.to(torch.float32).split(_PIECE):
-        counts += torch.histc(piece, BINS, -1.0, 1.0).to(torch.int64).numpy()
+    for piece in finite.split(_PIECE):
+        scaled = (piece.double() * 2.0**-exponent).float() if abs(exponent) > 100 else piece * 2.0**-exponent
+        counts[BINS // 2 :] += _counted(scaled)
+        if bool((piece < 0).any()):
+            below = _counted(-scaled)
+            below[0] -= int((scaled == 0).sum())
+            counts[: BINS // 2] += below[::-1]
+    return counts
+
+
+def _counted(scaled: torch.Tensor) -> np.ndarray[Any, Any]:
+    """Counts over 0..1; what is below is left out."""
+    counts: np.ndarray[Any, Any] = torch.histc(scaled, BINS // 2, 0.0, 1.0).to(torch.int64).numpy()
     return counts

@@ -23,7 +23,7 @@ Ask = Callable[[Feed], Ranges]  # one sample's ranges, by PyTorch's child
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Calibration:
-    """The samples that ranges come from, and where they were taken from: `given`, `split`, `synthetic`."""
+    """The samples that ranges come from, and where they were taken from: `given`, `split`, `synthetic`, `judged`."""
 
     samples: Samples
     origin: str
@@ -71,6 +71,14 @@ def split(samples: Samples, judged: int | None = None, *, most: int = DEFAULT_SA
     step = count / held
     out = tuple(sorted({int(step * (each + 0.5)) for each in range(held)}))
     return subset(samples, tuple(each for each in range(count) if each not in set(out))), subset(samples, out)
+
+
+def of_judged(samples: Samples, *, most: int = DEFAULT_SAMPLES) -> Calibration:
+    """For 16-bit floats alone: extremes of the judged samples. They fit nothing, they tell what would overflow."""
+    count = min(most, len(samples))
+    return Calibration(
+        samples=subset(samples, tuple(range(count))), origin="judged", judged_too=tuple(samples.names[:count])
+    )
 
 
 def calibrate(calibration: Calibration, model: Model, ask: Ask) -> Ranges:

@@ -68,18 +68,26 @@ class Placement:
     masks: set[str] = field(default_factory=set)
 
 
-def place(proto: onnx.ModelProto, preset: Preset, ranges: Ranges, keep: Collection[int]) -> Placement:
-    """Decide for a sorted graph whose float constants are initialisers; `keep` holds positions of nodes."""
-    return _Placing(proto, preset, ranges, keep).decided()
+def place(
+    proto: onnx.ModelProto, preset: Preset, ranges: Ranges, keep: Collection[int], broken: Collection[str] = ()
+) -> Placement:
+    """Decide for a sorted graph whose float constants are initialisers.
+
+    `keep` holds positions of nodes, `broken` weights that are not finite: what reads them stays in float.
+    """
+    return _Placing(proto, preset, ranges, keep, broken).decided()
 
 
 class _Placing:
-    def __init__(self, proto: onnx.ModelProto, preset: Preset, ranges: Ranges, keep: Collection[int]) -> None:
+    def __init__(
+        self, proto: onnx.ModelProto, preset: Preset, ranges: Ranges, keep: Collection[int], broken: Collection[str]
+    ) -> None:
         graph = proto.graph
         self._nodes = list(graph.node)
         self._preset = preset
         self._ranges = ranges
         self._keep = keep
+        self._broken = broken
         self._types = infer(graph, {each.domain: each.version for each in proto.opset_import})
         self._stored = {each.name: each for each in graph.initializer}
         fed = [each.name for each in graph.input if each.name not in self._stored]
@@ -206,7 +214,7 @@ class _Placing:
         )  # fmt: skip
 
     def _is_constant(self, name: str) -> bool:
-        return name in self._stored and self._types.get(name) == FLOAT
+        return name in self._stored and self._types.get(name) == FLOAT and name not in self._broken
 
     def _reason(self, name: str) -> str:
         seen = self._ranges.get(name)
@@ -214,7 +222,7 @@ class _Placing:
             return f"{walk.quoted(name)} is no float32"
         if name in self._slice:
             return f"{walk.quoted(name)} determines a shape"
-        if seen is not None and seen.nonfinite:
+        if name in self._broken or (seen is not None and seen.nonfinite):
             return f"{walk.quoted(name)} holds NaN or infinities"
         return f"{walk.quoted(name)} is computed from weights" if name not in self._fed else "no range is known"
 

@@ -63,7 +63,9 @@ def to_int8(
     del made.graph.value_info[:]
     folded = fold_norms(made.graph, folder, frozenset(keep))
     kept = {at for at, node in enumerate(made.graph.node) if any(name in keep for name in node.output)}
-    placement = place(made, preset, ranges, kept)
+    floats = [each for each in made.graph.initializer if each.data_type == onnx.TensorProto.FLOAT]
+    broken = {each.name for each in floats if not np.isfinite(array_of(each, folder)).all()}
+    placement = place(made, preset, ranges, kept, broken)
     found = _Quantisation(made, preset, observer, folder, ranges, placement).carried_out()
     found.folded.extend(folded)
     return found
