@@ -101,7 +101,7 @@ def keeps_more(diff: TensorDiff, measured: Measured) -> bool:
 def kept(runtime: RuntimeFacts) -> str:
     """That the runtime reports a wider format than was asked for; else empty."""
     wider = _WIDER.get(runtime.asked_precision or "", ())
-    if not any(each in wider for each in precisions(runtime)):
+    if "emulated" in runtime.effective_precision or not any(each in wider for each in precisions(runtime)):
         return ""
     return (
         f"{one_line(runtime.name, 40)} keeps more precision than {runtime.asked_precision}: "
