@@ -100,7 +100,8 @@ def _histogram(finite: torch.Tensor, exponent: int) -> np.ndarray[Any, Any]:
     Exact: scaling by a power of two is, and each side is counted from 0, where histc subtracts nothing.
     """
     counts = np.zeros(BINS, np.int64)
-    for piece in finite.split(_PIECE):
+    for start in range(0, finite.numel(), _PIECE):
+        piece = finite[start : start + _PIECE]
         scaled = (piece.double() * 2.0**-exponent).float() if abs(exponent) > 100 else piece * 2.0**-exponent
         counts[BINS // 2 :] += _counted(scaled)
         if bool((piece < 0).any()):

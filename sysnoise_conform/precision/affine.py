@@ -59,7 +59,8 @@ def codes(values: np.ndarray, by: Affine, axis: int | None) -> np.ndarray:
     with np.errstate(all="ignore"):
         quotient = np.rint(values.astype(np.float32) / _along(by.scale, values.ndim, axis))
     shifted = quotient.astype(np.float64) + _along(by.zero_point, values.ndim, axis)
-    return np.clip(shifted, info.min, info.max).astype(by.dtype)
+    limited: np.ndarray = np.clip(shifted, info.min, info.max).astype(by.dtype)
+    return limited
 
 
 def values_of(integers: np.ndarray, by: Affine, axis: int | None) -> np.ndarray:

@@ -46,23 +46,22 @@ _QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeL
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FloatType:
-    """A 16-bit type: its ONNX number, its name in schemas, its numpy dtype."""
+    """A 16-bit type: its ONNX number, its name in schemas, its numpy dtype, its largest finite value."""
 
     name: str
     elem_type: int
     text: str
     dtype: Any
-
-    @property
-    def largest(self) -> float:
-        """The largest finite value: 65504, or about 3.39e38."""
-        return float(ml_dtypes.finfo(self.dtype).max)
+    largest: float
 
 
 TYPES = {
-    "fp16": FloatType(name="fp16", elem_type=TensorProto.FLOAT16, text="tensor(float16)", dtype=np.dtype(np.float16)),
+    "fp16": FloatType(
+        name="fp16", elem_type=TensorProto.FLOAT16, text="tensor(float16)", dtype=np.dtype(np.float16), largest=65504.0
+    ),
     "bf16": FloatType(
-        name="bf16", elem_type=TensorProto.BFLOAT16, text="tensor(bfloat16)", dtype=np.dtype(ml_dtypes.bfloat16)
+        name="bf16", elem_type=TensorProto.BFLOAT16, text="tensor(bfloat16)", dtype=np.dtype(ml_dtypes.bfloat16),
+        largest=(2 - 2.0**-7) * 2.0**127,
     ),
 }
 

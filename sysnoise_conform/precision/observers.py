@@ -64,12 +64,12 @@ def _percentile(share: float) -> Callable[[Observed, Scheme], tuple[float, float
         if scheme.symmetric:
             magnitudes = _magnitudes(observed)
             cumulative = np.cumsum(magnitudes) / magnitudes.sum()
-            threshold = edges[min(BINS // 2 + 1 + np.searchsorted(cumulative, share), BINS)]
+            threshold = edges[min(BINS // 2 + 1 + int(np.searchsorted(cumulative, share)), BINS)]
             return _clipped(observed, -threshold, threshold)
         cumulative = np.cumsum(_counts(observed)) / _counts(observed).sum()
         cut = (1 - share) / 2
         low = edges[np.searchsorted(cumulative, cut)]
-        high = edges[min(np.searchsorted(cumulative, 1 - cut) + 1, BINS)]
+        high = edges[min(int(np.searchsorted(cumulative, 1 - cut)) + 1, BINS)]
         return _clipped(observed, low, high)
 
     return observer
@@ -158,12 +158,14 @@ def _edges(observed: Observed) -> np.ndarray:
 
 def _centres(observed: Observed) -> np.ndarray:
     edges = _edges(observed)
-    return (edges[:-1] + edges[1:]) / 2
+    centres: np.ndarray = (edges[:-1] + edges[1:]) / 2
+    return centres
 
 
 def _magnitudes(observed: Observed) -> np.ndarray:
     counts = _counts(observed)
-    return counts[BINS // 2 :] + counts[: BINS // 2][::-1]
+    magnitudes: np.ndarray = counts[BINS // 2 :] + counts[: BINS // 2][::-1]
+    return magnitudes
 
 
 def _clipped(observed: Observed, low: float, high: float) -> tuple[float, float]:

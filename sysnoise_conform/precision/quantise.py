@@ -241,5 +241,7 @@ class _Quantisation:
         return name
 
     def _linear(self, op: str, source: str, scale: str, zero: str, target: str, axis: int | None) -> NodeProto:
-        more = {} if axis is None else {"axis": axis}
-        return helper.make_node(op, [source, scale, zero], [target], name=self._namer.fresh(f"{target}_node"), **more)
+        node = helper.make_node(op, [source, scale, zero], [target], name=self._namer.fresh(f"{target}_node"))
+        if axis is not None:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        return node
