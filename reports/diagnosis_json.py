@@ -85,6 +85,10 @@ def _culprit(found: Culprit) -> dict[str, Any]:
         "share": _finite(found.share),
         "proof": None if found.proof is None else _proof(found.proof),
         "reproducer": found.reproducer or None,
+        "known": [
+            {"case": each.case, "about": each.about, "deviates": each.deviates, "when": each.when or None}
+            for each in found.known
+        ],
     }
 
 

@@ -32,6 +32,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     cumulative_in_words,
     diagnosed_layers,
     in_words,
+    known_in_words,
     method_in_words,
     observed_in_words,
     proof_in_words,
@@ -43,7 +44,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
 from sysnoise_conform.reports.wording import duration, number, runtime, shorten
 
 # Beyond these the page and the JSON tell more.
-CULPRITS, RANKED, HIDDEN, NOTES = 8, 12, 5, 5
+CULPRITS, RANKED, HIDDEN, NOTES, KNOWN = 8, 12, 5, 5, 2
 
 _STYLES: dict[VerdictWord, str] = {
     "culprits": "bold red",
@@ -136,6 +137,8 @@ def _culprit(culprit: Culprit) -> Iterator[tuple[str, str]]:
     for label, said in (("share", share_in_words(culprit)), ("proof", proof_in_words(culprit))):
         if said is not None:
             yield label, said
+    for known in culprit.known[:KNOWN]:
+        yield "known", known_in_words(known)
     if culprit.reproducer:
         yield "reproducer", f"{one_line(culprit.reproducer, 200)}: python repro.py"
 

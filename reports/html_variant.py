@@ -89,6 +89,9 @@ def _measured(header: Mapping[str, Any], row: VariantRow, measured: Measured, bu
     yield from html_conversion.apart(measured)
     yield from html_conversion.along_the_original(header, row.result.variant, measured, budget)
     yield from _remarks(measured, row.verdict.departing)
+    if measured.probe:
+        yield element("h3", "What this target is known to get wrong")
+        yield element("ul", *(element("li", text(each, 1000)) for each in measured.probe))
     worst = _worst(layers, WORST_OF_A_FAILURE if row.verdict.findings else WORST)
     if worst:
         yield element("h3", "Worst layers")

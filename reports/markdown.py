@@ -114,6 +114,7 @@ def _detail(report: Report, row: VariantRow) -> str:
         seen = [each.diff for each in layers if each.diff is not None]
         said.append(f"  - layers: {prose(coverage(len(layers), seen, outcome.unobservable, inner))}")
         said.append(f"  - observer effect: {prose(observer(outcome.observer_effect))}")
+        said.extend(f"  - {prose(each)}" for each in outcome.probe)
     said.extend(f"  - {prose(each.sentence)}" for each in row.verdict.findings)
     return "\n".join(said)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sysnoise_conform.compare.ulp import p99
@@ -19,12 +19,10 @@ from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, 
 
 SCHEMA = "conform.summary/1"
 
-Remarks = Mapping[str, Sequence[str]]  # variant -> what a former probe of it says of the model, a line each
 
-
-def summary(report: Report, judgement: Judgement, probed: Remarks | None = None) -> dict[str, Any]:
+def summary(report: Report, judgement: Judgement) -> dict[str, Any]:
     """The run as one JSON object. A number that is not finite is null, beside `exact` or `nan_mismatch`."""
-    header, known = report.header, probed or {}
+    header = report.header
     return {
         "schema": SCHEMA,
         "verdict": judgement.verdict.name,
@@ -35,21 +33,14 @@ def summary(report: Report, judgement: Judgement, probed: Remarks | None = None)
         "deployed": _chosen(header["deployed"], "path", "sha256", "format") if header.get("deployed") else None,
         "golden": _golden(header.get("golden")),
         "inputs": _chosen(header.get("inputs"), "kind", "samples", "sha256"),
-        "variants": [
-            {**_variant(header, row), **_probed(known.get(row.result.variant, ()))}
-            for row in variant_rows(report, judgement)
-        ],
+        "variants": [_variant(header, row) for row in variant_rows(report, judgement)],
     }
 
 
-def render(report: Report, judgement: Judgement, probed: Remarks | None = None) -> str:
+def render(report: Report, judgement: Judgement) -> str:
     """`summary` as JSON text: strict (no NaN), ASCII only, so that no name can steer a terminal."""
-    text = json.dumps(summary(report, judgement, probed), indent=2, allow_nan=False, ensure_ascii=True)
+    text = json.dumps(summary(report, judgement), indent=2, allow_nan=False, ensure_ascii=True)
     return text.replace("\x7f", "\\u007f") + "\n"
-
-
-def _probed(lines: Sequence[str]) -> dict[str, Any]:
-    return {"probe": list(lines)} if lines else {}
 
 
 def _chosen(part: Any, *keys: str) -> dict[str, Any]:
@@ -89,6 +80,7 @@ def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:
         "peak_rss_mb": _finite(measured.peak_rss_mb) if measured else None,
         "reason": reason(outcome),
         "notes": list(measured.notes) if measured else [],
+        **({"probe": list(measured.probe)} if measured and measured.probe else {}),
     }
 
 

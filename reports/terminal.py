@@ -21,7 +21,6 @@ from sysnoise_conform.report.graphs import conversion_of
 from sysnoise_conform.reports import conversion_rows
 from sysnoise_conform.reports.conversion_rows import Parts
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
-from sysnoise_conform.reports.summary import Remarks
 from sysnoise_conform.reports.wording import (
     NOTHING,
     coverage,
@@ -52,36 +51,30 @@ _STYLES = {
 }
 
 
-def render(report: Report, judgement: Judgement, probed: Remarks | None = None) -> str:
+def render(report: Report, judgement: Judgement) -> str:
     """The result as plain text for a pipe: 80 columns, no colours."""
     stream = io.StringIO()
     console = Console(file=stream, width=80, color_system=None, force_terminal=False, highlight=False)
-    _draw(report, judgement, console, probed or {})
+    _draw(report, judgement, console)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def show(
-    report: Report, judgement: Judgement, console: Console | None = None, *, probed: Remarks | None = None
-) -> None:
-    """Print the result to stdout: drawn for a terminal, `render`'s text for a pipe.
-
-    `probed` says which nodes of the model are of a kind that a variant gets wrong, where its target was probed before.
-    """
+def show(report: Report, judgement: Judgement, console: Console | None = None) -> None:
+    """Print the result to stdout: drawn for a terminal, `render`'s text for a pipe."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no traceback where stdout lacks a sign
     if console is not None or sys.stdout.isatty():
-        _draw(report, judgement, console or Console(highlight=False), probed or {})
+        _draw(report, judgement, console or Console(highlight=False))
     else:
-        sys.stdout.write(render(report, judgement, probed))
+        sys.stdout.write(render(report, judgement))
 
 
-def _draw(report: Report, judgement: Judgement, console: Console, probed: Remarks) -> None:
+def _draw(report: Report, judgement: Judgement, console: Console) -> None:
     """Names from the model go in as plain text, never as rich's markup."""
     console.print(_facts(_head(report.header)))
     for row in variant_rows(report, judgement):
         console.print()
-        known = probed.get(row.result.variant, ())
-        console.print(_variant(report.header, row, judgement.sentence, max(16, min(60, console.width - 54)), known))
+        console.print(_variant(report.header, row, judgement.sentence, max(16, min(60, console.width - 54))))
     console.print()
     # In a pipe the sentence stays on one line: `conform run ... | tail -1` is the verdict.
     console.print(_verdict(judgement.verdict.name, judgement.sentence), soft_wrap=not console.is_terminal)
@@ -125,9 +118,7 @@ def _facts(pairs: Iterator[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def _variant(
-    header: Mapping[str, Any], row: VariantRow, whole: str, name_width: int, probed: Sequence[str]
-) -> RenderableType:
+def _variant(header: Mapping[str, Any], row: VariantRow, whole: str, name_width: int) -> RenderableType:
     verdict = row.verdict.verdict.name
     title = Text(overflow="fold")
     title.append(one_line(row.result.variant, 200), style="bold")
@@ -140,7 +131,7 @@ def _variant(
         apart = conversion_rows.parts(outcome)
         drawn = _apart(row, apart, max(12, name_width - 8)) if apart else _outputs(row, outcome, name_width)
         parts.append(Padding(drawn, (0, 0, 0, 2)))
-    parts.append(Padding(_facts(_lines(header, row, whole, probed)), (0, 0, 0, 2)))
+    parts.append(Padding(_facts(_lines(header, row, whole)), (0, 0, 0, 2)))
     return Group(*parts)
 
 
@@ -197,9 +188,7 @@ def _mark(row: VariantRow, blamed: bool) -> Text:
     return Text({"PASS": "✓", "FAIL": "✗"}.get(word, "?"), style=_STYLES.get(word, ""))
 
 
-def _lines(
-    header: Mapping[str, Any], row: VariantRow, whole: str, probed: Sequence[str]
-) -> Iterator[tuple[str, str | Text]]:
+def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[tuple[str, str | Text]]:
     outcome = row.result.outcome
     why = reason(outcome)
     if why is not None:
@@ -215,8 +204,8 @@ def _lines(
         yield "runtime", runtime(facts)
     if isinstance(outcome, Measured):
         yield from _measured(header, row.result.variant, outcome, row.verdict.departing)
-    for known in probed:
-        yield "probe", one_line(known, 1000)
+        for known in outcome.probe:
+            yield "probe", one_line(known, 1000)
     for found in row.verdict.findings[:1]:
         yield "departs" if found.tensor == row.verdict.first_departure else "broken", one_line(found.sentence, 1000)
     if len(row.verdict.findings) > 1:

@@ -240,6 +240,7 @@ class Measured:
     seconds: Seconds = field(default_factory=Seconds)
     peak_rss_mb: float | None = None
     notes: tuple[str, ...] = ()  # one line each: what a reader should know of how this was measured
+    probe: tuple[str, ...] = ()  # one line each: nodes of a kind that this target got wrong when it was probed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

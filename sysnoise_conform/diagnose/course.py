@@ -15,6 +15,7 @@ from sysnoise_conform.case import Case
 from sysnoise_conform.diagnose import design, observe
 from sysnoise_conform.diagnose.arithmetic import in_one_sentence, read_arithmetic
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
+from sysnoise_conform.diagnose.known import recognised
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.reproducing import reproduce
 from sysnoise_conform.diagnose.verdict import decide, vanishing
@@ -98,6 +99,7 @@ def diagnose(
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
         culprits = reproduce(shop, variant, child, culprits, out, runtime=seen.runtime)
+        culprits = recognised(culprits, shop.plan.target.model, str(variant), seen.runtime)
         findings = None
         for conversion in conversions.made.values():
             before = perf_counter()

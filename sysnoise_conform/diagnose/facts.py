@@ -62,6 +62,16 @@ class Proof:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """A case of the probe's corpus that this target got wrong before, and of whose kind an operator is."""
+
+    case: str  # its name, for `conform probe --only`
+    about: str  # the attributes that make it
+    deviates: str  # by how much, in words
+    when: str = ""  # the data that it takes besides
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Culprit:
     """An operator (or block) whose introduced error no correct arithmetic explains."""
 
@@ -75,6 +85,7 @@ class Culprit:
     share: float | None = None  # of the final output's squared error that is gone with it, 0..1; measured by `--prove`
     proof: Proof | None = None
     reproducer: str = ""  # its folder, relative to that of the diagnosis
+    known: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ from sysnoise_conform.runner.opening import open_case, told
 from sysnoise_conform.runner.original import run_module
 from sysnoise_conform.runner.plan import Cell
 from sysnoise_conform.runner.pytorch import PyTorch
-from sysnoise_conform.runner.workshop import Watch, Workshop
+from sysnoise_conform.runner.workshop import Remark, Watch, Workshop
 from sysnoise_conform.store import Store
 from sysnoise_conform.tasks import task_meter
 from sysnoise_conform.variant import Variant
@@ -34,7 +34,7 @@ FIRST_WORK_S = 1.0
 
 
 def carry_out(
-    case: Case, out: Path, *, command: str, watch: Watch, crew: Crew, idle: Callable[[], None] | None
+    case: Case, out: Path, *, command: str, watch: Watch, crew: Crew, idle: Callable[[], None] | None, remark: Remark
 ) -> None:
     """What `runner.run` says."""
     started = datetime.now(UTC)
@@ -54,7 +54,7 @@ def carry_out(
         shop = Workshop(
             model=model, samples=samples, goldens=goldens, plan=plan, crew=crew, logs=logs,
             threads=case.limits.threads, meter=lambda: task_meter(card), watch=watch,
-            asked=threading.Event(), compiled=threading.Event(),
+            asked=threading.Event(), compiled=threading.Event(), remark=remark,
         )
         shops = {recipe: workshop(shop, each, store, pytorch, stack) for recipe, each in made.items()}
 

@@ -53,12 +53,13 @@ class Conversions:
     """Every converted graph of a run, and what it takes to make another."""
 
     opened: Opened
-    folder: PrivateFolder
+    folder: PrivateFolder | None  # None where no variant asked for a conversion
     ranges: Ranges | None
     made: Mapping[Recipe, Conversion]
 
     def make(self, recipe: Recipe) -> Conversion:
-        """The graph of a recipe. Raises UsageError, BadInput, BadModel, StorageError: see `precision.convert`."""
+        """The graph of another recipe. Raises UsageError, BadInput, BadModel, StorageError: see `precision.convert`."""
+        assert self.folder is not None
         return _make(self.opened.model, recipe, self.ranges, self.folder, len(list(self.folder.path.iterdir())))
 
 
@@ -79,6 +80,9 @@ def conversions(case: Case, opened: Opened, pytorch: PyTorch) -> Iterator[Conver
     Raises what `Conversions.make` raises, and BadInput for samples that can't calibrate.
     """
     asked = [] if opened.plan.target.model is not opened.model else list(recipes(case))
+    if not asked:
+        yield Conversions(opened=opened, folder=None, ranges=None, made={})
+        return
     ranges = None
     if opened.calibration is not None and any(each.precision == "int8" for each in asked):
         ranges = calibrating.measure(opened.calibration, opened.model, asked, pytorch, threads=case.limits.threads)
