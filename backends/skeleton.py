@@ -13,6 +13,8 @@ from pathlib import Path
 
 import onnx
 
+from sysnoise_conform.graph.encoding import head_of
+
 _GRAPH = onnx.ModelProto.DESCRIPTOR.fields_by_name["graph"].number
 _INITIALIZER = onnx.GraphProto.DESCRIPTOR.fields_by_name["initializer"].number
 _CONTENTS = frozenset(
@@ -37,8 +39,8 @@ def read_skeleton(path: Path) -> onnx.ModelProto:
                     graph += data[first:last]
                     continue
                 kept = b"".join(data[a:c] for which, a, _, c in _fields(data, content, last) if which not in _CONTENTS)
-                graph += _tag(inner) + _varint(len(kept)) + kept
-            model += _tag(number) + _varint(len(graph)) + graph
+                graph += head_of(inner, len(kept)) + kept
+            model += head_of(number, len(graph)) + graph
     found: onnx.ModelProto = onnx.ModelProto.FromString(bytes(model))
     return found
 
@@ -72,16 +74,3 @@ def _read_varint(data: mmap.mmap, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
     raise ValueError("a number of more than ten bytes")
-
-
-def _tag(number: int) -> bytes:
-    return _varint(number << 3 | _DELIMITED)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -31,9 +31,10 @@ Facts = dict[str, Any]
 
 
 def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
-    """Answer one request; `do` is `golden`, `replay`, `observe`, `module` or `export`.
+    """Answer one request; `do` is `golden`, `exact`, `replay`, `observe`, `module` or `export`.
 
     golden  {model, out, threads, base_dir?, only?}: one sample's entry is written to the file `out`.
+    exact   {model, threads, base_dir?}: one sample's outputs in float64, under `tensors`; nothing is kept.
     replay  {model, out, threads, base_dir?, operands?}: the tensors are feeds and recorded ones; `golden.replay`.
     observe {model, threads, base_dir?, histograms}: what one sample does to every float32 tensor; `golden.observing`.
     module  {factory, weights?, path?, outputs, dtype?, threads}: the nn.Module's outputs, under `tensors`, by the
@@ -47,6 +48,7 @@ def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
         torch.set_num_threads(threads)
     requests: dict[str, Callable[[Mapping[str, Any], Tensors], Facts]] = {
         "golden": _golden,
+        "exact": _exact,
         "replay": _replay,
         "observe": _observe,
         "module": _module,
@@ -182,6 +184,17 @@ def _golden(request: Mapping[str, Any], feeds: Tensors) -> Facts:
     model = Path(request["model"])
     base_dir = Path(request.get("base_dir") or model.parent)
     return _recorder(model, base_dir).record(feeds, Path(request["out"]), only=request.get("only"))
+
+
+@lru_cache(maxsize=1)
+def _executor(model: Path, base_dir: Path) -> Executor:
+    return Executor(_loaded(model), Mode.FLOAT64, base_dir=base_dir)
+
+
+def _exact(request: Mapping[str, Any], feeds: Tensors) -> Facts:
+    model = Path(request["model"])
+    outputs = _executor(model, Path(request.get("base_dir") or model.parent)).run(feeds)
+    return {"tensors": {name: _as_stored(value) for name, value in outputs.items() if isinstance(value, Value)}}
 
 
 @lru_cache(maxsize=2)

@@ -17,6 +17,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     cumulative_in_words,
     diagnosed_layers,
     in_words,
+    known_in_words,
     method_in_words,
     observed_in_words,
     proof_in_words,
@@ -28,7 +29,9 @@ from sysnoise_conform.reports.diagnosis_rows import (
     who,
 )
 from sysnoise_conform.reports.html import provenance
-from sysnoise_conform.reports.html_variant import facts_list, key, runtime_facts
+from sysnoise_conform.reports.html_design import design_section
+from sysnoise_conform.reports.html_parts import facts_list, key
+from sysnoise_conform.reports.html_variant import runtime_facts
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.wording import (
     NOTHING,
@@ -44,6 +47,7 @@ from sysnoise_conform.reports.wording import (
 
 # Layers that can be pointed at, culprits, rows of a table: they bound the size of the page.
 POINTED, CULPRITS, LAYERS, RANKED, HIDDEN = 1500, 60, 3000, 200, 500
+UNFOLDED = 3  # culprits whose evidence is in sight
 
 _WORDS: dict[VerdictWord, tuple[str, str]] = {
     "culprits": ("FAIL", "✗"),
@@ -64,6 +68,7 @@ def render(diagnosis: Diagnosis) -> str:
         _spine(rows),
         _culprits(diagnosis, rows),
         _ranking(diagnosis),
+        design_section(diagnosis.design),
         _unobservable(diagnosis),
         _outputs(diagnosis),
         _layers(rows),
@@ -182,11 +187,14 @@ def _culprits(diagnosis: Diagnosis, rows: Sequence[DiagnosedLayer]) -> Markup:
     ]
     headings = ["#", "node", "op", "z", "introduced", "cumulative before", "after", "reading"]
     parts: list[object] = [table(headings, overview, numeric=frozenset({0, 3, 4, 5, 6}))]
-    for row, culprit in shown:
-        parts.append(element("h3", who(row.layer, row), id=f"v{row.number}"))
-        if culprit.words:
-            parts.append(element("p", text(culprit.words, 1000), class_="finding"))
-        parts.append(facts_list(list(_evidence(culprit))))
+    for at, (row, culprit) in enumerate(shown):
+        said = [element("p", text(culprit.words, 1000), class_="finding")] if culprit.words else []
+        # A link to what is folded opens it; of a network in bfloat16 every operator is a culprit, and all look alike.
+        evidence = element("div", *said, facts_list(list(_evidence(culprit))), id=f"v{row.number}")
+        if at < UNFOLDED:
+            parts += [element("h3", who(row.layer, row)), evidence]
+        else:
+            parts.append(element("details", element("summary", who(row.layer, row)), evidence))
     more = len(diagnosis.culprits) - len(shown)
     if more > 0:
         parts.append(element("p", f"and {more} more: diagnosis.json names them"))
@@ -212,6 +220,8 @@ def _evidence(culprit: Culprit) -> Iterator[tuple[str, object]]:
     for label, said in (("share", share_in_words(culprit)), ("proof", proof_in_words(culprit))):
         if said is not None:
             yield label, said
+    for known in culprit.known:
+        yield "known", known_in_words(known)
     if culprit.reproducer:
         yield "reproducer", join(element("code", shorten(culprit.reproducer, 120)), ": ", element("code", "repro.py"))
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, Layer
+from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, Known, Layer
 from sysnoise_conform.judge.departure import unit_of
 from sysnoise_conform.judge.sentences import counted, looks_like, quoted
 from sysnoise_conform.outcome import TensorDiff
@@ -153,9 +153,18 @@ def proof_in_words(culprit: Culprit) -> str | None:
     )
 
 
+def known_in_words(known: Known) -> str:
+    """`averagepool-ceil (ceil_mode=1): off by 2.5 when this target was probed`."""
+    when = f" {one_line(known.when, 100)}" if known.when else ""
+    said = f"{one_line(known.case, 80)} ({one_line(known.about, 160)})"
+    return f"{said}: {one_line(known.deviates, 200)}{when} when this target was probed"
+
+
 def observed_in_words(diagnosis: Diagnosis) -> str:
     """How far watching changed the outputs."""
     effect = diagnosis.observer_effect
+    if not effect.tapped:
+        return "no tensor was watched"
     watching = f"watching {counted(effect.tapped, 'tensor')}"
     if effect.rel_l2 is None and effect.floor_ratio is None:
         return f"{watching}: what it changed at the outputs was not measured"

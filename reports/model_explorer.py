@@ -14,7 +14,7 @@ For ONNX files the adapter (justinchuby/model-explorer-onnx, main.py) makes a no
 declares no `tensor_name`, and draws a graph output as a node of its own, `[value] <name>`. A node without a name gets
 one by its place among those (`node`, `node_1`, ...), which is not ours to guess: it is left to its tensor's name.
 
-Held against the published ai-edge-model-explorer 0.1.34 and model-explorer-onnx 0.4.2.
+Looked at in ai-edge-model-explorer 0.1.34 with model-explorer-onnx 0.4.2.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _overlay(name: str, values: Values, culprits: Iterable[str]) -> str:
         if value is not None:  # of a node's several outputs the worst stands for it
             worst[key] = max(worst.get(key, 0.0), value if math.isfinite(value) else math.inf)
     results: dict[str, dict[str, Any]] = {
-        key: {"value": value} if math.isfinite(value) else {"value": "NaN, Inf or another shape", **_BROKEN}
+        key: {"value": _short(value)} if math.isfinite(value) else {"value": "NaN, Inf or another shape", **_BROKEN}
         for key, value in worst.items()
     }
     for key in culprits:
@@ -79,3 +79,8 @@ def _overlay(name: str, values: Values, culprits: Iterable[str]) -> str:
     }
     text = json.dumps(overlay, indent=1, allow_nan=False, ensure_ascii=True)
     return text.replace("\x7f", "\\u007f") + "\n"
+
+
+def _short(value: float) -> float:
+    """Three digits: the viewer shows all there are, and of more it cuts the exponent off."""
+    return float(f"{value:.3g}")

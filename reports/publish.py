@@ -7,19 +7,14 @@ from pathlib import Path
 from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.report import Report
 from sysnoise_conform.report.folder import LAYERS, SUMMARY, atomic_write
-from sysnoise_conform.reports import parquet, render, summary
-from sysnoise_conform.reports.summary import Remarks
+from sysnoise_conform.reports import parquet, render
 
 # In this order: the summary is what a gate waits for.
 FILES = {"report.html": "html", "report.md": "markdown", "junit.xml": "junit", SUMMARY: "summary"}
 
 
-def publish(folder: Path, report: Report, judgement: Judgement, probed: Remarks | None = None) -> None:
-    """Write every rendering into `folder`, each by an atomic rename. Raises StorageError.
-
-    `probed` are what a former probe of the targets says of the model; the summary has them beside each variant.
-    """
+def publish(folder: Path, report: Report, judgement: Judgement) -> None:
+    """Write every rendering into `folder`, each by an atomic rename. Raises StorageError."""
     parquet.write(report, folder / LAYERS)
     for name, form in FILES.items():
-        whole = summary.render(report, judgement, probed) if form == "summary" else render(form, report, judgement)
-        atomic_write(folder / name, whole)
+        atomic_write(folder / name, render(form, report, judgement))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sysnoise_conform.compare.ulp import p99
@@ -13,17 +13,16 @@ from sysnoise_conform.judge.verdict import Finding, Judgement
 from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
+from sysnoise_conform.report.graphs import conversion_of
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, reason, runtime_of, status
 
 SCHEMA = "conform.summary/1"
 
-Remarks = Mapping[str, Sequence[str]]  # variant -> what a former probe of it says of the model, a line each
 
-
-def summary(report: Report, judgement: Judgement, probed: Remarks | None = None) -> dict[str, Any]:
+def summary(report: Report, judgement: Judgement) -> dict[str, Any]:
     """The run as one JSON object. A number that is not finite is null, beside `exact` or `nan_mismatch`."""
-    header, known = report.header, probed or {}
+    header = report.header
     return {
         "schema": SCHEMA,
         "verdict": judgement.verdict.name,
@@ -34,21 +33,14 @@ def summary(report: Report, judgement: Judgement, probed: Remarks | None = None)
         "deployed": _chosen(header["deployed"], "path", "sha256", "format") if header.get("deployed") else None,
         "golden": _golden(header.get("golden")),
         "inputs": _chosen(header.get("inputs"), "kind", "samples", "sha256"),
-        "variants": [
-            {**_variant(header, row), **_probed(known.get(row.result.variant, ()))}
-            for row in variant_rows(report, judgement)
-        ],
+        "variants": [_variant(header, row) for row in variant_rows(report, judgement)],
     }
 
 
-def render(report: Report, judgement: Judgement, probed: Remarks | None = None) -> str:
+def render(report: Report, judgement: Judgement) -> str:
     """`summary` as JSON text: strict (no NaN), ASCII only, so that no name can steer a terminal."""
-    text = json.dumps(summary(report, judgement, probed), indent=2, allow_nan=False, ensure_ascii=True)
+    text = json.dumps(summary(report, judgement), indent=2, allow_nan=False, ensure_ascii=True)
     return text.replace("\x7f", "\\u007f") + "\n"
-
-
-def _probed(lines: Sequence[str]) -> dict[str, Any]:
-    return {"probe": list(lines)} if lines else {}
 
 
 def _chosen(part: Any, *keys: str) -> dict[str, Any]:
@@ -72,9 +64,11 @@ def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:
         "verdict": verdict.verdict.name,
         "exit_code": verdict.exit_code,
         "sentence": verdict.sentence,
+        "owners": list(verdict.owners),
         "findings": [_finding(each) for each in verdict.findings],
         "runtime": None if facts is None else _runtime(facts),
-        "outputs": [_output(each) for each in measured.outputs] if measured else [],
+        "conversion": _conversion(conversion_of(header, row.result.variant), row.result.variant),
+        "outputs": [_output(each, measured) for each in measured.outputs] if measured else [],
         "missing_outputs": [{"tensor": each.tensor, "why": each.why} for each in measured.missing_outputs]
         if measured
         else [],
@@ -86,6 +80,7 @@ def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:
         "peak_rss_mb": _finite(measured.peak_rss_mb) if measured else None,
         "reason": reason(outcome),
         "notes": list(measured.notes) if measured else [],
+        **({"probe": list(measured.probe)} if measured and measured.probe else {}),
     }
 
 
@@ -100,7 +95,27 @@ def _runtime(facts: RuntimeFacts) -> dict[str, Any]:
     }
 
 
-def _output(diff: TensorDiff) -> dict[str, Any]:
+def _conversion(made: Mapping[str, Any] | None, variant: str) -> dict[str, Any] | None:
+    """By what a converted graph came about; None for the model as it is."""
+    if made is None:
+        return None
+    record = made.get("record") or {}
+    return {
+        **{name: _plain(value) for name, value in (record.get("recipe") or {}).items() if name != "keep_fp32"},
+        "keep_fp32": list((record.get("recipe") or {}).get("keep_fp32") or ()),
+        "sha256": made.get("sha256"),
+        "nodes": made.get("nodes"),
+        "opset": made.get("opset"),
+        "converted": record.get("converted"),
+        "calibration": made.get("calibration"),
+        "command": dict(zip(made.get("variants") or (), made.get("commands") or (), strict=False)).get(variant),
+    }
+
+
+def _output(diff: TensorDiff, measured: Measured) -> dict[str, Any]:
+    design, total = (
+        next((each for each in group if each.name == diff.name), None) for group in (measured.design, measured.total)
+    )
     return {
         "name": diff.name,
         "dtype": diff.dtype,
@@ -109,10 +124,19 @@ def _output(diff: TensorDiff) -> dict[str, Any]:
         "shape_got": None if diff.shape_got is None else list(diff.shape_got),
         "exact": diff.exact,
         **numbers(diff),
+        "design": None if design is None else _apart(design),
+        "implementation": {**_apart(diff), "floor_ratio": numbers(diff)["floor_ratio"]},
+        "total": None if total is None else _apart(total),
         "nan_mismatch": diff.nan_mismatch,
         "worst": _worst(diff),
         "readings": [_reading(each) for each in diff.readings],
     }
+
+
+def _apart(diff: TensorDiff) -> dict[str, float | None]:
+    """One part of a difference, relative to its golden."""
+    known = numbers(diff)
+    return {name: known[name] for name in ("rel_l2", "sqnr_db")}
 
 
 def numbers(diff: TensorDiff) -> dict[str, float | None]:
@@ -134,7 +158,7 @@ def numbers(diff: TensorDiff) -> dict[str, float | None]:
 
 
 def _layers(header: Mapping[str, Any], measured: Measured, row: VariantRow) -> dict[str, Any]:
-    layers = layer_rows(header, measured)
+    layers = layer_rows(header, row.result.variant, measured)
     model = header.get("model")
     return {
         "total": len(layers),
@@ -167,6 +191,7 @@ def _finding(found: Finding) -> dict[str, Any]:
         "node": found.node,
         "op_type": found.op_type,
         "floor_units": _finite(found.number),
+        "owner": found.owner,
         "reading": found.reading,
         "sentence": found.sentence,
     }

@@ -17,8 +17,10 @@ from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
+from sysnoise_conform.report.graphs import conversion_of
+from sysnoise_conform.reports import conversion_rows
+from sysnoise_conform.reports.conversion_rows import Parts
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
-from sysnoise_conform.reports.summary import Remarks
 from sysnoise_conform.reports.wording import (
     NOTHING,
     coverage,
@@ -49,36 +51,30 @@ _STYLES = {
 }
 
 
-def render(report: Report, judgement: Judgement, probed: Remarks | None = None) -> str:
+def render(report: Report, judgement: Judgement) -> str:
     """The result as plain text for a pipe: 80 columns, no colours."""
     stream = io.StringIO()
     console = Console(file=stream, width=80, color_system=None, force_terminal=False, highlight=False)
-    _draw(report, judgement, console, probed or {})
+    _draw(report, judgement, console)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def show(
-    report: Report, judgement: Judgement, console: Console | None = None, *, probed: Remarks | None = None
-) -> None:
-    """Print the result to stdout: drawn for a terminal, `render`'s text for a pipe.
-
-    `probed` says which nodes of the model are of a kind that a variant gets wrong, where its target was probed before.
-    """
+def show(report: Report, judgement: Judgement, console: Console | None = None) -> None:
+    """Print the result to stdout: drawn for a terminal, `render`'s text for a pipe."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no traceback where stdout lacks a sign
     if console is not None or sys.stdout.isatty():
-        _draw(report, judgement, console or Console(highlight=False), probed or {})
+        _draw(report, judgement, console or Console(highlight=False))
     else:
-        sys.stdout.write(render(report, judgement, probed))
+        sys.stdout.write(render(report, judgement))
 
 
-def _draw(report: Report, judgement: Judgement, console: Console, probed: Remarks) -> None:
+def _draw(report: Report, judgement: Judgement, console: Console) -> None:
     """Names from the model go in as plain text, never as rich's markup."""
     console.print(_facts(_head(report.header)))
     for row in variant_rows(report, judgement):
         console.print()
-        known = probed.get(row.result.variant, ())
-        console.print(_variant(report.header, row, judgement.sentence, max(16, min(60, console.width - 54)), known))
+        console.print(_variant(report.header, row, judgement.sentence, max(16, min(60, console.width - 54))))
     console.print()
     # In a pipe the sentence stays on one line: `conform run ... | tail -1` is the verdict.
     console.print(_verdict(judgement.verdict.name, judgement.sentence), soft_wrap=not console.is_terminal)
@@ -122,9 +118,7 @@ def _facts(pairs: Iterator[tuple[str, str | Text]]) -> Table:
     return grid
 
 
-def _variant(
-    header: Mapping[str, Any], row: VariantRow, whole: str, name_width: int, probed: Sequence[str]
-) -> RenderableType:
+def _variant(header: Mapping[str, Any], row: VariantRow, whole: str, name_width: int) -> RenderableType:
     verdict = row.verdict.verdict.name
     title = Text(overflow="fold")
     title.append(one_line(row.result.variant, 200), style="bold")
@@ -134,8 +128,10 @@ def _variant(
         title.append(f"  {status(outcome)}")
     parts: list[RenderableType] = [title]
     if isinstance(outcome, Measured) and outcome.outputs:
-        parts.append(Padding(_outputs(row, outcome, name_width), (0, 0, 0, 2)))
-    parts.append(Padding(_facts(_lines(header, row, whole, probed)), (0, 0, 0, 2)))
+        apart = conversion_rows.parts(outcome)
+        drawn = _apart(row, apart, max(12, name_width - 8)) if apart else _outputs(row, outcome, name_width)
+        parts.append(Padding(drawn, (0, 0, 0, 2)))
+    parts.append(Padding(_facts(_lines(header, row, whole)), (0, 0, 0, 2)))
     return Group(*parts)
 
 
@@ -149,6 +145,27 @@ def _outputs(row: VariantRow, measured: Measured, name_width: int) -> Table:
     blamed = {each.tensor for each in row.verdict.findings}
     for diff in measured.outputs:
         table.add_row(*(Text(cell) for cell in _cells(diff, name_width)), _mark(row, diff.name in blamed))
+    return table
+
+
+def _apart(row: VariantRow, outputs: Sequence[Parts], name_width: int) -> Table:
+    """Of a converted graph: what the conversion costs, and what the runtime gets wrong, each against its golden."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("output", no_wrap=True)
+    for heading in ("design", "SQNR dB", "implementation", "unit ×", "total"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    blamed = {each.tensor for each in row.verdict.findings}
+    for each in outputs:
+        cells = (
+            shorten(each.name, name_width),
+            conversion_rows.relative(each.design),
+            conversion_rows.sqnr(each.design),
+            conversion_rows.relative(each.implementation),
+            conversion_rows.in_units(each.implementation),
+            conversion_rows.relative(each.total),
+        )
+        table.add_row(*(Text(cell) for cell in cells), _mark(row, each.name in blamed))
     return table
 
 
@@ -171,20 +188,24 @@ def _mark(row: VariantRow, blamed: bool) -> Text:
     return Text({"PASS": "✓", "FAIL": "✗"}.get(word, "?"), style=_STYLES.get(word, ""))
 
 
-def _lines(
-    header: Mapping[str, Any], row: VariantRow, whole: str, probed: Sequence[str]
-) -> Iterator[tuple[str, str | Text]]:
+def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[tuple[str, str | Text]]:
     outcome = row.result.outcome
     why = reason(outcome)
     if why is not None:
         yield "reason", one_line(why, 1000)
+    made = conversion_of(header, row.result.variant)
+    if made is not None:
+        yield from conversion_rows.facts_of(made)
+        command = conversion_rows.command_of(made, row.result.variant)
+        if command:
+            yield "again", one_line(command, 1000)
     facts = runtime_of(outcome)
     if facts is not None:
         yield "runtime", runtime(facts)
     if isinstance(outcome, Measured):
-        yield from _measured(header, outcome, row.verdict.departing)
-    for known in probed:
-        yield "probe", one_line(known, 1000)
+        yield from _measured(header, row.result.variant, outcome, row.verdict.departing)
+        for known in outcome.probe:
+            yield "probe", one_line(known, 1000)
     for found in row.verdict.findings[:1]:
         yield "departs" if found.tensor == row.verdict.first_departure else "broken", one_line(found.sentence, 1000)
     if len(row.verdict.findings) > 1:
@@ -197,9 +218,9 @@ def _lines(
 
 
 def _measured(
-    header: Mapping[str, Any], measured: Measured, departing: Container[str]
+    header: Mapping[str, Any], variant: str, measured: Measured, departing: Container[str]
 ) -> Iterator[tuple[str, str | Text]]:
-    layers = layer_rows(header, measured)
+    layers = layer_rows(header, variant, measured)
     inner = int((header.get("model") or {}).get("inner_tensors") or 0)
     seen = [each.diff for each in layers if each.diff is not None]
     yield "layers", coverage(len(layers), seen, measured.unobservable, inner)

@@ -9,7 +9,7 @@ from typing import Any
 
 from report_samples import HOSTILE, OPS, broken_numbers, diff, header, names_of, runtime
 
-from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, Layer, ObserverEffect, Proof, Ranked
+from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, Known, Layer, ObserverEffect, Proof, Ranked
 from sysnoise_conform.outcome import Floor, Reading, RuntimeFacts, TensorDiff, Unobservable
 
 ENVIRONMENT: dict[str, Any] = header([])["environment"]
@@ -88,11 +88,12 @@ def culprit_at(layers: tuple[Layer, ...], at: int, *, number: int = 1, **changes
 def one_culprit(count: int = 120) -> Diagnosis:
     layers = layers_of(names_of(count), guilty={39: 51_000.0})
     proof = Proof(output="sigmoid_0.tmp_0", before_rel_l2=3.1e-4, after_rel_l2=2.2e-7, swapped=(layers[39].output,))
+    known = Known(case="maxpool-ceil", about="ceil_mode=1", deviates="off by 3", when="where the last window is a part")
     return diagnosis(
         "culprits",
         "MaxPool 'MaxPool_39' (layer 40 of 120) is 51,000 times as far off as its own arithmetic may be",
         layers,
-        culprits=(culprit_at(layers, 39, proof=proof, share=0.9998),),
+        culprits=(culprit_at(layers, 39, proof=proof, share=0.9998, known=(known,)),),
         notes=("3 layers were replayed in 2 parts",),
     )
 

@@ -77,7 +77,50 @@ def test_openvino_is_wrong_where_it_is_known_to_be_and_a_run_says_so(conform: Co
     (line,) = run.variant("openvino")["probe"]
     assert line.startswith("1 AveragePool node is of a kind that openvino gets wrong")
     assert "probe" not in run.variant("ort")
+    (facts,) = [
+        each["facts"] for each in map(json.loads, (run.out / "report.jsonl").read_text().splitlines())
+        if each["record"] == "outcome" and each["variant"] == "openvino"
+    ]  # fmt: skip
+    assert facts["probe"] == [line]
+    for name in ("report.html", "report.md"):
+        assert "of a kind that openvino gets wrong" in (run.out / name).read_text(), name
+    again = conform("judge", "conform-out")  # and whoever judges it elsewhere reads the same
+    assert "1 AveragePool node is of a kind that openvino gets wrong" in " ".join(again.stdout.split())
     jsonschema.validate(run.summary, json.loads((ROOT / "reports" / "schema" / "summary.json").read_text()))
+
+
+def test_a_culprit_that_a_probe_met_before_is_said_to_be_known(conform: Conform, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(POOLS)
+    model.graph.node[0].name = "/pool1"
+    onnx.save(model, tmp_path / "pools.onnx")
+    probe(conform, tmp_path, "--backend", "openvino", "--only", "averagepool-ceil*")
+
+    done = conform("diagnose", "--model", "pools.onnx", "--backend", "openvino", "--samples", "1", "--islands-only",
+                   env={"CONFORM_CACHE": str(tmp_path / "cache")})  # fmt: skip
+
+    found = json.loads((tmp_path / "conform-diagnosis" / "diagnosis.json").read_text())
+    (culprit,) = found["culprits"]
+    (known,) = culprit["known"]
+    assert known["case"].startswith("averagepool-ceil-include-pad-opset")
+    assert known["deviates"] == "off by 2.5"
+    assert "off by 2.5 when this target was probed" in " ".join(done.stdout.split())
+    assert "off by 2.5 when this target was probed" in (tmp_path / "conform-diagnosis" / "diagnosis.html").read_text()
+    jsonschema.validate(found, json.loads((ROOT / "reports" / "schema" / "diagnosis.json").read_text()))
+
+
+@pytest.mark.parametrize(("backend", "results_of"), [("ort", {"agrees"}), ("openvino", {"agrees", "deviates"})])
+def test_axes_that_stand_in_an_attribute(
+    backend: str, results_of: set[str], conform: Conform, tmp_path: Path
+) -> None:
+    """OpenVINO 2026.4 reduces over all of them for three of these operators."""
+    done = probe(conform, tmp_path, "--backend", backend, "--only", "reduce*-attribute", "--out", "found.json")
+
+    found = results(tmp_path)
+    assert done.code == 0, done.stderr
+    assert {each["result"] for each in found.values()} == results_of
+    if "deviates" in results_of:
+        assert found["reducel1-attribute"]["shows"] == "shape"
+        assert found["reducel1-attribute"]["reported"] == "openvinotoolkit/openvino#38238"
 
 
 @pytest.mark.parametrize(

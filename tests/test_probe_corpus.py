@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -128,3 +129,26 @@ def test_the_corpus_imports_no_torch() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "False"
+
+
+def test_what_a_user_reported_names_the_thread() -> None:
+    threads = {each.reported for each in corpus()} - {""}
+
+    assert len(threads) >= 6
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+#[0-9]+", each) for each in threads)
+
+
+@pytest.mark.parametrize(
+    ("text", "case", "fits"),
+    [
+        ("y = ReduceL1 <axes = [1], keepdims = 1> (x)", "reducel1-attribute", True),
+        ("y = ReduceL1 <keepdims = 1> (x)", "reducel1-attribute", False),
+        ('y = Einsum <equation = "iij->j"> (x)', "einsum-diagonal", True),
+        ('y = Einsum <equation = "ijk->k"> (x)', "einsum-diagonal", False),
+    ],
+)
+def test_a_trigger_of_what_was_reported_takes_what_makes_it(text: str, case: str, fits: bool) -> None:
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 13]> g (float[3,3,4] x) => (y) {{ {text} }}')
+    (node,) = nodes_of(model.graph, 13, {"x": onnx.TensorProto.FLOAT})
+
+    assert CASES[case].matches(node) == fits

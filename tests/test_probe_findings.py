@@ -10,7 +10,7 @@ import pytest
 
 from sysnoise_conform.graph.intake import open_model
 from sysnoise_conform.probe import kept
-from sysnoise_conform.probe.findings import among, findings, nodes_in, sentences
+from sysnoise_conform.probe.findings import among, findings, nodes_in, of_node, sentences
 from sysnoise_conform.probe.kept import Key
 from sysnoise_conform.probe.result import Agrees, Crashed, Deviates, Result, Shows, Unsupported
 
@@ -129,6 +129,21 @@ def test_an_integer_addition_is_of_the_kind_by_its_type(tmp_path: Path) -> None:
         model = f"""<ir_version: 8, opset_import: ["": 18]> g ({kind}[4] a, {kind}[4] b) => ({kind}[4] y)
           {{ y = Add (a, b) }}"""
         assert len(said(model, tmp_path, {"add-uint8": WRONG})) == fits
+
+
+def test_of_one_node_slight_deviations_count_too_and_what_takes_data_comes_last(tmp_path: Path) -> None:
+    path, _ = opened(POOLS, tmp_path)
+    pool, _, relu, *_ = nodes_in(open_model(path))
+    slight = Deviates(shows=Shows.SMALL, max_abs=1e-3)
+    results = {
+        "averagepool-ceil-include-pad-opset11": slight, "averagepool-ceil-include-pad-opset22": WRONG,
+        "averagepool-exclude-pad": Agrees(), "relu-nan": Deviates(shows=Shows.NONFINITE, beyond=1, of=6),
+    }  # fmt: skip
+
+    assert [(case.name, result) for case, result in of_node(pool, results)] == [
+        ("averagepool-ceil-include-pad-opset11", slight)
+    ]
+    assert [case.name for case, _ in of_node(relu, results)] == ["relu-nan"]
 
 
 def test_findings_come_from_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

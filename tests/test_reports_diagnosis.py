@@ -95,7 +95,7 @@ def test_hostile_names_come_back_as_they_are() -> None:
 def test_the_first_line_says_what_watching_changed() -> None:
     first, *_ = to_terminal(EVERY["one culprit"]).splitlines()
     assert first.startswith("observer  watching 120 tensors moved the outputs by 1.20e-07 relative L2, 0.420")
-    assert "was not measured" in to_terminal(EVERY["unobservable"]).splitlines()[0]
+    assert "no tensor was watched" in to_terminal(EVERY["unobservable"]).splitlines()[0]
 
 
 def test_one_culprit_fits_on_a_screen_and_is_told_with_its_evidence() -> None:

@@ -23,13 +23,16 @@ def run_and_conclude(case: Case, out: Path, policy: Path | None) -> int:
     from sysnoise_conform import runner
 
     with runner.crew_for(case) as crew:  # the children import their runtimes while this process imports its own
+        from sysnoise_conform.cli.probed import remark
         from sysnoise_conform.judge.policy import load_policy
         from sysnoise_conform.reports.progress import progress
 
         chosen = load_policy(policy)  # before anything runs: a mistyped policy must not cost a run
         with progress() as watch:
-            runner.run(case, out, command=command_line(), watch=watch, crew=crew, idle=_import_the_rest)
-    return conclude(out, chosen, case)
+            runner.run(
+                case, out, command=command_line(), watch=watch, crew=crew, idle=_import_the_rest, remark=remark
+            )
+    return conclude(out, chosen)
 
 
 def _import_the_rest() -> None:
@@ -40,16 +43,14 @@ def _import_the_rest() -> None:
     from sysnoise_conform.reports import publish, terminal  # noqa: F401
 
 
-def conclude(folder: Path, policy: Policy, case: Case) -> int:
+def conclude(folder: Path, policy: Policy) -> int:
     """Judge the report in `folder`, write its renderings beside it, print the tables and the verdict."""
-    from sysnoise_conform.cli.probed import remarks
     from sysnoise_conform.judge import judge
     from sysnoise_conform.report import Report
     from sysnoise_conform.reports import publish, terminal
 
     report = Report.read(folder)
     judgement = judge(report, policy)
-    probed = remarks(case, report)
-    publish.publish(folder, report, judgement, probed)
-    terminal.show(report, judgement, probed=probed)
+    publish.publish(folder, report, judgement)
+    terminal.show(report, judgement)
     return judgement.exit_code

@@ -124,22 +124,24 @@ class _File:
         # What has a value before the first operator runs; where a tensor has no elements, none is missing.
         made = stored | np.array([each["is_variable"] != 0 or 0 in each["shape"] for each in tensors], bool)
         made[graph["inputs"]] = True
+        given = np.zeros(len(tensors), bool)
+        given[graph["inputs"]] = True
+        written = tflite_operators.Written(stored, given)
         for operator in _each(graph["operators"]):
-            yield from self._check_operator(operator, len(tensors), stored)
+            yield from self._check_operator(operator, len(tensors))
             code = _number(self._model["operator_codes"][operator["opcode"]])
+            written.add(operator, KINDS[code])
             tflite_operators.check(operator, KINDS[code], made, tensors)
             made[operator["outputs"]] = True
         for index in graph["outputs"][~made[graph["outputs"]]].tolist():
             name = one_line(tensors[index]["name"], 80)
             raise FlatBufferError(f"nothing makes the tensor {name!r}, an output of a graph")
 
-    def _check_operator(self, operator: Table, tensors: int, stored: np.ndarray) -> Iterator[int]:
+    def _check_operator(self, operator: Table, tensors: int) -> Iterator[int]:
         _in_range([operator["opcode"]], len(self._model["operator_codes"]), "an operator's code")
         _in_range(operator["inputs"], tensors, "an operator's inputs", least=NO_TENSOR)
         _in_range(operator["intermediates"], tensors, "an operator's intermediate tensors", least=NO_TENSOR)
         _in_range(operator["outputs"], tensors, "an operator's outputs")
-        if stored[operator["outputs"]].any():
-            raise FlatBufferError("an operator writes to a constant")
         if operator["large_offset"] > 1 and operator["large_offset"] + operator["large_size"] > len(self._data):
             raise FlatBufferError("an operator's custom options lie outside the file")
         for options in (operator["options"], operator["options2"]):

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sysnoise_conform.outcome import Reading, RuntimeFacts, TensorDiff, Unobservable
+
+if TYPE_CHECKING:  # the command line reads the verdicts' words before it has imported anything
+    from sysnoise_conform.diagnose.design import DesignFindings
 
 VerdictWord = Literal["culprits", "accumulated_rounding", "clean", "unobservable"]
 VERDICTS: tuple[VerdictWord, ...] = ("culprits", "accumulated_rounding", "clean", "unobservable")
@@ -59,6 +62,16 @@ class Proof:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """A case of the probe's corpus that this target got wrong before, and of whose kind an operator is."""
+
+    case: str  # its name, for `conform probe --only`
+    about: str  # the attributes that make it
+    deviates: str  # by how much, in words
+    when: str = ""  # the data that it takes besides
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Culprit:
     """An operator (or block) whose introduced error no correct arithmetic explains."""
 
@@ -72,6 +85,7 @@ class Culprit:
     share: float | None = None  # of the final output's squared error that is gone with it, 0..1; measured by `--prove`
     proof: Proof | None = None
     reproducer: str = ""  # its folder, relative to that of the diagnosis
+    known: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +119,7 @@ class Diagnosis:
     environment: Mapping[str, Any] = field(default_factory=dict)
     golden: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, and `total`
+    design: DesignFindings | None = None  # of a converted graph: what the conversion costs
 
     @property
     def coverage(self) -> float:

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from sysnoise_conform.backends.pins import ONNX2TF
 from sysnoise_conform.diagnose.facts import Layer
+from sysnoise_conform.diagnose.limits import distance
 from sysnoise_conform.diagnose.plain_model import Arrays, Plain
-from sysnoise_conform.diagnose.script import Subject, converter, distance, package, plain_words
+from sysnoise_conform.diagnose.subject import CONVERTED, Subject, package, plain_words
 from sysnoise_conform.judge.departure import plain
 from sysnoise_conform.outcome import TensorDiff
 from sysnoise_conform.printable import one_line
@@ -89,8 +91,6 @@ def _operator(made: Plain, subject: Subject, layer: Layer) -> Iterator[str]:
         names = ", ".join(code(each, 80) for each in layer.block[:12])
         more = f" and {len(layer.block) - 12} more" if len(layer.block) > 12 else ""
         yield f"- with the nodes that it is fused with: {names}{more}"
-    if converter(subject.variant.backend):
-        yield "- a Reshape to one dimension follows each output, so that no converter can lay it out in another order"
 
 
 def _arrays(made: Plain, subject: Subject) -> Iterator[list[str]]:
@@ -146,10 +146,21 @@ def _run(subject: Subject) -> str:
     wanted = package(subject)
     install = f"    pip install numpy {wanted}\n" if wanted else ""
     lines = f"{install}    python repro.py"
-    if converter(subject.variant.backend):
-        lines += "\n\nIt converts `model.onnx` with onnx2tf, and says how to install that where it is missing."
-    return (
-        f"{lines}\n\nIt prints the numbers above and exits with 1 where the difference is there, with 0 where it is "
-        "not, with 2 where it could not run. `model.onnx` holds the operator alone, `inputs.npz` what it is fed, "
-        "`expected.npz` PyTorch's answer, computed in float64."
+    said = (
+        "It prints the numbers above and exits with 1 where the difference is there, with 0 where it is not, with 2 "
+        "where it could not run. `model.onnx` holds the operator alone, `inputs.npz` what it is fed, `expected.npz` "
+        "PyTorch's answer, computed in float64."
     )
+    return "\n\n".join([lines, said, *_converted(subject)])
+
+
+def _converted(subject: Subject) -> Iterator[str]:
+    """How the file that the runtime reads came about: the difference may be its converter's."""
+    name = CONVERTED.get(subject.variant.backend)
+    how = {
+        "tflite": f"onnx2tf ({' '.join(ONNX2TF)}; options `-nuo -n -kat`), after outputs of 3 dimensions and more were "
+        "made vectors, so that it can't lay them out in another order",
+        "mnn": "`mnnconvert -f ONNX` of the same version",
+    }.get(subject.variant.backend)
+    if name and how:
+        yield f"What runs is `{name}`, made of `model.onnx` by {how}: look at it first, the converter may be at fault."

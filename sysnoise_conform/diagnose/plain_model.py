@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.graph.naming import Namer, rename
@@ -45,36 +45,50 @@ def plain_model(
     model: onnx.ModelProto,
     inputs: Mapping[str, Arrays],
     expected: Mapping[str, Arrays],
-    got: Mapping[str, Arrays],
-    *,
-    converter: bool,
+    got: Mapping[str, Arrays] | None = None,
 ) -> Plain:
-    """Give `model`, which is the caller's own copy, plain names. For a `converter` sizes become the arrays'."""
+    """Give every tensor of `model`, which is the caller's own copy, a plain name, and its ports the arrays' sizes.
+
+    Outputs that nobody expects anything of are no longer outputs. Floats are expected in float64.
+    """
     graph = model.graph
+    unexpected = [each for each in graph.output if each.name not in expected]
+    for each in unexpected:
+        graph.output.remove(each)
     namer = Namer(graph)
-    plain: dict[str, str] = {}
-    for kind, ports, arrays in (("input", graph.input, inputs), ("output", graph.output, expected)):
-        for number, name in enumerate(each.name for each in ports if each.name in arrays):
-            plain[name] = namer.fresh(f"{kind}_{number}")
+    ports: dict[str, str] = {}
+    for kind, side, arrays in (("input", graph.input, inputs), ("output", graph.output, expected)):
+        for number, name in enumerate(each.name for each in side if each.name in arrays):
+            ports[name] = namer.fresh(f"{kind}_{number}")
+    names = dict(ports)
+    stored = [*(each.name for each in graph.initializer), *(each.values.name for each in graph.sparse_initializer)]
+    for kind, known in (("stored", stored), ("inner", [name for node in graph.node for name in node.output if name])):
+        for name in known:
+            if name not in names:
+                names[name] = namer.fresh(f"{kind}_{len(names)}")
     for node in graph.node:
-        rename(node, plain)
+        rename(node, names)
     for field in (graph.input, graph.output, graph.initializer, graph.value_info):
         for each in field:
-            each.name = plain.get(each.name, each.name)
+            each.name = names.get(each.name, each.name)
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = names.get(sparse.values.name, sparse.values.name)
     made = Plain(
         model=model,
-        inputs={new: _storable(inputs[old]) for old, new in plain.items() if old in inputs},
-        expected={new: _storable(expected[old]) for old, new in plain.items() if old in expected},
-        got={new: _storable(got[old]) for old, new in plain.items() if old in got},
-        tensors={new: old for old, new in plain.items()},
+        inputs={new: storable(inputs[old]) for old, new in ports.items() if old in inputs},
+        expected={new: _wide(storable(expected[old])) for old, new in ports.items() if old in expected},
+        got={new: storable(array) for old, new in ports.items() if (array := (got or {}).get(old)) is not None},
+        tensors={new: old for old, new in ports.items()},
     )
-    if converter:
-        _fix_sizes(made)
-        _flatten(made, namer)
+    _fix_sizes(made)
     return made
 
 
-def _storable(array: Arrays) -> Arrays:
+def _wide(array: Arrays) -> Arrays:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def storable(array: Arrays) -> Arrays:
     """As an array that a file of numpy keeps without pickling."""
     if array.dtype.kind == "O":
         return np.array([_word(each) for each in array.ravel()], dtype=np.str_).reshape(array.shape)
@@ -92,7 +106,7 @@ def is_foreign(dtype: np.dtype[Any]) -> bool:
 
 
 def _fix_sizes(made: Plain) -> None:
-    """Converters stumble over open sizes."""
+    """Converters stumble over open sizes, and an operator alone has none."""
     graph = made.model.graph
     del graph.value_info[:]
     for port in (*graph.input, *graph.output):
@@ -100,22 +114,3 @@ def _fix_sizes(made: Plain) -> None:
         if array is not None:
             sizes = [onnx.TensorShapeProto.Dimension(dim_value=size) for size in array.shape]
             port.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto(dim=sizes))
-
-
-def _flatten(made: Plain, namer: Namer) -> None:
-    """Let outputs of three dimensions and more leave as vectors: a converter to NHWC could turn them, unseen."""
-    graph = made.model.graph
-    flat = namer.fresh("one_dimension")
-    for port in graph.output:
-        array = made.expected.get(port.name)
-        if array is None or array.ndim < 3:
-            continue
-        dense = namer.fresh(f"{port.name}_dense")
-        for node in graph.node:
-            rename(node, {port.name: dense})
-        graph.node.append(helper.make_node("Reshape", [dense, flat], [port.name], name=f"{port.name}_flat"))
-        port.type.tensor_type.shape.CopyFrom(
-            onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension(dim_value=array.size)])
-        )
-    if any(flat in node.input for node in graph.node):
-        graph.initializer.append(helper.make_tensor(flat, TensorProto.INT64, [1], [-1]))

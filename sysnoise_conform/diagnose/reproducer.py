@@ -19,7 +19,9 @@ import onnx
 
 from sysnoise_conform.diagnose import issue, script
 from sysnoise_conform.diagnose.facts import Layer
-from sysnoise_conform.diagnose.plain_model import Arrays, Plain, plain_model, with_weights
+from sysnoise_conform.diagnose.limits import Limits, limits
+from sysnoise_conform.diagnose.plain_model import Arrays, Plain
+from sysnoise_conform.diagnose.subject import CONVERTED, Subject
 from sysnoise_conform.outcome import RuntimeFacts, TensorDiff
 from sysnoise_conform.report.folder import atomic_write, storage_errors
 from sysnoise_conform.variant import Variant
@@ -27,22 +29,21 @@ from sysnoise_conform.variant import Variant
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reproduction:
-    """What a reproducer is made of. The mappings are keyed by the model's own names.
+    """What a reproducer is made of.
 
-    `model` is the operator or block alone; `diff` its introduced error, `got` what the runtime answered. `tensors` says
-    which tensor of the whole model an input or output is, where that has another name there.
+    `made` is the operator or block alone, in plain names, with what the runtime answered; `diff` its introduced error.
+    `tensors` says which tensor of the whole model an input or output is, where that has another name there.
+    `converted` is what the runtime really ran, where a converter made it of the model.
     """
 
-    model: onnx.ModelProto
-    inputs: Mapping[str, Arrays]
-    expected: Mapping[str, Arrays]
-    got: Mapping[str, Arrays]
+    made: Plain
     layer: Layer
     diff: TensorDiff
     variant: Variant
     runtime: RuntimeFacts
     environment: Mapping[str, Any]
     tensors: Mapping[str, str] = field(default_factory=dict)
+    converted: bytes | None = None
 
 
 def folder_name(number: int, op_type: str) -> str:
@@ -51,28 +52,23 @@ def folder_name(number: int, op_type: str) -> str:
     return f"culprit-{number}-{re.sub('[^a-z0-9]', '', op_type.lower()) if known else 'operator'}"
 
 
-def write(reproduction: Reproduction, folder: Path, *, data: Path | None = None) -> Path:
-    """Make `folder` and write the reproducer into it; the folder is returned. Raises StorageError.
-
-    `data` is the folder of the external data that the model names, whose weights go into `model.onnx` itself. Raises
-    BadModel where it names some and none is given.
-    """
-    made = plain_model(
-        with_weights(reproduction.model, data), reproduction.inputs, reproduction.expected, reproduction.got,
-        converter=script.converter(reproduction.variant.backend),
-    )  # fmt: skip
+def write(reproduction: Reproduction, folder: Path) -> Path:
+    """Make `folder` and write the reproducer into it; the folder is returned. Raises StorageError."""
+    made = reproduction.made
     op_type = reproduction.layer.op_type if reproduction.layer.op_type in _operators() else "operator"
-    subject = script.Subject(
+    subject = Subject(
         op_type=op_type,
         variant=reproduction.variant,
         runtime=reproduction.runtime,
         environment=reproduction.environment,
-        limits=_limits(made, reproduction),
+        limits=_limits(made, reproduction.diff),
         tensors=reproduction.tensors,
     )
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "model.onnx", made.model.SerializeToString())
+    if reproduction.converted is not None:
+        atomic_write(folder / CONVERTED[reproduction.variant.backend], reproduction.converted)
     atomic_write(folder / "inputs.npz", _npz(made.inputs))
     atomic_write(folder / "expected.npz", _npz(made.expected))
     atomic_write(folder / "repro.py", script.text(made, subject))
@@ -85,9 +81,9 @@ def _operators() -> frozenset[str]:
     return frozenset(each.name for each in onnx.defs.get_all_schemas() if each.name.isidentifier())
 
 
-def _limits(made: Plain, reproduction: Reproduction) -> dict[str, script.Limits]:
+def _limits(made: Plain, diff: TensorDiff) -> dict[str, Limits]:
     """For each output the errors from which on the difference counts as there."""
-    return {name: script.limits(made.expected[name], made.got.get(name), reproduction.diff) for name in made.expected}
+    return {name: limits(made.expected[name], made.got.get(name), diff) for name in made.expected}
 
 
 def _npz(arrays: Mapping[str, Arrays]) -> bytes:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from sysnoise_conform.backend import Tensors
@@ -14,7 +15,9 @@ from sysnoise_conform.compare.tensors import measure
 from sysnoise_conform.diagnose import reproducer
 from sysnoise_conform.diagnose.facts import Culprit
 from sysnoise_conform.diagnose.observe import declared
-from sysnoise_conform.errors import BackendError
+from sysnoise_conform.diagnose.plain_model import Plain, plain_model, storable, with_weights
+from sysnoise_conform.errors import BackendError, StorageError
+from sysnoise_conform.files import read_regular
 from sysnoise_conform.graph.explode import Explosion
 from sysnoise_conform.graph.intake import write_proto
 from sysnoise_conform.outcome import RuntimeFacts
@@ -23,8 +26,12 @@ from sysnoise_conform.runner import provenance
 from sysnoise_conform.runner.session import RemoteSession
 from sysnoise_conform.runner.target import Target
 from sysnoise_conform.runner.workshop import Workshop
+from sysnoise_conform.store import GoldenTensor
 from sysnoise_conform.variant import Variant
 
+# What the backends' converters call the file that they write.
+_WRITTEN = {"tflite": "model_float32.tflite", "mnn": "model.mnn"}
+_LARGEST = 1 << 31  # bytes that the converters' formats hold
 MOST = 5  # folders; of a network in bfloat16 every operator is one
 
 
@@ -53,15 +60,16 @@ def reproduce(
                 done.append(culprit)
                 continue
             (islands,) = explosion.islands([place])
-            names = {ours: golden_name for ours, golden_name in islands.outputs.items() if golden_name in reference}
+            names = {ours: name for ours, name in islands.outputs.items() if name in reference}
             feed = {ours: known[name] for ours, name in islands.inputs.items()}
+            expected = {ours: _answer(reference[name]) for ours, name in names.items()}
             try:
-                got = _run(shop, variant, child, islands.model, feed, f"reproducer-{at}")
-                data = child.workdir / f"reproducer-{at}"
+                made, got, converted = _alone(shop, variant, child, islands.model, feed, expected, f"reproducer-{at}")
             except BackendError:
                 done.append(culprit)
                 continue
-            ours = next((each for each, name in names.items() if name == target.name(culprit.layer.output)), None)
+            blamed = target.name(culprit.layer.output)
+            ours = next((new for new, old in made.tensors.items() if names.get(old) == blamed), None)
             if ours is None or ours not in got:
                 done.append(culprit)
                 continue
@@ -72,33 +80,53 @@ def reproduce(
             folder = reproducer.folder_name(at + 1, culprit.layer.op_type)
             reproducer.write(
                 reproducer.Reproduction(
-                    model=islands.model,
-                    inputs=feed,
-                    expected={each: declared(reference[name]) for each, name in names.items()},
-                    got={each: got[each].copy() for each in names if each in got},
+                    made=made,
                     layer=culprit.layer,
                     diff=replace(diff, op_type=culprit.layer.op_type),
                     variant=variant,
                     runtime=runtime,
                     environment=provenance.environment(shop.threads),
                     tensors={**islands.inputs, **islands.outputs},
+                    converted=converted,
                 ),
                 out / folder,
-                data=data,
             )
             done.append(replace(culprit, reproducer=folder))
     return tuple(done)
 
 
-def _run(
-    shop: Workshop, variant: Variant, child: Child, model: onnx.ModelProto, feed: Tensors, name: str
-) -> Tensors:
+def _answer(golden: GoldenTensor) -> np.ndarray:
+    """In float64, where the declared type can hold it."""
+    rounded = declared(golden)
+    if golden.data.dtype != np.float64:
+        return rounded
+    return np.where(np.isfinite(rounded.astype(np.float64)), golden.data, rounded.astype(np.float64))
+
+
+def _alone(
+    shop: Workshop, variant: Variant, child: Child, model: onnx.ModelProto, feed: Tensors, expected: Tensors, name: str
+) -> tuple[Plain, Tensors, bytes | None]:
+    """The operator in plain names, what the runtime answers to it, and what a converter made of it."""
     folder = child.workdir / name
     folder.mkdir()
     assert shop.plan.target.model is not None
-    graph = write_proto(model, folder, "island.onnx", shop.plan.target.model.data_files)
+    write_proto(model, folder, "island.onnx", shop.plan.target.model.data_files)
+    made = plain_model(with_weights(model, folder), feed, expected)
+    graph = folder / "plain.onnx"
+    graph.write_bytes(made.model.SerializeToString())
+    fed = {new: feed[old] for new, old in made.tensors.items() if old in feed}
     session = RemoteSession(
-        child, variant, Target(path=graph, format="onnx", model=None), graph, feed, name=name, threads=shop.threads
+        child, variant, Target(path=graph, format="onnx", model=None), graph, fed, name=name, threads=shop.threads
     )
-    return session.run(feed)
+    got = {each: array.copy() for each, array in session.run(fed).items() if each in made.expected}
+    stored = {each: storable(array) for each, array in got.items()}
+    return replace(made, got=stored), got, _converted(variant.backend, folder)
 
+
+def _converted(backend: str, folder: Path) -> bytes | None:
+    """The one file below the session's folder that the runtime loaded in the model's place."""
+    name = _WRITTEN.get(backend)
+    found = [] if name is None else list(folder.rglob(name))
+    if len(found) != 1:
+        return None
+    return read_regular(found[0], what="the converted operator", error=StorageError, limit=_LARGEST)

@@ -133,6 +133,7 @@ def _layers(shop: Workshop, seen: Seen) -> tuple[Layer, ...]:
             not_runnable=seen.not_runnable.get(each.tensor, ""),
         )
         for each in shop.model.layers
+        if each.tensor not in shop.plan.aside
     )
 
 

@@ -22,8 +22,8 @@ def encoded(proto: onnx.ModelProto) -> Iterator[bytes]:
     yield _without_initializers(proto).SerializeToString()
     for tensor in proto.graph.initializer:
         content = tensor.SerializeToString()
-        head = _tag(_INITIALIZER) + _varint(len(content))
-        yield _tag(_GRAPH) + _varint(len(head) + len(content)) + head
+        head = head_of(_INITIALIZER, len(content))
+        yield head_of(_GRAPH, len(head) + len(content)) + head
         yield content
 
 
@@ -45,8 +45,9 @@ def _copy_fields(message: Any, copy: Any, *, but: str) -> None:
             setattr(copy, field.name, value)
 
 
-def _tag(number: int) -> bytes:
-    return _varint(number << 3 | _DELIMITED)
+def head_of(number: int, size: int) -> bytes:
+    """What goes before the `size` bytes of the string, bytes or message that is field `number`."""
+    return _varint(number << 3 | _DELIMITED) + _varint(size)
 
 
 def _varint(value: int) -> bytes:

@@ -121,7 +121,7 @@ def departs(found: Departure, place: Place | None, runtime: RuntimeFacts, *, out
     """One finding as a sentence of its own."""
     who = f"output {quoted(found.diff.name)}" if output else layer(place, found.diff.name)
     said = f"{who} {found.words}"
-    why = looks_like(found.diff.readings) or size_of(found.diff, runtime)
+    why = "" if found.owner == "design" else looks_like(found.diff.readings) or size_of(found.diff, runtime)
     return f"{said}; {why}" if why else said
 
 

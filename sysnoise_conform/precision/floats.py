@@ -11,7 +11,7 @@ quantised already   QuantizeLinear, DequantizeLinear and what is between them in
 bits                BitCast
 type                at this opset the operator takes no such type, or its output's type hangs on no input
 weight              it reads a weight that the type would make infinite, or nothing but zeros
-range               calibration saw a value beyond half of the type's largest, at what it reads or makes: 16 samples
+range               a finite value beyond half of the type's largest was seen at what it reads or makes: a few samples
                     don't show the extremes of all
 
 One input that must be float32 (Resize's scales) does not keep its node in float32. Casts stand at the borders: one for
@@ -169,9 +169,8 @@ class _Conversion:
         limit = self._kind.largest / 2
         for name in (*node.input, *node.output):
             seen = self._ranges.get(name)
-            if seen is not None and (seen.largest > limit or seen.nonfinite):
-                told = "holds NaN or infinities" if seen.nonfinite else f"reaches {seen.largest:.3g}"
-                return f"range: {walk.quoted(name)} {told}"
+            if seen is not None and seen.largest > limit:  # infinities and NaN are themselves in either type
+                return f"range: {walk.quoted(name)} reaches {seen.largest:.3g}"
         return ""
 
     def _fault(self, name: str) -> str:

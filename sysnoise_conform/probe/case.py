@@ -86,6 +86,7 @@ class ProbeCase:
     trigger: Trigger | None = None  # None: no attribute tells, so no node of a model is ever blamed
     when: str = ""  # the data that it takes besides: "where a NaN reaches it"
     steady: bool = True  # the same feeds give the same bits again
+    reported: str = ""  # the thread where a user told it: "openvinotoolkit/openvino#38238"
 
     def model(self) -> onnx.ModelProto:
         """The case as an ONNX model; sizes of outputs are left open, since a wrong one is among the findings."""
@@ -138,6 +139,7 @@ def case(
     trigger: Trigger | None = None,
     when: str = "",
     steady: bool = True,
+    reported: str = "",
 ) -> ProbeCase:
     """A case of one node. `inputs` are in the operator's order, None leaves one out; those in `constants` are stored.
 
@@ -169,6 +171,7 @@ def case(
         trigger=trigger,
         when=when,
         steady=steady,
+        reported=reported,
     )  # fmt: skip
 
 

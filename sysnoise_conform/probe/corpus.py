@@ -18,6 +18,7 @@ from sysnoise_conform.probe import (
     quantised,
     recurrent,
     reductions,
+    reported,
     resizing,
     sampling,
 )
@@ -26,6 +27,7 @@ from sysnoise_conform.variant import nearest
 
 FAMILIES = (
     pooling, resizing, sampling, convolution, recurrent, quantised, elementwise, reductions, normalisation, indexing,
+    reported,
 )  # fmt: skip
 
 

@@ -68,6 +68,30 @@ def among(nodes: Sequence[Node], results: Mapping[str, Result]) -> tuple[Finding
     return tuple(found)
 
 
+def of_node(node: Node, results: Mapping[str, Result]) -> tuple[tuple[ProbeCase, Deviates | Crashed], ...]:
+    """The cases of a node's kind that the target got wrong, slightly too: what the attributes alone make goes first.
+
+    Of cases that differ in nothing but the opset the first stands for all.
+    """
+    found: dict[tuple[str, str], tuple[ProbeCase, Deviates | Crashed]] = {}
+    for case in sorted(corpus(), key=lambda each: bool(each.when)):
+        result = results.get(case.name)
+        if isinstance(result, Deviates | Crashed) and case.matches(node):
+            found.setdefault((case.about, case.when), (case, result))
+    return tuple(found.values())
+
+
+def deviation(result: Deviates | Crashed) -> str:
+    """What the target made of a case: `off by 2.5`, `it crashed`."""
+    match result:
+        case Crashed():
+            return "it crashed"
+        case Deviates():
+            return amount(result)
+        case _:
+            assert_never(result)
+
+
 def _wrong(result: Result) -> bool:
     match result:
         case Deviates():

@@ -37,10 +37,10 @@ def _gathers() -> list[ProbeCase]:
              Refusal(why="an index is out of bounds"), constants=("i",), opset=13),
         case("gather-negative", "Gather", "negative indices", Kind.CONTROL, "they count from the end",
              {"x": row, "i": i64([-1, -6, 0])}, f32([5, 0, 0]), constants=("i",), opset=13,
-             trigger=Trigger(also=_negative)),
+             trigger=Trigger(also=negative_indices)),
         case("gatherelements-negative", "GatherElements", "negative indices", Kind.CONTROL, "they count from the end",
              {"x": row.reshape(2, 3), "i": i64([[-1, 0], [1, -3]])}, f32([[2, 0], [4, 3]]),
-             constants=("i",), attributes={"axis": 1}, opset=13, trigger=Trigger(also=_negative)),
+             constants=("i",), attributes={"axis": 1}, opset=13, trigger=Trigger(also=negative_indices)),
         case("scatterelements-add", "ScatterElements", "reduction=add, an index twice", Kind.CONTROL, "both are added",
              {"x": row, "i": i64([1, 1, 4]), "u": f32([10, 20, 30])}, f32([0, 31, 2, 3, 34, 5]),
              constants=("i",), attributes={"axis": 0, "reduction": "add"}, opset=16,
@@ -122,7 +122,8 @@ def cases() -> tuple[ProbeCase, ...]:
     )  # fmt: skip
 
 
-def _negative(node: Node) -> bool:
+def negative_indices(node: Node) -> bool:
+    """Whether a constant second input has one that counts from the end."""
     index = node.constant(1)
     return index is not None and bool((index < 0).any())
 

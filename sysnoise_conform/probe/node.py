@@ -28,6 +28,7 @@ class Node:
     types: tuple[int, ...]
     shapes: tuple[Shape | None, ...]
     constants: Mapping[int, np.ndarray]  # by the input's position, where it is small and known
+    outputs: tuple[str, ...] = ()
 
     def constant(self, position: int) -> np.ndarray | None:
         """A small constant input, or None."""
@@ -89,6 +90,7 @@ def nodes_of(graph: GraphProto, opset: int, types: Mapping[str, int]) -> Iterato
             types=tuple(kinds.get(name, 0) for name in node.input),
             shapes=tuple(shapes.get(name) for name in node.input),
             constants={index: known[name] for index, name in enumerate(node.input) if name in known},
+            outputs=tuple(node.output),
         )
         value = fold(node, known)
         if value is not None:

@@ -27,7 +27,8 @@ def as_json(measured: Measured, key: Key) -> str:
         "cases": [
             {
                 "name": row.case.name, "op_type": row.case.op_type, "about": row.case.about, "opset": row.case.opset,
-                "kind": row.case.kind.value, "right": row.case.why, "when": row.case.when, **as_fields(row.result),
+                "kind": row.case.kind.value, "right": row.case.why, "when": row.case.when,
+                "reported": row.case.reported, **as_fields(row.result),
             }
             for row in measured.rows
         ],

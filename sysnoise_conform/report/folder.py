@@ -31,7 +31,7 @@ _DIAGNOSIS_MARK = ".conform-diagnosis"
 _DIAGNOSIS_WORDS = "The diagnosis in this folder was written by conform, which removes it when it writes another.\n"
 # A reproducer: its folder and what lies in it.
 _REPRODUCER = re.compile(r"culprit-[0-9]+-[a-z0-9]+")
-REPRODUCER_FILES = ("repro.py", "README.md", "model.onnx", "inputs.npz", "expected.npz")
+REPRODUCER_FILES = ("repro.py", "README.md", "model.onnx", "model.tflite", "model.mnn", "inputs.npz", "expected.npz")
 
 _HINTS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another --out"),

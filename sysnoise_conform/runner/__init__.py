@@ -17,7 +17,7 @@ from sysnoise_conform.runner import foresight
 from sysnoise_conform.runner.crew import Crew
 
 if TYPE_CHECKING:
-    from sysnoise_conform.runner.workshop import Watch
+    from sysnoise_conform.runner.workshop import Remark, Watch
 
 
 @contextmanager
@@ -30,16 +30,18 @@ def crew_for(case: Case) -> Iterator[Crew]:
 
 
 def run(
-    case: Case, out: Path, *, command: str, watch: Watch, crew: Crew, idle: Callable[[], None] | None = None
-) -> None:
+    case: Case, out: Path, *, command: str, watch: Watch, crew: Crew, idle: Callable[[], None] | None = None,
+    remark: Remark | None = None,
+) -> None:  # fmt: skip
     """Measure every variant of `case` and write `out`/report.jsonl.
 
     `crew` is `crew_for(case)`, or one of the caller's own that keeps children alive between runs. `idle` is called
-    once, when all that is left is to wait for children.
+    once, when all that is left is to wait for children. `remark` tells what is known of a target and this graph before.
 
     Raises UsageError, BadModel, BadInput, UnsupportedOperator for what was asked wrongly or what the
     golden refuses too, StorageError for `out` or the store; what a runtime does is an outcome.
     """
     from sysnoise_conform.runner.carry import carry_out
+    from sysnoise_conform.runner.workshop import nothing_known
 
-    carry_out(case, out, command=command, watch=watch, crew=crew, idle=idle)
+    carry_out(case, out, command=command, watch=watch, crew=crew, idle=idle, remark=remark or nothing_known)

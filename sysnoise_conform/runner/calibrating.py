@@ -9,7 +9,7 @@ from pathlib import Path
 from sysnoise_conform.card import Card
 from sysnoise_conform.case import Case
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, GoldenDied, GoldenUnavailable
-from sysnoise_conform.graph.intake import Model, write_proto
+from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.inputs import Samples, load_samples
 from sysnoise_conform.inputs.samples import SYNTHETIC, Feed
 from sysnoise_conform.precision.calibration import (
@@ -23,9 +23,7 @@ from sysnoise_conform.precision.calibration import (
 )
 from sysnoise_conform.precision.observed import Ranges
 from sysnoise_conform.precision.recipe import Recipe
-from sysnoise_conform.runner.crew import Crew
-
-_LABEL = "calibration"
+from sysnoise_conform.runner.pytorch import PyTorch
 
 
 def choose(case: Case, model: Model, card: Card | None, samples: Samples, given: Path | None) -> tuple[
@@ -58,20 +56,18 @@ def choose(case: Case, model: Model, card: Card | None, samples: Samples, given:
 
 
 def measure(
-    calibration: Calibration, model: Model, recipes: Iterable[Recipe], crew: Crew, log: Path, *, threads: int
+    calibration: Calibration, model: Model, recipes: Iterable[Recipe], pytorch: PyTorch, *, threads: int
 ) -> Ranges:
     """One pass over the calibration samples for all recipes. Raises BadInput, GoldenDied, GoldenUnavailable."""
     histograms = any(each.histograms for each in recipes)
     try:
-        with crew.member(_LABEL, log) as child:
-            graph = write_proto(model.proto, child.workdir, "calibration.onnx", model.data_files)
-            request = {"model": str(graph), "threads": threads, "histograms": histograms}
+        request = {"model": str(pytorch.place(model)), "threads": threads, "histograms": histograms}
 
-            def ask(feed: Feed) -> Ranges:
-                reply = child.call("observe", request, feed, stage="calibration")
-                return ranges_of(list(reply.payload["names"]), reply.tensors)
+        def ask(feed: Feed) -> Ranges:
+            reply = pytorch.call("observe", request, feed)
+            return ranges_of(list(reply.payload["names"]), reply.tensors)
 
-            return calibrate(calibration, model, ask)
+        return calibrate(calibration, model, ask)
     except BackendUnavailable as err:  # a backend's words, but no backend's fault
         raise GoldenUnavailable(err.message, hint=err.hint) from err
     except BackendDied as err:

@@ -26,7 +26,7 @@ def run_cell(shop: Workshop, variant: Variant, place: str) -> Result:
     except BackendError as err:
         outcome = refusal(err, outputs.runtime)
     else:
-        outcome = _measured(shop, outputs, layers, perf_counter() - started)
+        outcome = _measured(shop, str(variant), outputs, layers, perf_counter() - started)
     shop.watch(str(variant), "done", len(shop.samples), len(shop.samples))
     return Result(variant=str(variant), outcome=outcome, log=f"logs/{place}.txt")
 
@@ -48,9 +48,10 @@ def refusal(err: BackendError, runtime: RuntimeFacts | None) -> Outcome:
             return facts.Unsupported(stage="run", why=one_line(str(err), 600), runtime=runtime)
 
 
-def _measured(shop: Workshop, outputs: Outputs, layers: Layers, seconds: float) -> Measured:
+def _measured(shop: Workshop, variant: str, outputs: Outputs, layers: Layers, seconds: float) -> Measured:
     assert outputs.runtime is not None
-    order = [each.tensor for each in shop.model.layers]
+    target = shop.plan.target.model
+    order = [each.tensor for each in shop.model.layers if each.tensor not in shop.plan.aside]
     return Measured(
         runtime=outputs.runtime,
         outputs=outputs.tally.in_order(shop.outputs),
@@ -60,9 +61,12 @@ def _measured(shop: Workshop, outputs: Outputs, layers: Layers, seconds: float) 
             Unobservable(tensor=name, why=outputs.missing[name]) for name in shop.outputs if name in outputs.missing
         ),
         observer_effect=layers.effect,
+        design=() if shop.design is None else shop.design.diffs(),
+        total=outputs.total.in_order(shop.outputs),
         tasks=outputs.tasks,
         nondeterministic=tuple(name for name in shop.outputs if name in outputs.unsteady),
         seconds=Seconds(compile=outputs.seconds_compile, run=outputs.seconds_run, total=seconds),
         peak_rss_mb=outputs.peak_rss_mb,
         notes=tuple(layers.notes),
+        probe=() if target is None else shop.remark(target, variant, outputs.runtime),
     )

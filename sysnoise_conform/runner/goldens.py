@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, GoldenDied, GoldenUnavailable
-from sysnoise_conform.graph.intake import Model, write_proto
+from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.graph.shapes import check_declared_output
 from sysnoise_conform.inputs import Samples
-from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner import foresight
-from sysnoise_conform.runner.crew import GOLDEN, Crew
+from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.store import GoldenSample, Store, fingerprint
 
 # Samples that are open at once, so that neither memory nor the disk space of what the store can't keep grows with
@@ -32,18 +32,21 @@ ISLANDS = "islands"  # what the key of such an entry says beside the golden's ow
 class Goldens:
     """One golden per sample, made in order on a thread of its own a little ahead of whoever asks.
 
-    PyTorch is imported only where a sample is not in the store. A context manager.
+    PyTorch is imported only where a sample is not in the store, in a child that several of these may share.
+    A context manager.
     """
 
-    def __init__(self, model: Model, samples: Samples, store: Store, crew: Crew, logs: Path, *, threads: int) -> None:
+    def __init__(
+        self, model: Model, samples: Samples, store: Store, crew: Crew, logs: Path, *, threads: int,
+        pytorch: PyTorch | None = None,
+    ) -> None:  # fmt: skip
         self._model = model
         self._samples = samples
         self._store = store
         self._crew = crew
-        self._logs = logs
         self._threads = threads
         self._stack = ExitStack()
-        self._child: Child | None = None
+        self._pytorch = pytorch or self._stack.enter_context(PyTorch(crew, logs))
         self._graph: Path | None = None
         self._graph_sha256 = ""
         self._keys: dict[tuple[int, tuple[str, ...]], str] = {}
@@ -196,13 +199,10 @@ class Goldens:
 
     def _asked_of_child(self, do: str, tensors: Mapping[str, np.ndarray], **more: str | None) -> Path:
         """The unfinished entry that the child has written."""
-        if self._child is None:
-            self._child = self._stack.enter_context(self._crew.member(GOLDEN, self._logs / "golden.txt"))
-        if self._graph is None:
-            self._graph = write_proto(self._model.proto, self._child.workdir, "golden.onnx", self._model.data_files)
+        self._graph = self._graph or self._pytorch.place(self._model)
         partial = self._store.reserve()
         request = {"model": str(self._graph), "out": str(partial), "threads": self._threads, **more}
-        self._child.call(do, request, tensors, stage="golden")
+        self._pytorch.call(do, request, tensors)
         return partial
 
     def _key(self, number: int, feed: Mapping[str, np.ndarray], *only: str) -> str:

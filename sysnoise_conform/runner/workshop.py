@@ -10,13 +10,22 @@ from threading import Event
 from sysnoise_conform.graph.intake import Model, write_proto
 from sysnoise_conform.graph.tap import tap
 from sysnoise_conform.inputs import Samples
+from sysnoise_conform.outcome import RuntimeFacts
 from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.design import Design
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.plan import Plan
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.tasks import Meter
 
 Watch = Callable[[str, str, int, int], None]  # variant, what it does, done, of
+# What is known of a target before it runs a graph: the graph, the variant, the runtime -> a line each.
+Remark = Callable[[Model, str, RuntimeFacts], tuple[str, ...]]
+
+
+def nothing_known(model: Model, variant: str, runtime: RuntimeFacts) -> tuple[str, ...]:
+    """Of no target anything is known."""
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +43,8 @@ class Workshop:
     watch: Watch
     asked: Event  # set when the first child has its work, or is beyond it
     compiled: Event  # set when the first child has compiled, or is beyond it
+    design: Design | None = None  # of a converted graph, which `model` is then
+    remark: Remark = nothing_known
 
     def tally(self) -> Tally:
         """An empty tally that knows which operator makes which tensor."""

@@ -29,6 +29,7 @@ from sysnoise_conform.precision.presets import OF_BACKEND, PRESETS
 from sysnoise_conform.precision.recipe import Recipe
 from sysnoise_conform.runner import calibrating
 from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.pytorch import PyTorch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -39,9 +40,9 @@ Run = Callable[[dict[str, np.ndarray]], np.ndarray]
 
 
 def measured(calibration: Calibration, model: Model, recipes: tuple[Recipe, ...]) -> tuple[float, object]:
-    with tempfile.TemporaryDirectory() as folder, Crew(Limits()) as crew:
+    with tempfile.TemporaryDirectory() as folder, Crew(Limits()) as crew, PyTorch(crew, Path(folder)) as pytorch:
         began = time.perf_counter()
-        ranges = calibrating.measure(calibration, model, recipes, crew, Path(folder) / "log.txt", threads=0)
+        ranges = calibrating.measure(calibration, model, recipes, pytorch, threads=0)
         return time.perf_counter() - began, ranges
 
 

@@ -19,6 +19,7 @@ from sysnoise_conform.judge import VariantVerdict, Verdict, judge
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.report import Report
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 CONVERTED = ("unet", "encoder")  # by onnx2tf, too, which takes seconds each time
 SLICE = {each.family: each for each in networks("slice")}
 
@@ -27,13 +28,6 @@ SLICE = {each.family: each for each in networks("slice")}
 def crew() -> Iterator[LastingCrew]:
     with LastingCrew() as children:
         yield children
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONFORM_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def verdicts(report: Report) -> tuple[VariantVerdict, ...]:

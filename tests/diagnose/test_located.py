@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import onnx
 import pytest
 from calibration.draft import Network
-from calibration.measure import LIMITS, LastingCrew, write
+from calibration.measure import LastingCrew
 from calibration.sets import networks
+from diagnose.diagnosing import diagnosed
 from diagnose.planted import FAULTS, operands_in_bfloat16
 
-from sysnoise_conform.case import Case, Deployed
-from sysnoise_conform.diagnose.course import diagnose
-from sysnoise_conform.diagnose.facts import Diagnosis
 from sysnoise_conform.golden.executor import Executor, Mode, Value
-from sysnoise_conform.judge.policy import Policy
-from sysnoise_conform.variant import parse_variants
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 RUNTIMES = ("ort", "openvino", "mnn")
 SLICE = {each.family: each for each in networks("slice", samples=2)}
 
@@ -27,27 +23,6 @@ SLICE = {each.family: each for each in networks("slice", samples=2)}
 def crew() -> Iterator[LastingCrew]:
     with LastingCrew() as children:
         yield children
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CONFORM_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-def diagnosed(
-    network: Network, backend: str, folder: Path, crew: LastingCrew, faulty: onnx.ModelProto | None = None, **more: bool
-) -> Diagnosis:
-    model = write(network, folder)
-    deployed = None
-    if faulty is not None:
-        deployed = Deployed(path=folder / "faulty.onnx")
-        onnx.save(faulty, deployed.path)
-    case = Case(
-        model=model, inputs=folder / "inputs", variants=parse_variants(backend), deployed=deployed, limits=LIMITS
-    )
-    return diagnose(case, folder / "out", crew=crew, watch=lambda *_: None, policy=Policy(), **more)
 
 
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:

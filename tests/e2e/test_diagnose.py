@@ -47,8 +47,9 @@ def diagnosed(conform: Any, *arguments: Any, **more: Any) -> tuple[Any, dict[str
     return done, json.loads(path.read_text()) if path.is_file() else {}
 
 
-def test_a_known_fault_of_a_real_runtime_is_named_proved_and_handed_over(conform, model: Path) -> None:
-    done, found = diagnosed(conform, "--model", model, "--backend", "openvino", "--samples", 1, "--prove")
+@pytest.mark.parametrize("backend", ["openvino", "tflite"])
+def test_a_known_fault_of_a_real_runtime_is_named_proved_and_handed_over(conform, model: Path, backend: str) -> None:
+    done, found = diagnosed(conform, "--model", model, "--backend", backend, "--samples", 1, "--prove")
 
     assert done.code == 1, done.stderr
     (culprit,) = found["culprits"]
@@ -60,6 +61,8 @@ def test_a_known_fault_of_a_real_runtime_is_named_proved_and_handed_over(conform
     folder = done.out.with_name("conform-diagnosis") / culprit["reproducer"]
     again = subprocess.run([sys.executable, "repro.py"], cwd=folder, capture_output=True, text=True, check=False)
     assert again.returncode == 1, again.stderr
+    assert (folder / "model.tflite").is_file() == (backend == "tflite")
+    assert len((folder / "repro.py").read_text().splitlines()) <= 40
     assert {"model.onnx", "inputs.npz", "expected.npz", "repro.py", "README.md"} <= {e.name for e in folder.iterdir()}
 
 

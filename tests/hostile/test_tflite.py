@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from refusing import refused
 
@@ -21,6 +22,7 @@ from sysnoise_conform.errors import BadModel
 pytest.importorskip("ai_edge_litert")
 
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 from deployed_files import WEIGHTS, add_graph, add_model, buffer, original, packed, tensor, tflite
 
 Spoil = Callable[[Any], object]
@@ -157,6 +159,11 @@ def reads_ahead(model: Any) -> None:
     first(model).operators.append(later)
 
 
+def twice(model: Any) -> None:
+    """The same operator again."""
+    first(model).operators.append(add_graph().operators[0])
+
+
 def metadata(model: Any) -> None:
     found = schema.MetadataT()
     found.name, found.buffer = "m", 77
@@ -185,6 +192,9 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "tensor-in-another-file": (set_on(weights, externalBuffer=1), "lies in another file"),
     "weights-in-another-file": (external, "in other files"),
     "writes-to-a-constant": (set_on(operator, outputs=[1]), "writes to a constant"),
+    "writes-to-an-input": (set_on(operator, outputs=[0]), "ADD writes to a tensor that is an input"),
+    "two-write-one": (twice, "ADD writes to a tensor that is an input, or that was written before"),
+    "one-writes-twice": (set_on(operator, outputs=[2, 2]), "or that was written before"),
     "constant-as-input": (set_on(first, inputs=[1]), "is a constant"),
     "calls-a-graph-that-is-not-there": (calls(7), "there is no number 7"),
     "calls-itself": (calls(0), "in a circle"),
@@ -230,6 +240,56 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "blocks-of-0": (becomes("DEPTH_TO_SPACE", "DepthToSpaceOptions"), "DEPTH_TO_SPACE has block_size = 0"),
     "terminal-escapes-in-a-name": (set_on(weights, name="\x1b[2J\u202ew", shape=[9]), "needs 36 bytes"),
 }
+
+
+def of_the_shape(name: str, options: str | None, operands: list[list[int]], size: int, **values: int) -> Any:
+    """y = the operator over the shape of x and these constants; y's tensor has values in the file."""
+    model, kind = add_model(), schema.TensorType.INT32
+    graph, shape = first(model), add_graph().operators[0]
+    graph.tensors[1:] = [tensor("shape", 0, (2,), kind)]
+    for each in operands:
+        model.buffers.append(buffer(np.array(each, np.int32).tobytes()))
+        graph.tensors.append(tensor(f"c{len(graph.tensors)}", len(model.buffers) - 1, (len(each),), kind))
+    model.buffers.append(buffer(np.full(size, 77, np.int32).tobytes()))
+    graph.tensors.append(tensor("y", len(model.buffers) - 1, (size,), kind))
+    becomes(name, options, **values)(model)
+    operator(model).inputs, operator(model).outputs = [*range(1, 2 + len(operands))], [len(graph.tensors) - 1]
+    shape.opcodeIndex, shape.inputs, shape.outputs = coded(model, schema.BuiltinOperator.SHAPE), [0], [1]
+    shape.builtinOptions, shape.builtinOptionsType = schema.ShapeOptionsT(), schema.BuiltinOptions.ShapeOptions
+    shape.builtinOptions.outType = kind
+    graph.operators.insert(0, shape)
+    graph.outputs = [len(graph.tensors) - 1]
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "operands", "right"),
+    [
+        ("GATHER", "GatherOptions", [[1, 0, 1]], [4, 1, 4]),
+        ("CONCATENATION", "ConcatenationOptions", [[5, 6]], [1, 4, 5, 6]),
+        ("STRIDED_SLICE", "StridedSliceOptions", [[1], [2], [1]], [4]),
+        ("MUL", "MulOptions", [[2, 3]], [2, 12]),
+        ("BROADCAST_ARGS", None, [[3, 1, 4]], [3, 1, 4]),
+    ],
+)
+def test_what_follows_from_a_shape_may_overwrite_values_that_a_converter_left(
+    name: str, options: str | None, operands: list[list[int]], right: list[int], tmp_path: Path
+) -> None:
+    """The interpreter computes it before the first run: no value of the file is seen, and nothing falls over."""
+    path = tflite(tmp_path, packed(of_the_shape(name, options, operands, len(right))))
+
+    reader.read(path, False)
+
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    interpreter.invoke()
+    assert interpreter.get_tensor(interpreter.get_output_details()[0]["index"]).tolist() == right
+
+
+def test_another_operator_on_a_shape_may_not(tmp_path: Path) -> None:
+    """LiteRT 2.3.0 ends the process over it."""
+    with pytest.raises(BadModel, match="writes to a constant"):
+        reader.read(tflite(tmp_path, packed(of_the_shape("ADD", "AddOptions", [[2, 3]], 2))), False)
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=str)
@@ -411,7 +471,8 @@ def test_an_input_of_another_shape_layout_or_name_is_told_before_any_run(
     first(model).tensors[0].name = "input_1"
     name = refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", tflite(tmp_path, packed(model)))
     model = add_model()
-    first(model).inputs = [0, 2]
+    first(model).tensors.append(tensor("z"))
+    first(model).inputs = [0, 3]
     more = refused(capsys, tmp_path, "--model", original(tmp_path), "--deployed", tflite(tmp_path, packed(model)))
     mapped = refused(
         capsys, tmp_path, "--model", original(tmp_path), "--deployed", tflite(tmp_path, packed(add_model())),
@@ -421,5 +482,5 @@ def test_an_input_of_another_shape_layout_or_name_is_told_before_any_run(
     assert "FLOAT32 [1, 5], the samples are [1, 4]" in shape
     assert "has no input 'x'" in name
     assert "input_1" in name
-    assert "takes an input 'y' that the model does not have" in more
+    assert "takes an input 'z' that the model does not have" in more
     assert "no such tensor" in mapped
