@@ -219,5 +219,5 @@ def worst_output(diffs: Sequence[TensorDiff], limit: Callable[[TensorDiff], floa
     which = "worst" if len(diffs) == 1 else f"nearest to its limit {quoted(worst.name)} at"
     said = f"{which} {plain(units)} floor units ({limit_words(limit(worst), worst)}"
     if share > 1 and worst.z is not None:
-        said += f"; correct float32 arithmetic may be that far off here: z {plain(worst.z)}"
+        said += f"; correct arithmetic may be that far off here: z {plain(worst.z)}"
     return said + ")"
