@@ -219,6 +219,23 @@ def test_a_kept_node_reads_and_computes_in_float(tmp_path: Path) -> None:
     assert set(found.codes) == {"x"}
 
 
+def test_a_kept_node_between_integers_is_computed_in_float_by_onnxruntime_too(tmp_path: Path) -> None:
+    """Between a DequantizeLinear and a QuantizeLinear it quantises float weights by itself."""
+    proto = graph(
+        "g (float[1,3,16,16] x) => (float[1,1,16,16] y) "
+        "{ c = Conv<pads=[1,1,1,1]>(x, w) r = Relu(c) s = Conv(r, v) y = Sigmoid(s) }"
+    )
+    rng = np.random.default_rng(5)
+    for name, shape in (("w", (4, 3, 3, 3)), ("v", (1, 4, 1, 1))):
+        proto.graph.initializer.append(numpy_helper.from_array(rng.normal(0, 1, shape).astype(np.float32), name))
+    feed = {"x": rng.random((1, 3, 16, 16), np.float32)}
+    model = opened(proto, tmp_path)
+    for preset in ("ort", "tflite", "tensorrt"):
+        found = converted(model, int8(preset, keep=("s",)), [feed]).proto
+        session = onnxruntime.InferenceSession(found.SerializeToString())
+        assert relative(session.run(["y"], feed)[0], golden(found, feed)["y"]) < 1e-4, preset
+
+
 def test_masks_and_what_is_not_finite_stay_in_float(tmp_path: Path) -> None:
     proto = graph(
         "g (float[n,2] x) => (float[n,2] y) <float lowest = {-3.4028234e38}> "

@@ -9,9 +9,8 @@ and numpy:
     converted = convert(model, recipe, ranges)      precision.convert     .proto, and .record of what was done
     variant_model = converted.opened(folder, name)  precision.convert     a Model like any other, read back and checked
 
-int8 needs ranges from samples that are not judged. fp16 and bf16 take ranges where there are any, to leave in float32
-what would overflow (`floats`, rule `range`); `calibration.of_judged` gives them from the judged samples, since extremes
-fit nothing.
+int8 needs ranges from samples that are not judged. fp16 and bf16 take extremes of the judged samples
+(`calibration.of_judged`), to leave in float32 what would overflow (`floats`, rule `range`): they fit nothing.
 
 `presets` and `recipe` import neither numpy nor onnx: the registry reads them before anything else.
 """

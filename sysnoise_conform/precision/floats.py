@@ -8,9 +8,10 @@ no schema           a vendor's operator: nobody says which types it takes
 sequences           it takes or gives something that is no tensor
 shape               what it makes determines a shape, size, axis or index
 quantised already   QuantizeLinear, DequantizeLinear and what is between them in integers
+bits                BitCast
 type                at this opset the operator takes no such type, or its output's type hangs on no input
 weight              it reads a weight that the type would make infinite, or nothing but zeros
-range               calibration saw a value beyond half of the type's largest, at what it reads or makes: 16 samples
+range               a finite value beyond half of the type's largest was seen at what it reads or makes: a few samples
                     don't show the extremes of all
 
 One input that must be float32 (Resize's scales) does not keep its node in float32. Casts stand at the borders: one for
@@ -42,6 +43,7 @@ from sysnoise_conform.precision.weights import array_of, drop_unread, float_cons
 
 FLOAT = "tensor(float)"
 _QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+_BITS = frozenset({"BitCast"})  # it reads a float's bits, of which another type has others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +158,8 @@ class _Conversion:
             return "shape"
         if node.op_type in _QUANTISERS:
             return "quantised already"
+        if node.op_type in _BITS:
+            return "bits"
         return self._too_wide(node)
 
     def _too_wide(self, node: NodeProto) -> str:
@@ -165,9 +169,8 @@ class _Conversion:
         limit = self._kind.largest / 2
         for name in (*node.input, *node.output):
             seen = self._ranges.get(name)
-            if seen is not None and (seen.largest > limit or seen.nonfinite):
-                told = "holds NaN or infinities" if seen.nonfinite else f"reaches {seen.largest:.3g}"
-                return f"range: {walk.quoted(name)} {told}"
+            if seen is not None and seen.largest > limit:  # infinities and NaN are themselves in either type
+                return f"range: {walk.quoted(name)} reaches {seen.largest:.3g}"
         return ""
 
     def _fault(self, name: str) -> str:

@@ -56,6 +56,7 @@ class Placement:
     (node position, input position) that read integers; None: everybody does. `weights` and `constants`: by (node,
     input position); constants are operands that are no weights, per tensor. `biases`: node -> input position. `left`:
     node -> why it stays in float, of those that could be integers elsewhere. `masks`: activations too large for data.
+    `kept`: nodes that read what they read before its rounding, since they were asked to compute in float.
     """
 
     activations: dict[str, str] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Placement:
     left: dict[int, str] = field(default_factory=dict)
     nodes: set[int] = field(default_factory=set)
     masks: set[str] = field(default_factory=set)
+    kept: frozenset[int] = frozenset()
 
 
 def place(
@@ -96,7 +98,7 @@ class _Placing:
         self._outputs = {each.name for each in graph.output}
         self._readers = Counter(name for node in graph.node for name in walk.reads(node))
         self._reader = {name: node for node in graph.node for name in walk.reads(node)}
-        self._found = Placement(edges=set() if preset.placement == INPUTS else None)
+        self._found = Placement(edges=set() if preset.placement == INPUTS else None, kept=frozenset(keep))
 
     def decided(self) -> Placement:
         for at, node in enumerate(self._nodes):

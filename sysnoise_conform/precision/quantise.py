@@ -1,8 +1,10 @@
 """8-bit graphs: QuantizeLinear and DequantizeLinear around what a preset makes integers of.
 
 Activations are quantised where they are made, and their readers take the dequantised tensor: the pattern that every
-runtime looks for. A tensor keeps its name before its rounding; a graph output keeps it behind. Weights are stored as
-integers, biases as int32 with the product of the scales where the preset has them so.
+runtime looks for. A node that is to stay in float reads the tensor before its rounding: between DequantizeLinear and
+QuantizeLinear, ONNX Runtime (its WeightBiasQuantization) would make integers of its weights by itself. A tensor keeps
+its name before its rounding; a graph output keeps it behind. Weights are stored as integers, biases as int32 with the
+product of the scales where the preset has them so.
 """
 
 from __future__ import annotations
@@ -158,6 +160,8 @@ class _Quantisation:
             source, target = self._namer.fresh(f"{name}_QuantizeLinear_Input"), name
             maker = nodes[self._makers[name]]
             maker.output[list(maker.output).index(name)] = source
+            for at in self._placement.kept.intersection(self._readers.get(name, ())):
+                rename(nodes[at], {name: source})
         else:
             self._hand_over(name, target, nodes)
         self._found.codes[name] = quantised
@@ -169,6 +173,8 @@ class _Quantisation:
     def _hand_over(self, name: str, target: str, nodes: list[NodeProto]) -> None:
         edges = self._placement.edges
         for at in self._readers.get(name, ()):
+            if edges is None and at in self._placement.kept:
+                continue
             if edges is None:
                 rename(nodes[at], {name: target})  # no node makes what it reads
                 continue

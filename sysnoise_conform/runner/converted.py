@@ -17,9 +17,10 @@ from onnx import numpy_helper
 from sysnoise_conform.case import Case
 from sysnoise_conform.errors import StorageError
 from sysnoise_conform.graph.intake import Layer, Model
+from sysnoise_conform.precision.calibration import of_judged
 from sysnoise_conform.precision.convert import Converted, convert
 from sysnoise_conform.precision.observed import Ranges
-from sysnoise_conform.precision.recipe import Recipe, recipe_of
+from sysnoise_conform.precision.recipe import INT8, Recipe, recipe_of
 from sysnoise_conform.private import PrivateFolder
 from sysnoise_conform.runner import calibrating
 from sysnoise_conform.runner.command import reproducing
@@ -54,13 +55,15 @@ class Conversions:
 
     opened: Opened
     folder: PrivateFolder | None  # None where no variant asked for a conversion
-    ranges: Ranges | None
+    ranges: Ranges | None  # of the calibration, for int8
+    extremes: Ranges | None  # of the judged samples, for floats: what would overflow
     made: Mapping[Recipe, Conversion]
 
     def make(self, recipe: Recipe) -> Conversion:
         """The graph of another recipe. Raises UsageError, BadInput, BadModel, StorageError: see `precision.convert`."""
         assert self.folder is not None
-        return _make(self.opened.model, recipe, self.ranges, self.folder, len(list(self.folder.path.iterdir())))
+        ranges = self.ranges if recipe.precision == INT8 else self.extremes
+        return _make(self.opened.model, recipe, ranges, self.folder, len(list(self.folder.path.iterdir())))
 
 
 def recipes(case: Case) -> dict[Recipe, list[Variant]]:
@@ -75,24 +78,34 @@ def recipes(case: Case) -> dict[Recipe, list[Variant]]:
 
 @contextmanager
 def conversions(case: Case, opened: Opened, pytorch: PyTorch) -> Iterator[Conversions]:
-    """Every graph that the case's variants ask for; PyTorch is asked for ranges where one is int8.
+    """Every graph that the case's variants ask for; PyTorch is asked for ranges first.
+
+    int8 has those of the calibration, floats those of the judged samples: a recipe gives the same graph whoever else
+    is in the run.
 
     Raises what `Conversions.make` raises, and BadInput for samples that can't calibrate.
     """
     asked = [] if opened.plan.target.model is not opened.model else list(recipes(case))
     if not asked:
-        yield Conversions(opened=opened, folder=None, ranges=None, made={})
+        yield Conversions(opened=opened, folder=None, ranges=None, extremes=None, made={})
         return
-    ranges = None
-    if opened.calibration is not None and any(each.precision == "int8" for each in asked):
+    ranges = extremes = None
+    if opened.calibration is not None and any(each.precision == INT8 for each in asked):
         ranges = calibrating.measure(opened.calibration, opened.model, asked, pytorch, threads=case.limits.threads)
+    floats = [each for each in asked if each.precision != INT8]
+    if floats:
+        judged = of_judged(opened.samples)
+        extremes = calibrating.measure(judged, opened.model, floats, pytorch, threads=case.limits.threads)
     try:
         folder = PrivateFolder.make()
     except OSError as err:
         raise StorageError(f"can't make a private folder: {err.strerror}", hint="choose another TMPDIR") from err
     try:
-        made = {each: _make(opened.model, each, ranges, folder, at) for at, each in enumerate(asked)}
-        yield Conversions(opened=opened, folder=folder, ranges=ranges, made=made)
+        made = {
+            each: _make(opened.model, each, ranges if each.precision == INT8 else extremes, folder, at)
+            for at, each in enumerate(asked)
+        }
+        yield Conversions(opened=opened, folder=folder, ranges=ranges, extremes=extremes, made=made)
     finally:
         folder.remove()
 

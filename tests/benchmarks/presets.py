@@ -9,10 +9,11 @@ golden.
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import onnx
 
 from sysnoise_conform.case import Case, Limits
 from sysnoise_conform.graph.intake import Model, open_model
-from sysnoise_conform.inputs import Samples, load_samples
+from sysnoise_conform.inputs import load_samples
 from sysnoise_conform.models.fetch import card, fetch
 from sysnoise_conform.precision.calibration import Calibration, subset
 from sysnoise_conform.precision.convert import convert
@@ -70,7 +71,9 @@ def seconds() -> None:
 def on_onnxruntime(proto: onnx.ModelProto) -> Run:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda feed: session.run(None, feed)[0]
 
 
@@ -83,9 +86,10 @@ def on_pytorch(proto: onnx.ModelProto) -> Run:
 
 
 def accuracy() -> None:
-    import os
-
-    data = Path(os.environ["CONFORM_TEST_DATA"]) / "imagenet-sample"
+    named = os.environ.get("CONFORM_TEST_DATA")
+    if not named:
+        raise SystemExit("set CONFORM_TEST_DATA: the accuracy needs its imagenet-sample")
+    data = Path(named) / "imagenet-sample"
     path = fetch("efficientnet-lite0", ROOT / ".demo")
     model = open_model(path)
     everything = load_samples(
@@ -101,23 +105,19 @@ def accuracy() -> None:
     truth = np.array([labels[each] for each in judged.names])
     print("| precision | run by | top-1 | flips (lost, won) | SQNR of the logits, dB | worst weight, dB |")
     print("|---|---|---|---|---|---|")
-    exact = logits(on_onnxruntime(model.proto), judged)
+    feeds = [judged.feed(number) for number in range(len(judged))]  # decoded once
+    exact = logits(on_onnxruntime(model.proto), feeds)
     row("fp32", "ONNX Runtime", exact, exact, truth, None)
-    for recipe in (*FLOATS, *INTEGERS):
+    for recipe in (*INTEGERS, *FLOATS):
         found = convert(model, recipe, ranges)  # type: ignore[arg-type]
         run = on_pytorch(found.proto) if recipe.precision == "bf16" else on_onnxruntime(found.proto)
         worst = min(each["sqnr_db"] for each in found.record["weights"] if each["sqnr_db"])
         by = "PyTorch, float32" if recipe.precision == "bf16" else "ONNX Runtime"
-        row(str(recipe), by, logits(run, judged), exact, truth, worst)
+        row(str(recipe), by, logits(run, feeds), exact, truth, worst)
 
 
-def logits(run: Run, samples: Samples) -> np.ndarray:
-    return np.concatenate([run(feed) for feed in _feeds(samples)])
-
-
-def _feeds(samples: Samples) -> Iterator[dict[str, np.ndarray]]:
-    for number in range(len(samples)):
-        yield samples.feed(number)
+def logits(run: Run, feeds: list[dict[str, np.ndarray]]) -> np.ndarray:
+    return np.concatenate([run(feed) for feed in feeds])
 
 
 def row(
