@@ -206,6 +206,13 @@ def test_a_weight_that_both_kinds_read_is_there_twice(tmp_path: Path) -> None:
     assert golden(found.proto, {"x": np.array([3, 4], np.float32)})["y"].tolist() == [4, 10]
 
 
+def test_a_scalar_stays_one(tmp_path: Path) -> None:
+    proto = graph("g (float x) => (float y) <float w = {2.0}> { y = Mul(x, w) }")
+    for name in ("fp16", "bf16"):
+        found = converted(opened(proto, tmp_path), name).proto
+        assert golden(found, {"x": np.array(3, np.float32)})["y"].shape == ()
+
+
 def test_weights_are_told_apart_from_the_original_before_anything_runs(tmp_path: Path) -> None:
     weight = np.random.default_rng().normal(0, 1, (50, 50)).astype(np.float32)
     told = converted(opened(_mlp(tmp_path, weight), tmp_path), "fp16").record["weights"]

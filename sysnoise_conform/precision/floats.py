@@ -312,6 +312,6 @@ class _Conversion:
             values = self._array(name)
             with np.errstate(over="ignore"):
                 rounded = values.astype(self._kind.dtype)
-            self._graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(rounded), half))
+            self._graph.initializer.append(numpy_helper.from_array(rounded, half))
             yield {"tensor": name, "scheme": self._kind.name, **difference(values, rounded.astype(np.float32))}
 
