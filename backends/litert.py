@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,16 @@ def _double(module: Any) -> None:
         raise RuntimeError(f"it computes [1, 2] + [1, 2] = {got.tolist()}")
 
 
-def load(home: Home, path: Path, *, delegate: str, threads: int) -> Any:
-    """An interpreter with its memory planned; `delegate` is `xnnpack` (its own default) or `none`."""
+def load(home: Home, path: Path, *, delegate: str, threads: int, keep_all: bool = False) -> Any:
+    """An interpreter with its memory planned; `delegate` is `xnnpack` (its own default) or `none`.
+
+    Without `keep_all` the memory of inner tensors is used again, and what is read from there is another tensor's.
+    """
     resolvers = home.module.OpResolverType
     resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if delegate == "none" else resolvers.AUTO
     interpreter = home.module.Interpreter(
-        model_path=str(path), num_threads=threads or None, experimental_op_resolver_type=resolver
+        model_path=str(path), num_threads=threads or None, experimental_op_resolver_type=resolver,
+        experimental_preserve_all_tensors=keep_all,
     )
     interpreter.allocate_tensors()
     return interpreter
@@ -103,6 +107,16 @@ def precision(interpreter: Any) -> str:
     if len(counts) < 2:
         return next(iter(counts), "integers")
     return ", ".join(f"{word} {round(100 * n / sum(counts.values()))} %" for word, n in counts.most_common())
+
+
+def inner(interpreter: Any, names: Collection[str]) -> dict[str, int]:
+    """The indices of the tensors called `names`, where operators make them and just one has that name."""
+    made = {int(index) for each in interpreter._get_ops_details() for index in each["outputs"]}
+    found: dict[str, list[int]] = {}
+    for each in interpreter.get_tensor_details():
+        if each["name"] in names and each["index"] in made:
+            found.setdefault(each["name"], []).append(each["index"])
+    return {name: indices[0] for name, indices in found.items() if len(indices) == 1}
 
 
 def ports(interpreter: Any, side: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
+from sysnoise_conform.backend import Build, Capabilities, Effective, Optimised, Option, Runtime, Tensors
+from sysnoise_conform.backends import openvino_blocks
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -80,14 +81,21 @@ class OpenVINO:
             "execution_mode": _name(compiled.get_property("EXECUTION_MODE_HINT")),
         }
         effective = Effective(device=device, precision=_precision_used(compiled), options=options)
-        return _Session(compiled, effective, onnx=build.format == "onnx")
+
+        def optimised() -> Optimised:
+            return openvino_blocks.optimised(compiled, openvino_blocks.operators(model))
+
+        return _Session(compiled, effective, optimised, onnx=build.format == "onnx")
 
 
 class _Session:
     """One compiled model and its one inference request."""
 
-    def __init__(self, compiled: Any, effective: Effective, *, onnx: bool) -> None:
+    def __init__(
+        self, compiled: Any, effective: Effective, optimised: Callable[[], Optimised], *, onnx: bool
+    ) -> None:
         self.effective = effective
+        self._optimised = optimised
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._inputs = {name: port for port in compiled.inputs for name in _names(port)}
@@ -113,9 +121,14 @@ class _Session:
                 tensors[name] = _array(self._request.get_tensor(port))
         return tensors
 
+    def optimised(self) -> Optimised:
+        """Which tensors pass from one executed layer to another."""
+        return self._optimised()
+
     def close(self) -> None:
         """Let go of the request and the compiled model."""
         self._request = self._compiled = None
+        self._optimised = Optimised
         self._inputs, self._outputs = {}, []
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import onnx
 
-from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
-from sysnoise_conform.backends import declared
+from sysnoise_conform.backend import Build, Capabilities, Effective, Optimised, Option, Runtime, Tensors
+from sysnoise_conform.backends import declared, ort_optimiser
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -53,7 +53,10 @@ class OnnxRuntime:
         about="ONNX Runtime, on the CPU or through another execution provider",
         extra="ort",
         devices=tuple(PROVIDERS),
-        options=(Option("opt", "graph optimisation level, all by default", tuple(LEVELS)),),
+        options=(
+            Option("opt", "graph optimisation level, all by default", tuple(LEVELS)),
+            Option("disable", "passes of its optimiser to leave out: ConvMulFusion:GeluFusionL2"),
+        ),
         auto=True,  # on CUDA the runtime's own choice is TF32
     )
 
@@ -79,19 +82,15 @@ class OnnxRuntime:
                 f"this build of ONNX Runtime has no {provider}", hint=f"pip install {package} in place of onnxruntime"
             )
         level = build.options.get("opt", "all")
-        options = ort.SessionOptions()
-        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
-        options.intra_op_num_threads = build.threads
-        # No effect on any number; threads that spin between two runs keep a core from whoever compares meanwhile.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = _options(ort, level, build.threads)
+        disabled = {each for each in build.options.get("disable", "").split(":") if each}
         model = declared.read(build.model)
         optimised = build.workdir / "optimised.onnx" if _narrow(device, model) else None
         if optimised is not None:
             options.optimized_model_filepath = str(optimised)
         try:
-            session = ort.InferenceSession(
-                str(build.model), options, providers=[(provider, _provider_options(device, number, build))]
-            )
+            providers = [(provider, _provider_options(device, number, build))]
+            session = ort.InferenceSession(str(build.model), options, providers, disabled_optimizers=disabled)
         except Exception as error:
             raise _unsupported(error, "compile") from error
         if provider not in session.get_providers():
@@ -108,16 +107,27 @@ class OnnxRuntime:
         effective = Effective(
             device=device,
             precision=precision,
-            options={"opt": level, "threads": threads, "providers": session.get_providers()},
+            options={"opt": level, "threads": threads, "providers": session.get_providers()}
+            | ({"disable": ":".join(sorted(disabled))} if disabled else {}),
         )
-        return _Session(session, model, effective)
+
+        def optimise(path: Path, level: str) -> None:
+            again = _options(ort, level, build.threads)
+            again.optimized_model_filepath = str(path)
+            again.log_severity_level = 1  # INFO: which passes change the graph
+            ort.InferenceSession(str(build.model), again, providers, disabled_optimizers=disabled)
+
+        return _Session(session, model, effective, lambda: ort_optimiser.optimised(optimise, level, build.workdir))
 
 
 class _Session:
     """One `onnxruntime.InferenceSession`."""
 
-    def __init__(self, session: Any, model: declared.Declared, effective: Effective) -> None:
+    def __init__(
+        self, session: Any, model: declared.Declared, effective: Effective, optimised: Callable[[], Optimised]
+    ) -> None:
         self.effective = effective
+        self._optimised = optimised
         self._session = session
         self._types = {each.name: each.elem_type for each in (*model.inputs, *model.outputs)}
         self._outputs = [each.name for each in session.get_outputs()]
@@ -162,6 +172,10 @@ class _Session:
         raw = ctypes.string_at(value.data_ptr(), count * dtype.itemsize)
         return np.frombuffer(raw, dtype=dtype).reshape(value.shape()).copy()
 
+    def optimised(self) -> Optimised:
+        """What is left of the graph, and the passes that changed it; compiles once or twice more."""
+        return self._optimised()
+
     def close(self) -> None:
         """Let go of the session."""
         self._session = None
@@ -175,6 +189,15 @@ def _import() -> Any:
             f"ONNX Runtime can't be imported: {one_line(error)}", hint="pip install 'sysnoise-conform[ort]'"
         ) from error
     return onnxruntime
+
+
+def _options(ort: Any, level: str, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, LEVELS[level])
+    options.intra_op_num_threads = threads
+    # No effect on any number; threads that spin between two runs keep a core from whoever compares meanwhile.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _provider_options(device: str, number: str, build: Build) -> dict[str, str]:

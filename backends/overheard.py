@@ -17,8 +17,8 @@ class Words:
 
 
 @contextmanager
-def overheard() -> Iterator[Words]:
-    """Divert descriptors 1 and 2 of this process into `Words`, then hand all of it to stderr as well."""
+def overheard(*, repeat: bool = True) -> Iterator[Words]:
+    """Divert descriptors 1 and 2 of this process into `Words`, then `repeat` all of it on stderr."""
     words = Words()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -36,5 +36,5 @@ def overheard() -> Iterator[Words]:
                 os.close(copy)
             sink.seek(0)
             words.text = sink.read().decode(errors="replace")
-            if words.text.strip():
+            if repeat and words.text.strip():
                 print(words.text, file=sys.stderr, flush=True)  # noqa: T201

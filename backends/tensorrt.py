@@ -6,13 +6,14 @@ Written against the documented interface; parsing and building were exercised, r
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from sysnoise_conform.backend import Build, Capabilities, Effective, Runtime, Tensors
+from sysnoise_conform.backend import Build, Capabilities, Effective, Optimised, Runtime, Tensors
 from sysnoise_conform.backends import cuda, declared
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
@@ -103,6 +104,12 @@ class _Session:
         finally:
             self._gpu.free()
 
+    def optimised(self) -> Optimised:
+        """Which tensors pass from one layer of the engine to another, as its inspector tells."""
+        inspector = self.engine(self._build.shapes).create_engine_inspector()
+        told = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
+        return Optimised(tensors=layer_outputs(told))
+
     def _place(self, context: Any, name: str) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
         shape, dtype = tuple(context.get_tensor_shape(name)), self._ports[name].dtype
         if -1 in shape:
@@ -131,6 +138,8 @@ def serialize(trt: Any, build: Build, shapes: Mapping[str, tuple[int, ...]]) -> 
     config = builder.create_builder_config()
     if build.precision != "auto" and hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)  # on by default: fp32 multiplied with 10 bits of fraction
+    if hasattr(config, "profiling_verbosity"):  # what the inspector tells later; it changes no kernel
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     profile, dynamic = builder.create_optimization_profile(), False
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
@@ -145,6 +154,16 @@ def serialize(trt: Any, build: Build, shapes: Mapping[str, tuple[int, ...]]) -> 
         reason = one_line(errors[-1]) if errors else "its builder gave no reason"
         raise Unsupported(f"TensorRT can't build an engine for this model: {reason}", stage="compile")
     return plan
+
+
+def layer_outputs(told: str) -> tuple[str, ...] | None:
+    """The tensors that layers make, from an engine's description in JSON; None where it holds no more than names."""
+    try:
+        layers = json.loads(told)["Layers"]
+        made = {tensor["Name"] for layer in layers for tensor in layer["Outputs"]}
+    except (ValueError, KeyError, TypeError):  # built with less verbosity, layers are mere strings
+        return None
+    return tuple(sorted(made))
 
 
 def _logger(trt: Any) -> tuple[Any, list[str]]:

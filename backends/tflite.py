@@ -33,6 +33,7 @@ class TFLite:
         about="TensorFlow Lite through onnx2tf and LiteRT, with XNNPACK",
         extra="tflite",
         formats=("onnx", "tflite"),
+        native_taps=("tflite",),
         options=(Option("delegate", "xnnpack by default; none runs the builtin kernels", ("xnnpack", "none")),),
     )
 
@@ -111,6 +112,7 @@ class _Deployed:
 
     def __init__(self, home: litert.Home, build: Build) -> None:
         self._interpreter = _load(home, build, build.model, None)
+        self._taps = litert.inner(self._interpreter, build.taps)
         self._aliases = _signature_names(self._interpreter)
         self.effective = _effective(build, self._interpreter, {})
 
@@ -128,6 +130,9 @@ class _Deployed:
                 tensors[name] = array
                 if name in self._aliases:
                     tensors[self._aliases[name]] = array.copy()
+            for name, index in self._taps.items():
+                with contextlib.suppress(ValueError):  # "Tensor data is null": inside of what a delegate computes
+                    tensors.setdefault(name, self._interpreter.get_tensor(index))
         except (RuntimeError, ValueError) as error:
             raise _unsupported(error, "run", None) from error
         return tensors
@@ -153,7 +158,8 @@ class _Deployed:
 
 def _load(home: litert.Home, build: Build, path: Any, plain: Plain | None) -> Any:
     try:
-        return litert.load(home, path, delegate=build.options.get("delegate", "xnnpack"), threads=build.threads)
+        delegate = build.options.get("delegate", "xnnpack")
+        return litert.load(home, path, delegate=delegate, threads=build.threads, keep_all=bool(build.taps))
     except (RuntimeError, ValueError) as error:
         raise _unsupported(error, "compile", plain) from error
 

@@ -17,7 +17,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from sysnoise_conform.errors import BadInput, BadModel, UnsupportedOperator
 from sysnoise_conform.golden import families as _families  # noqa: F401  registers every operator
 from sysnoise_conform.golden.op import Call, Typed
-from sysnoise_conform.golden.plan import Plan, Step, compile_model
+from sysnoise_conform.golden.plan import Plan, Step, compile_model, reads
 from sysnoise_conform.golden.types import FLOATS, T, type_name
 from sysnoise_conform.golden.values import Value, as_working, from_numpy, settle, to_numpy
 from sysnoise_conform.printable import one_line
@@ -82,6 +82,24 @@ class Executor:
             bindings = dict(self._plan.constants) | self._bind(feeds)
             _run_plan(self._plan, bindings, listen=listen, disturb=disturb, keep=frozenset(keep or ()))
         return {name: bindings[name] for name in wanted}
+
+    def follow(self, known: Mapping[str, Anything], changed: Mapping[str, Value]) -> dict[str, Anything]:
+        """The graph's outputs where the tensors `changed` are others than in `known`, which holds all tensors of a run.
+
+        Only what is computed from them is computed again.
+        """
+        stale = set(changed)
+        with torch.inference_mode():
+            bindings = {**self._plan.constants, **known, **changed}
+            for step in self._plan.steps:
+                if stale.isdisjoint(reads(step)):
+                    continue
+                outputs = _run_step(step, [bindings[name] if name else None for name in step.inputs], bindings)
+                for name, value in zip(step.outputs, outputs, strict=False):
+                    if name and name not in changed:
+                        bindings[name] = value
+                        stale.add(name)
+        return {name: bindings[name] for name in self._plan.outputs}
 
     def _bind(self, feeds: Mapping[str, Any]) -> Bindings:
         for name in feeds:

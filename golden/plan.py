@@ -117,7 +117,7 @@ def _compile(
     steps = []
     for node in nodes:
         step = _compile_node(node, context, local, visible)
-        for name in _reads(step):
+        for name in reads(step):
             if name not in local and name not in visible:
                 raise BadModel(f"the node that makes {one_line(step.outputs[:1])} reads {one_line(name, 80)!r}, "
                                "which nothing before it computes")
@@ -134,7 +134,8 @@ def _compile(
     return Plan(inputs, outputs, constants, steps, frozenset(captured), context.in_slice)
 
 
-def _reads(step: Step) -> set[str]:
+def reads(step: Step) -> set[str]:
+    """The names that a node reads, its bodies' captured ones among them."""
     names = {each for each in step.inputs if each}
     for body in step.bodies.values():
         names |= body.captured
@@ -146,7 +147,7 @@ def _schedule_frees(steps: list[Step], inputs: tuple[str, ...], outputs: tuple[s
     seen: set[str] = set()
     mine = {*inputs, *(name for step in steps for name in step.outputs)}
     for step in reversed(steps):
-        last = (_reads(step) | {each for each in step.outputs if each}) & mine
+        last = (reads(step) | {each for each in step.outputs if each}) & mine
         step.frees = tuple(sorted(last - seen - alive_at_end))
         seen |= last
 

@@ -9,13 +9,14 @@ blame is then the block between recorded tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 
 from sysnoise_conform.backend import Tensors
 from sysnoise_conform.errors import BadModel
@@ -69,6 +70,28 @@ class Replayer:
                 raise
             out.write_bytes(b"")
             return self._write(feeds, floats, out)
+
+    def errors(
+        self, feeds: Tensors, recorded: Tensors, names: Collection[str]
+    ) -> dict[str, tuple[torch.Tensor, float]]:
+        """What each of the recorded tensors `names` is off by itself, in float64, and the norm of the right answer.
+
+        None of one that is no float, that has another shape, or that is not finite.
+        """
+        stand_in = _StandIn(recorded)
+        found: dict[str, tuple[torch.Tensor, float]] = {}
+
+        def keep(_: onnx.NodeProto, __: Sequence[Any], name: str, held: Value) -> None:
+            exact = stand_in.computed.pop(name, None)
+            if exact is None or name not in names or name in stand_in.other_shapes or exact.elem_type not in FLOATS:
+                return
+            right = exact.data.to(torch.float64)
+            error = held.data.to(torch.float64) - right
+            if bool(torch.isfinite(error).all()):
+                found[name] = (error, float(torch.linalg.vector_norm(right)))
+
+        self._exact.run(feeds, listen=keep, disturb=stand_in)
+        return found
 
     def _write(self, feeds: Tensors, recorded: Tensors, out: Path) -> dict[str, Any]:
         squares: dict[str, float | None] = {}

@@ -16,6 +16,7 @@ from sysnoise_conform.backend import Tensors
 from sysnoise_conform.errors import BadInput, BadModel, ConformError
 from sysnoise_conform.golden.executor import Executor, Mode
 from sysnoise_conform.golden.floor import Sigma, floor_of
+from sysnoise_conform.golden.gains import Injector
 from sysnoise_conform.golden.observing import Observer, observer_of
 from sysnoise_conform.golden.replay import Replayer
 from sysnoise_conform.golden.sigma import Sigmas
@@ -31,11 +32,14 @@ Facts = dict[str, Any]
 
 
 def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
-    """Answer one request; `do` is `golden`, `exact`, `replay`, `observe`, `module` or `export`.
+    """Answer one request; `do` is `golden`, `exact`, `replay`, `gains`, `apply`, `observe`, `module` or `export`.
 
     golden  {model, out, threads, base_dir?, only?}: one sample's entry is written to the file `out`.
     exact   {model, threads, base_dir?}: one sample's outputs in float64, under `tensors`; nothing is kept.
     replay  {model, out, threads, base_dir?, operands?}: the tensors are feeds and recorded ones; `golden.replay`.
+    gains   {model, names, output, seconds, threads, base_dir?}: of feeds and recorded tensors; `golden.gains`, under
+            `gains`.
+    apply   {model, threads, base_dir?}: what a model gives in float64, rounded to its declared types, under `tensors`.
     observe {model, threads, base_dir?, histograms}: what one sample does to every float32 tensor; `golden.observing`.
     module  {factory, weights?, path?, outputs, dtype?, threads}: the nn.Module's outputs, under `tensors`, by the
             names of the graph's outputs.
@@ -50,6 +54,8 @@ def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
         "golden": _golden,
         "exact": _exact,
         "replay": _replay,
+        "gains": _gains,
+        "apply": _apply,
         "observe": _observe,
         "module": _module,
         "export": _export,
@@ -205,10 +211,40 @@ def _replayer(model: Path, base_dir: Path, operands: str | None) -> Replayer:
 def _replay(request: Mapping[str, Any], tensors: Tensors) -> Facts:
     model = Path(request["model"])
     replayer = _replayer(model, Path(request.get("base_dir") or model.parent), request.get("operands"))
+    return replayer.write(*_parted(replayer, tensors), Path(request["out"]))
+
+
+def _parted(replayer: Replayer, tensors: Tensors) -> tuple[Tensors, Tensors]:
+    """The feeds, and what was recorded."""
     inputs = replayer.inputs
     feeds = {name: array for name, array in tensors.items() if name in inputs}
-    recorded = {name: array for name, array in tensors.items() if name not in inputs}
-    return replayer.write(feeds, recorded, Path(request["out"]))
+    return feeds, {name: array for name, array in tensors.items() if name not in inputs}
+
+
+@lru_cache(maxsize=1)
+def _injector(model: Path, base_dir: Path) -> Injector:
+    return Injector(_loaded(model), base_dir, _replayer(model, base_dir, None))
+
+
+def _gains(request: Mapping[str, Any], tensors: Tensors) -> Facts:
+    model = Path(request["model"])
+    base_dir = Path(request.get("base_dir") or model.parent)
+    feeds, recorded = _parted(_replayer(model, base_dir, None), tensors)
+    gains = _injector(model, base_dir).gains(
+        feeds, recorded, request["names"], request["output"], seconds=float(request["seconds"])
+    )
+    return {"gains": gains}
+
+
+@lru_cache(maxsize=16)
+def _applier(model: Path, base_dir: Path) -> Executor:
+    return Executor(_loaded(model), Mode.FLOAT64, base_dir=base_dir)
+
+
+def _apply(request: Mapping[str, Any], feeds: Tensors) -> Facts:
+    model = Path(request["model"])
+    results = _applier(model, Path(request.get("base_dir") or model.parent)).run(feeds)
+    return {"tensors": {name: to_numpy(value) for name, value in results.items() if isinstance(value, Value)}}
 
 
 @lru_cache(maxsize=1)

@@ -52,6 +52,7 @@ import onnx
 import torch
 from torch import Tensor
 
+from sysnoise_conform.golden.simulation import FLIPPED, gives_codes
 from sysnoise_conform.golden.types import FLOATS, T
 from sysnoise_conform.golden.values import Value
 
@@ -118,7 +119,9 @@ class Sigmas:
         return result if math.isfinite(result) else None
 
     def relative(self, node: onnx.NodeProto, inputs: Sequence[Any], name: str, value: Value) -> float:
-        """sigma / rms of the tensor, 0 where there is no error model or nothing but zeros."""
+        """sigma / rms of the tensor, 0 where there is no error model or nothing but zeros; of codes, what flips."""
+        if gives_codes(node, value):
+            return FLIPPED
         total = self.sum_of_squares(node, inputs, name, value)
         if not total:
             return 0.0

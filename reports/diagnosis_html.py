@@ -252,7 +252,7 @@ def _ranking(diagnosis: Diagnosis) -> Markup:
         "Whose rounding arrives",
         table(headings, rows, numeric=frozenset({0, 3, 4, 5})),
         _more(len(diagnosis.ranking) - RANKED),
-        note="“output without”: its relative error with this layer and all above it in float32",
+        note="“output without”: its relative error when this layer and all above it answer in full",
     )
 
 

@@ -30,6 +30,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "rel_l2": _finite(effect.rel_l2),
             "floor_ratio": _finite(effect.floor_ratio),
             "tapped": effect.tapped,
+            "boundaries": effect.boundaries,
         },
         "coverage": _finite(diagnosis.coverage),
         "culprits": [_culprit(each) for each in diagnosis.culprits],
@@ -83,6 +84,9 @@ def _culprit(found: Culprit) -> dict[str, Any]:
         "words": found.words,
         "method": found.method,
         "share": _finite(found.share),
+        "optimiser": None
+        if found.optimiser is None
+        else {"level": found.optimiser.level, "passes": list(found.optimiser.passes)},
         "proof": None if found.proof is None else _proof(found.proof),
         "reproducer": found.reproducer or None,
         "known": [
@@ -149,6 +153,7 @@ def _proof(proof: Proof) -> dict[str, Any]:
         "before_rel_l2": _finite(proof.before_rel_l2),
         "after_rel_l2": _finite(proof.after_rel_l2),
         "swapped": list(proof.swapped),
+        "method": proof.method,
     }
 
 

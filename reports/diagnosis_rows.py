@@ -130,6 +130,8 @@ def share_in_words(culprit: Culprit) -> str | None:
     """How much of the output's error it carries; None where that was not measured."""
     if culprit.share is None or not math.isfinite(culprit.share):
         return None
+    if culprit.share < 0:
+        return f"it makes up for {-culprit.share:.1%} of the output's squared error, which others bring"
     return f"{math.floor(1000 * culprit.share) / 10:g} % of the output's squared error is gone with it"
 
 
@@ -147,6 +149,7 @@ def proof_in_words(culprit: Culprit) -> str | None:
     proof = culprit.proof
     if proof is None:
         return None
+
     return (
         f"output {quoted(proof.output)} is {relative(proof.before_rel_l2)} off, and {relative(proof.after_rel_l2)} "
         f"with PyTorch's answer in place of {counted(len(proof.swapped), 'tensor')}"
@@ -166,6 +169,9 @@ def observed_in_words(diagnosis: Diagnosis) -> str:
     if not effect.tapped:
         return "no tensor was watched"
     watching = f"watching {counted(effect.tapped, 'tensor')}"
+    if effect.boundaries is not None:
+        plural = "y" if effect.boundaries == 1 else "ies"
+        watching = f"watched at {effect.boundaries:,} fusion boundar{plural}, which"
     if effect.rel_l2 is None and effect.floor_ratio is None:
         return f"{watching}: what it changed at the outputs was not measured"
     if effect.rel_l2 == 0:

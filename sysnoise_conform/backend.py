@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # the parent starts its children before it has imported anything
     import numpy as np
@@ -60,6 +60,19 @@ class Effective:
 
 
 @dataclass(frozen=True)
+class Optimised:
+    """What a runtime has made of a graph.
+
+    `tensors` are the inner tensors that it still computes as such, by ONNX name: making them outputs disturbs no
+    fusion. None where it does not tell. `passes` are the passes of its optimiser that changed the graph, in the order
+    in which they ran, by the names that the backend's option `disable` takes; empty where it has no such option.
+    """
+
+    tensors: tuple[str, ...] | None = None
+    passes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Build:
     """One request to compile.
 
@@ -97,6 +110,14 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Give everything back; calling it twice is harmless."""
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A session that can tell what its runtime made of the graph; most can't, and need nothing for it."""
+
+    def optimised(self) -> Optimised:
+        """Found out when asked, not before: it may compile once more. Raises what `compile` raises."""
 
 
 class Backend(Protocol):

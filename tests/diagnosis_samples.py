@@ -9,7 +9,16 @@ from typing import Any
 
 from report_samples import HOSTILE, OPS, broken_numbers, diff, header, names_of, runtime
 
-from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, Known, Layer, ObserverEffect, Proof, Ranked
+from sysnoise_conform.diagnose.facts import (
+    Culprit,
+    Diagnosis,
+    Known,
+    Layer,
+    ObserverEffect,
+    Optimiser,
+    Proof,
+    Ranked,
+)
 from sysnoise_conform.outcome import Floor, Reading, RuntimeFacts, TensorDiff, Unobservable
 
 ENVIRONMENT: dict[str, Any] = header([])["environment"]
@@ -103,16 +112,18 @@ def several_culprits() -> Diagnosis:
     block = replace(layers[42], block=("Conv_40", "Relu_41", layers[42].node))
     layers = (*layers[:42], block, *layers[43:])
     culprits = (
-        culprit_at(layers, 9, share=0.2),
+        culprit_at(layers, 9, share=-0.2),
         culprit_at(
             layers, 20, number=2, method="explode", kind="bfloat16", words="",
             readings=(Reading(kind="bfloat16", residual=0.04),), diff=alone(layers[20].output, z=4_000),
         ),
-        culprit_at(layers, 42, number=3, method="cut", kind="unknown", readings=(), words="", reproducer=""),
+        culprit_at(layers, 42, number=3, method="cut", kind="unknown", readings=(), words="", reproducer="",
+                   optimiser=Optimiser(level="opt=basic", passes=("ConvMulFusion",))),
     )  # fmt: skip
     return diagnosis(
-        "culprits", "3 operators diverge, MaxPool 'MaxPool_9' before all others", layers, culprits=culprits
-    )
+        "culprits", "3 operators diverge, MaxPool 'MaxPool_9' before all others", layers, culprits=culprits,
+        observer_effect=ObserverEffect(rel_l2=1.2e-7, floor_ratio=0.42, tapped=41, boundaries=41),
+    )  # fmt: skip
 
 
 def accumulated_rounding() -> Diagnosis:
@@ -158,7 +169,8 @@ def hostile() -> Diagnosis:
         for at, name in enumerate(HOSTILE.values())
     )  # fmt: skip
     readings = (Reading(kind=nasty, residual=0.5, value=nasty),)
-    proof = Proof(output=nasty, before_rel_l2=1e-3, after_rel_l2=1e-7, swapped=(nasty,))
+    proof = Proof(output=nasty, before_rel_l2=1e-3, after_rel_l2=1e-7, swapped=(nasty,), method="orders")
+    optimiser = Optimiser(level=nasty, passes=(nasty, nasty))
     return diagnosis(
         "culprits", nasty, layers,
         variant=nasty, model=nasty,
@@ -167,7 +179,8 @@ def hostile() -> Diagnosis:
         ),
         outputs=tuple(diff(each) for each in HOSTILE.values()),
         culprits=tuple(
-            culprit_at(layers, at, kind=nasty, readings=readings, words=nasty, proof=proof, reproducer=nasty)
+            culprit_at(layers, at, kind=nasty, readings=readings, words=nasty, proof=proof, reproducer=nasty,
+                       optimiser=optimiser)
             for at in range(len(layers))
         ),
         ranking=(Ranked(node=nasty, op_type=nasty, output=nasty, introduced_rel_l2=1e-7, gain=None, without=None),),

@@ -50,6 +50,20 @@ class _Session(Session):
         self._backend.farewell()
 
 
+def _multiply(model: onnx.ModelProto, tensors: set[str], factor: float) -> None:
+    """Let whatever makes these tensors make them times a factor."""
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.output[0] in tensors:
+            made, node.output[0] = node.output[0], f"{node.output[0]}_right"
+            nodes.append(onnx.helper.make_node("Mul", [node.output[0], "the_factor"], [made]))
+    copies = [onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(factor), "the_factor"))
+
+
 class _Fake(Backend):
     """The reference evaluator; a character overrides `change` (its outputs) or `fault` (what it does instead)."""
 
@@ -129,18 +143,24 @@ class FusesWrongly(_Fake):
             model = onnx.load(build.model)
             convs = {each.output[0] for each in model.graph.node if each.op_type == "Conv"}
             watched = {each.name for each in model.graph.output}
-            fused = [e for e in model.graph.node if e.op_type == "Relu" and e.input[0] in convs - watched]
-            nodes = []
-            for node in model.graph.node:
-                nodes.append(node)
-                if node in fused:
-                    made, node.output[0] = node.output[0], f"{node.output[0]}_right"
-                    nodes.append(onnx.helper.make_node("Mul", [node.output[0], "a_per_cent"], [made]))
-            copies = [onnx.NodeProto.FromString(each.SerializeToString()) for each in nodes]
-            del model.graph.node[:]
-            model.graph.node.extend(copies)
-            model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1.01), "a_per_cent"))
+            _multiply(
+                model,
+                {e.output[0] for e in model.graph.node if e.op_type == "Relu" and e.input[0] in convs - watched},
+                1.01,
+            )
             onnx.save(model, build.model)
+        return _Session(self, build)
+
+
+class Drifts(_Fake):
+    """Every operator's result is one rounding too large: none is wrong, and all of them together are."""
+
+    name = "drifts"
+
+    def compile(self, build: Build) -> Session:
+        model = onnx.load(build.model)
+        _multiply(model, {each.output[0] for each in model.graph.node if each.op_type != "Where"}, 1 + 2**-23)
+        onnx.save(model, build.model)
         return _Session(self, build)
 
 

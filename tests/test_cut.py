@@ -7,7 +7,7 @@ import pytest
 from graphs import graph
 
 from sysnoise_conform.errors import BadModel
-from sysnoise_conform.graph.cut import prefix, swap
+from sysnoise_conform.graph.cut import between, prefix, swap
 
 NET = """g (float[2] x, float[2] other) => (float[2] z, float[2] b) <float[2] w = {1.0, 2.0}, float[2] v = {3.0, 4.0}> {
     a = Add(x, w)
@@ -62,3 +62,23 @@ def test_one_output_of_a_node_is_swapped_and_the_other_stays() -> None:
 def test_a_tensor_that_is_not_there_is_told(cut) -> None:
     with pytest.raises(BadModel, match="'bb'"):
         cut(graph(NET))
+
+
+def test_between_starts_at_the_nearest_known_tensors() -> None:
+    known = {"a": np.float32([100, 200]), "b": np.float32([10, 20]), "z": np.float32([0, 0])}
+    part = between(graph(NET), known, ["z"])
+    (ours,) = part.inputs  # nobody reads what lies before b, and z itself is computed
+
+    found = run(part.model, {ours: known["b"], "other": np.float32([1, 2])})
+
+    assert part.inputs == {ours: "b"}
+    assert [each.op_type for each in part.model.graph.node] == ["Mul", "Add"]
+    assert [each.name for each in part.model.graph.output] == ["z"]
+    np.testing.assert_array_equal(found["z"], [13, 44])
+
+
+def test_between_without_known_tensors_is_a_prefix() -> None:
+    part = between(graph(NET), {}, ["b"])
+
+    assert part.inputs == {}
+    assert part.model.graph.node == prefix(graph(NET), ["b"]).graph.node

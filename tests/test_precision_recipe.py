@@ -23,6 +23,7 @@ from sysnoise_conform.precision.presets import OBSERVERS, PRESETS
 from sysnoise_conform.precision.recipe import Recipe, recipe_of, with_preset
 from sysnoise_conform.runner import calibrating
 from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.variant import parse_variant, parse_variants
 
 
@@ -259,8 +260,8 @@ def test_one_pass_over_the_samples_serves_every_preset_and_observer(model: Model
 def test_pytorchs_child_sees_what_this_process_sees(model: Model, tmp_path: Path) -> None:
     samples = _samples(model, _folder(tmp_path / "data", 3))
     calibration = Calibration(samples=samples, origin="given")
-    with Crew(Limits()) as crew:
-        found = calibrating.measure(calibration, model, [int8("tensorrt")], crew, tmp_path / "log.txt", threads=1)
+    with Crew(Limits()) as crew, PyTorch(crew, tmp_path) as pytorch:
+        found = calibrating.measure(calibration, model, [int8("tensorrt")], pytorch, threads=1)
     here = calibrated(model, [samples.feed(number) for number in range(3)])
     assert set(found) == set(here) == {"x", "h", "y"}
     for name, each in found.items():

@@ -284,3 +284,17 @@ def test_reproducers_that_were_written_before_are_kept(tmp_path: Path) -> None:
     (tmp_path / "culprit-1-conv" / "repro.py").write_text("")
     diagnosis_publish.publish(tmp_path, EVERY["one culprit"])
     assert (tmp_path / "culprit-1-conv" / "repro.py").exists()
+
+
+@pytest.mark.parametrize("form", ["terminal", "html"])
+def test_fusion_boundaries_and_a_share_below_zero_are_told_as_such(form: str) -> None:
+    said = squeezed(html.unescape(re.sub("<[^>]+>", " ", RENDERERS[form](diagnosis_samples.several_culprits()))))
+
+    assert "watched at 41 fusion boundaries, which moved the outputs by 1.20e-07 relative L2" in said
+    assert "it makes up for 20.0% of the output's squared error, which others bring" in said
+
+
+def test_what_the_optimiser_has_to_do_with_a_culprit_is_in_the_json() -> None:
+    *_, last = diagnosis_json.as_json(diagnosis_samples.several_culprits())["culprits"]
+
+    assert last["optimiser"] == {"level": "opt=basic", "passes": ["ConvMulFusion"]}

@@ -28,7 +28,13 @@ def diagnose(
         list[str] | None, typer.Option("--input", help="Bind one input to a constant: sr=16000. Repeatable.")
     ] = None,
     deployed: Annotated[
-        Path | None, typer.Option("--deployed", help="The ONNX file that ships, in place of the model, on the backend.")
+        Path | None, typer.Option("--deployed", help="The file that ships (.onnx, .tflite, .xml), run as it is.")
+    ] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--map", help="A golden tensor's name in --deployed: golden=deployed.")
+    ] = None,
+    layout: Annotated[
+        list[str] | None, typer.Option("--layout", help="A golden tensor that --deployed holds as name=NHWC.")
     ] = None,
     node: Annotated[
         list[str] | None, typer.Option("--node", help="Look at this node (or tensor) only. Repeatable.")
@@ -78,9 +84,12 @@ def diagnose(
     from sysnoise_conform.case import Case, Deployed, Limits
     from sysnoise_conform.cli import parse
     from sysnoise_conform.cli.examine import examine
+    from sysnoise_conform.errors import UsageError
     from sysnoise_conform.runner.provenance import threads_for
     from sysnoise_conform.variant import parse_variant
 
+    if (names or layout) and deployed is None:
+        raise UsageError("--map and --layout speak of the file given with --deployed", hint="add --deployed FILE")
     case = Case(
         model=model,
         variants=(parse_variant(backend),),
@@ -90,7 +99,11 @@ def diagnose(
         seed=seed,
         shapes={name: parse.shape(name, text) for name, text in parse.pairs(shape, "--shape").items()},
         bind=parse.pairs(bind, "--input"),
-        deployed=None if deployed is None else Deployed(path=deployed),
+        deployed=None
+        if deployed is None
+        else Deployed(
+            path=deployed, names=parse.pairs(names, "--map"), layouts=parse.layouts(parse.pairs(layout, "--layout"))
+        ),
         calibration=calibration,
         keep_fp32=tuple(keep_fp32 or ()),
         limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads_for(threads)),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from sysnoise_conform.diagnose.facts import Culprit
-from sysnoise_conform.diagnose.observe import Seen
+from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.outcome import Reading
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner.workshop import Workshop
@@ -46,10 +46,21 @@ def read_arithmetic(shop: Workshop, seen: Seen, culprits: Sequence[Culprit]) -> 
     )  # fmt: skip
 
 
+def in_one_format(culprits: Sequence[Culprit]) -> bool:
+    """Whether several operators are culprits for nothing but the one format in which they compute."""
+    kinds = {each.kind for each in culprits}
+    return len(culprits) > 1 and len(kinds) == 1 and kinds <= set(FORMATS)
+
+
+def in_few_bits(culprits: Sequence[Culprit]) -> bool:
+    """Whether several operators are culprits for nothing but the few bits in which they compute."""
+    narrow = {*FORMATS, *UNREAD} - {"unknown"}
+    return len(culprits) > 1 and all(each.kind in narrow for each in culprits)
+
+
 def in_one_sentence(sentence: str, variant: str, culprits: Sequence[Culprit]) -> str:
     """The verdict's sentence, shorter where all culprits compute in one format: that is one finding, not many."""
-    kinds = {each.kind for each in culprits}
-    if len(culprits) < 2 or len(kinds) > 1 or not kinds <= set(FORMATS):
+    if not in_one_format(culprits):
         return sentence
     types = ", ".join(sorted({one_line(each.layer.op_type, 40) for each in culprits}))
     first = culprits[0].layer

@@ -13,12 +13,15 @@ import numpy as np
 
 from sysnoise_conform.case import Case
 from sysnoise_conform.diagnose import design, observe
-from sysnoise_conform.diagnose.arithmetic import in_one_sentence, read_arithmetic
+from sysnoise_conform.diagnose.arithmetic import in_few_bits, in_one_sentence, read_arithmetic
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
 from sysnoise_conform.diagnose.known import recognised
+from sysnoise_conform.diagnose.optimiser import explain
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
+from sysnoise_conform.diagnose.ranking import Ranking, rank
 from sysnoise_conform.diagnose.reproducing import reproduce
-from sysnoise_conform.diagnose.verdict import decide, vanishing
+from sysnoise_conform.diagnose.seen import Seen
+from sysnoise_conform.diagnose.verdict import decide, departs, vanishing
 from sysnoise_conform.errors import BackendUnavailable, Unsupported, UsageError
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.judge.policy import Policy
@@ -79,7 +82,7 @@ def diagnose(
             shop = converted.workshop(shop, conversion, store, pytorch, stack)
             shop.goldens.begin()
         chosen = _chosen(shop.model, only) - shop.plan.aside
-        seen = observe.Seen.nothing(shop)
+        seen = Seen.nothing(shop)
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
             seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in shop.model.layers})
@@ -92,13 +95,25 @@ def diagnose(
         found = vanishing(shop, variant, cell.place, found, policy)
         seen.seconds["bisect"] = perf_counter() - before
         culprits: tuple[Culprit, ...] = read_arithmetic(shop, seen, found.culprits)
+        before = perf_counter()
+        first = culprits[0].words if culprits else ""
+        culprits, parts = explain(
+            shop, variant, cell.place, child, culprits, lambda diff: departs(diff, str(variant), policy) is not None
+        )
+        seen.seconds["optimiser"] = perf_counter() - before
+        sentence = found.sentence.replace(first, culprits[0].words, 1) if culprits else found.sentence
+        ranking = Ranking()
+        if found.verdict == "accumulated_rounding" or in_few_bits(culprits):
+            before = perf_counter()
+            ranking = rank(shop, variant, cell.place, seen, found.layers, found.outputs)
+            seen.seconds["rank"] = perf_counter() - before
         if prove and culprits:
             before = perf_counter()
             culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs)
             seen.seconds["prove"] = perf_counter() - before
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
-        culprits = reproduce(shop, variant, child, culprits, out, runtime=seen.runtime)
+        culprits = reproduce(shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts)
         culprits = recognised(culprits, shop.plan.target.model, str(variant), seen.runtime)
         findings = None
         for conversion in conversions.made.values():
@@ -111,15 +126,15 @@ def diagnose(
         model=str(case.model),
         runtime=seen.runtime,
         verdict=found.verdict,
-        sentence=in_one_sentence(found.sentence, str(variant), culprits)
+        sentence=in_one_sentence(sentence, str(variant), culprits)
         + ("" if findings is None else design.in_words(findings, variant.precision)),
         observer_effect=found.observer_effect,
         outputs=found.outputs,
         layers=found.layers,
         culprits=culprits,
-        ranking=found.ranking,
+        ranking=ranking.layers,
         unobservable=found.unobservable,
-        notes=found.notes,
+        notes=(*found.notes, *ranking.notes),
         environment=provenance.environment(case.limits.threads),
         golden=facts,
         design=findings,

@@ -15,6 +15,9 @@ from sysnoise_conform.outcome import Reading, RuntimeFacts, TensorDiff, Unobserv
 if TYPE_CHECKING:  # the command line reads the verdicts' words before it has imported anything
     from sysnoise_conform.diagnose.design import DesignFindings
 
+# Of a single culprit; exactly, over all orders in which several can be taken away; over some of these orders.
+ProofMethod = Literal["alone", "shapley", "orders"]
+
 VerdictWord = Literal["culprits", "accumulated_rounding", "clean", "unobservable"]
 VERDICTS: tuple[VerdictWord, ...] = ("culprits", "accumulated_rounding", "clean", "unobservable")
 
@@ -26,6 +29,7 @@ class ObserverEffect:
     rel_l2: float | None
     floor_ratio: float | None
     tapped: int  # tensors that were promoted to outputs
+    boundaries: int | None = None  # how many of them, where those that survive fusion were watched alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +63,15 @@ class Proof:
     before_rel_l2: float
     after_rel_l2: float
     swapped: tuple[str, ...]  # tensors that PyTorch's answer was fed for
+    method: ProofMethod = "alone"  # how the shares were found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimiser:
+    """What a runtime's optimiser has to do with a culprit that is right without it."""
+
+    level: str  # the least that brings it, as an option: "opt=extended"
+    passes: tuple[str, ...] = ()  # without these it is right; none where the runtime takes none out, or it stays
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +95,10 @@ class Culprit:
     readings: tuple[Reading, ...] = ()
     words: str = ""  # one sentence
     cumulative_before: float | None = None  # rel_l2 of the worst tensor it reads
-    share: float | None = None  # of the final output's squared error that is gone with it, 0..1; measured by `--prove`
+    # Its part of the final output's squared error, measured by `--prove`; below 0 where it makes up for others' errors.
+    share: float | None = None
     proof: Proof | None = None
+    optimiser: Optimiser | None = None
     reproducer: str = ""  # its folder, relative to that of the diagnosis
     known: tuple[Known, ...] = ()
 
@@ -97,7 +112,7 @@ class Ranked:
     output: str
     introduced_rel_l2: float
     gain: float | None  # how much of a relative error here arrives at the output
-    without: float | None  # the output's rel_l2 with this and all layers before it in the ranking in float32
+    without: float | None  # the output's rel_l2 with this and all layers above it computed in full; not tried for all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -17,10 +16,11 @@ import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from sysnoise_conform.backend import Tensors
+from sysnoise_conform.diagnose.boundaries import watch_at_boundaries
+from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.errors import BackendDied, BackendError
 from sysnoise_conform.graph.explode import Explosion, Islands
 from sysnoise_conform.graph.intake import write_proto
-from sysnoise_conform.outcome import RuntimeFacts
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner.passes import facts_of, standing_in
@@ -35,30 +35,8 @@ from sysnoise_conform.variant import Variant
 MOST_BUILDS = 60
 
 
-@dataclass(slots=True)
-class Seen:
-    """Everything that was measured of one variant; diffs by tensor, merged over samples."""
-
-    outputs: Tally
-    cumulative: Tally
-    effect: Tally
-    replayed: Tally
-    islands: Tally
-    runtime: RuntimeFacts | None = None
-    hidden: dict[str, str] = field(default_factory=dict)  # tensor -> why it could not be watched
-    not_runnable: dict[str, str] = field(default_factory=dict)  # tensor -> why its operator does not run alone
-    recorded: set[str] = field(default_factory=set)
-    first: list[Tensors] = field(default_factory=list)  # what each tapped graph recorded of the first sample
-    notes: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def nothing(cls, shop: Workshop) -> Seen:
-        """Nothing seen yet."""
-        return cls(
-            outputs=shop.tally(), cumulative=shop.tally(), effect=shop.tally(), replayed=shop.tally(),
-            islands=shop.tally(),
-        )  # fmt: skip
+# A sample's number, what was recorded of it, PyTorch's answers to that, and where they are compared.
+Answers = list[tuple[int, Tensors, Future[GoldenSample], Tally]]
 
 
 def declared(golden: GoldenTensor) -> np.ndarray:
@@ -89,24 +67,31 @@ def watch(shop: Workshop, variant: Variant, child: Child, seen: Seen, *, replay:
                     seen.outputs.compare(golden[name], got[name], number)
         seen.seconds["untouched"] = perf_counter() - clock
         clock = perf_counter()
-        answers: list[tuple[int, Tensors, Future[GoldenSample]]] = []
-        for at, names in enumerate(shop.plan.taps):
-            try:
-                tapped = _session(shop, variant, child, f"layers-{at}", names)
-                for number in range(len(shop.samples)):
-                    recorded = _tapped(shop, tapped, names, number, plain[number], seen, first=at == 0)
-                    if replay:
-                        if number == 0:
-                            seen.first.append(recorded)
-                        _settle(answers, seen, leave=1)
-                        answers.append((number, recorded, pool.submit(shop.goldens.replayed, number, recorded)))
-            except BackendError as err:
-                seen.hidden.update(dict.fromkeys(names, f"the tapped graph failed: {one_line(err.message, 300)}"))
-                if isinstance(err, BackendDied):
-                    break
+        answers: Answers = []
+
+        def tapped(taps: Sequence[tuple[str, ...]], into: Seen, name: str) -> None:
+            for at, names in enumerate(taps):
+                try:
+                    session = _session(shop, variant, child, f"{name}-{at}", names)
+                    for number in range(len(shop.samples)):
+                        recorded = _tapped(shop, session, names, number, plain[number], into, first=at == 0)
+                        if replay:
+                            if number == 0:
+                                into.first.append(recorded)
+                            _settle(answers, leave=1)
+                            answer = pool.submit(shop.goldens.replayed, number, recorded)
+                            answers.append((number, recorded, answer, into.replayed))
+                except BackendError as err:
+                    into.hidden.update(dict.fromkeys(names, f"the tapped graph failed: {one_line(err.message, 300)}"))
+                    if isinstance(err, BackendDied):
+                        break
+
+        tapped(shop.plan.taps, seen, "layers")
+        if not child.dead:
+            watch_at_boundaries(seen, Seen.nothing(shop), untouched, shop.plan.taps, tapped)
         seen.seconds["tapped"] = perf_counter() - clock
         clock = perf_counter()
-        _settle(answers, seen, leave=0)
+        _settle(answers, leave=0)
         seen.seconds["replay"] = perf_counter() - clock
 
 
@@ -120,7 +105,10 @@ def explode(
     clock = perf_counter()
     proto = shop.plan.target.model
     if proto is None:
-        seen.notes.append(f"a .{shop.plan.target.format} file is not taken apart: operators were not tried alone")
+        seen.notes.append(
+            f"a {shop.plan.target.path.suffix.lower()} file can't be taken apart or changed: operators were not tried "
+            "alone, nothing is bisected or proved, and there is no reproducer"
+        )
         return
     name_of = {shop.plan.target.name(each.tensor): each.tensor for each in shop.model.layers}
     wanted = {shop.plan.target.name(each) for each in chosen}
@@ -261,20 +249,31 @@ def _tapped(
             seen.hidden[name] = f"the golden keeps none: {golden.left_out.get(name, 'PyTorch did not compute it')}"
         elif name not in got:
             seen.hidden[name] = "the runtime did not return it"
+        elif not _same_tensor(shop, name, golden[name].shape, got[name].shape):
+            seen.hidden[name] = (
+                f"the file's tensor of that name has the shape {list(got[name].shape)}, PyTorch's has "
+                f"{list(golden[name].shape)}: say --layout {one_line(name, 60)}=NHWC if that is what it is, or --map"
+            )
         else:
             seen.cumulative.compare(golden[name], got[name], number)
             seen.recorded.add(name)
     for name in shop.outputs if first else ():
         if name in plain and name in got and name in golden:
             seen.effect.compare(standing_in(golden[name], plain[name]), got[name], number)
-    return {name: got[name].copy() for name in names if name in got}
+    return {name: got[name].copy() for name in names if name in got and name in seen.recorded}
 
 
-def _settle(answers: list[tuple[int, Tensors, Future[GoldenSample]]], seen: Seen, *, leave: int) -> None:
+def _same_tensor(shop: Workshop, name: str, golden: tuple[int, ...], got: tuple[int, ...]) -> bool:
+    """Whether a tensor is the one that its name says; another format may call another one so, or turn it."""
+    outputs = shop.plan.target.model is not None or name in shop.outputs
+    return outputs or golden == got
+
+
+def _settle(answers: Answers, *, leave: int) -> None:
     """Compare what was recorded with PyTorch's answers to it; at most `leave` answers stay waited for."""
     while len(answers) > leave:
-        number, recorded, answer = answers.pop(0)
+        number, recorded, answer, replayed = answers.pop(0)
         with answer.result() as reference:
             for name, tensor in reference.items():
                 if name in recorded:
-                    seen.replayed.compare(tensor, recorded[name], number)
+                    replayed.compare(tensor, recorded[name], number)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from sysnoise_conform.compare.tensors import measure
 from sysnoise_conform.diagnose import reproducer
 from sysnoise_conform.diagnose.facts import Culprit
 from sysnoise_conform.diagnose.observe import declared
+from sysnoise_conform.diagnose.part import Part, cut_out
 from sysnoise_conform.diagnose.plain_model import Plain, plain_model, storable, with_weights
 from sysnoise_conform.errors import BackendError, StorageError
 from sysnoise_conform.files import read_regular
@@ -26,7 +27,7 @@ from sysnoise_conform.runner import provenance
 from sysnoise_conform.runner.session import RemoteSession
 from sysnoise_conform.runner.target import Target
 from sysnoise_conform.runner.workshop import Workshop
-from sysnoise_conform.store import GoldenTensor
+from sysnoise_conform.store import GoldenSample, GoldenTensor
 from sysnoise_conform.variant import Variant
 
 # What the backends' converters call the file that they write.
@@ -35,10 +36,22 @@ _LARGEST = 1 << 31  # bytes that the converters' formats hold
 MOST = 5  # folders; of a network in bfloat16 every operator is one
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Piece:
+    """What goes into a folder: a model that shows a culprit's fault, its names, and what is right."""
+
+    model: onnx.ModelProto
+    inputs: Mapping[str, str]  # its own names -> those of the graph under test
+    outputs: Mapping[str, str]
+    feed: Tensors
+    reference: GoldenSample
+
+
 def reproduce(
-    shop: Workshop, variant: Variant, used: Child, culprits: Sequence[Culprit], out: Path, *, runtime: RuntimeFacts
-) -> tuple[Culprit, ...]:
-    """The culprits with their folders below `out`, where the operator alone shows what it did in the graph."""
+    shop: Workshop, variant: Variant, used: Child, culprits: Sequence[Culprit], out: Path, *, runtime: RuntimeFacts,
+    parts: Mapping[str, Part],
+) -> tuple[Culprit, ...]:  # fmt: skip
+    """The culprits with their folders below `out`: the operator alone, or the smallest part that shows the fault."""
     target = shop.plan.target
     if not culprits or target.model is None:
         return tuple(culprits)
@@ -56,24 +69,35 @@ def reproduce(
             child = stack.enter_context(shop.crew.member(str(variant), log, variant=variant))
         for at, culprit in enumerate(culprits):
             place = explosion.maker(target.name(culprit.layer.output))
-            if at >= MOST or place not in alone or place is None or child.dead:
+            part = parts.get(culprit.layer.output)
+            if at >= MOST or place is None or child.dead or (part is None and place not in alone):
                 done.append(culprit)
                 continue
-            (islands,) = explosion.islands([place])
-            names = {ours: name for ours, name in islands.outputs.items() if name in reference}
-            feed = {ours: known[name] for ours, name in islands.inputs.items()}
-            expected = {ours: _answer(reference[name]) for ours, name in names.items()}
+            if part is None:
+                (islands,) = explosion.islands([place])
+                feed = {ours: known[name] for ours, name in islands.inputs.items()}
+                piece = _Piece(
+                    model=islands.model, inputs=islands.inputs, outputs=islands.outputs, feed=feed, reference=reference
+                )
+            else:
+                cut, feed = cut_out(shop, part, 0)
+                name = target.name(part.tensor)
+                piece = _Piece(model=cut.model, inputs=cut.inputs, outputs={name: name}, feed=feed, reference=golden)
+            names = {ours: _golden_name(shop, theirs) for ours, theirs in piece.outputs.items()}
+            names = {ours: name for ours, name in names.items() if name in piece.reference}
+            expected = {ours: _answer(piece.reference[name]) for ours, name in names.items()}
             try:
-                made, got, converted = _alone(shop, variant, child, islands.model, feed, expected, f"reproducer-{at}")
+                made, got, converted = _alone(
+                    shop, variant, child, piece.model, piece.feed, expected, f"reproducer-{at}"
+                )
             except BackendError:
                 done.append(culprit)
                 continue
-            blamed = target.name(culprit.layer.output)
-            ours = next((new for new, old in made.tensors.items() if names.get(old) == blamed), None)
+            ours = next((new for new, old in made.tensors.items() if names.get(old) == culprit.layer.output), None)
             if ours is None or ours not in got:
                 done.append(culprit)
                 continue
-            diff = measure(reference[culprit.layer.output], got[ours], sample=0)
+            diff = measure(piece.reference[culprit.layer.output], got[ours], sample=0)
             if diff.exact:  # it goes wrong in the graph alone
                 done.append(culprit)
                 continue
@@ -86,13 +110,18 @@ def reproduce(
                     variant=variant,
                     runtime=runtime,
                     environment=provenance.environment(shop.threads),
-                    tensors={**islands.inputs, **islands.outputs},
+                    tensors={**piece.inputs, **piece.outputs},
                     converted=converted,
                 ),
                 out / folder,
             )
             done.append(replace(culprit, reproducer=folder))
     return tuple(done)
+
+
+def _golden_name(shop: Workshop, theirs: str) -> str:
+    target = shop.plan.target
+    return next((golden for golden, name in target.names.items() if name == theirs), theirs)
 
 
 def _answer(golden: GoldenTensor) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,11 +10,12 @@ from typing import Literal
 import onnx
 
 from sysnoise_conform.compare.ulp import unit_roundoff
-from sysnoise_conform.diagnose.bisect import first_shown
-from sysnoise_conform.diagnose.facts import Culprit, Layer, ObserverEffect, Ranked, VerdictWord
-from sysnoise_conform.diagnose.observe import Seen
+from sysnoise_conform.diagnose.bisect import Shown, first_shown
+from sysnoise_conform.diagnose.boundaries import UNDISTURBED, floor_ratio
+from sysnoise_conform.diagnose.facts import Culprit, Layer, ObserverEffect, VerdictWord
+from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.graph.walk import reads
-from sysnoise_conform.judge.departure import Departure, departure, floor_of, floor_units, plain, unit_of
+from sysnoise_conform.judge.departure import Departure, departure, floor_units, plain, unit_of
 from sysnoise_conform.judge.evidence import carried_on
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.judge.sentences import counted
@@ -22,7 +24,7 @@ from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.variant import Variant
 
-MOST_RANKED = 10
+LEAP = 3.0  # times as far off as the tensor before it: what adds up grows by less from one operator to the next
 _LONGEST_ATTRIBUTE = 60
 
 Method = Literal["replay", "explode", "cut"]
@@ -38,7 +40,6 @@ class Judged:
     outputs: tuple[TensorDiff, ...]
     layers: tuple[Layer, ...]
     culprits: tuple[Culprit, ...]
-    ranking: tuple[Ranked, ...]
     unobservable: tuple[Unobservable, ...]
     notes: tuple[str, ...]
 
@@ -48,10 +49,10 @@ def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy, chosen: Col
     layers = _layers(shop, seen)
     readers = _readers(shop)
     cumulative = [each.cumulative for each in layers if each.cumulative is not None]
-    departing = [each for each in (_departs(diff, variant, policy) for diff in cumulative) if each is not None]
+    departing = [each for each in (departs(diff, variant, policy) for diff in cumulative) if each is not None]
     going_on = {each.diff.name for each in carried_on(departing, cumulative, readers)}
     outputs = tuple(seen.outputs.in_order(shop.outputs))
-    bad_outputs = [each for each in (_departs(diff, variant, policy) for diff in outputs) if each is not None]
+    bad_outputs = [each for each in (departs(diff, variant, policy) for diff in outputs) if each is not None]
     ends = set(shop.outputs)
     culprits, notes = [], list(seen.notes)
     for layer in (each for each in layers if each.output in chosen):
@@ -69,7 +70,6 @@ def decide(shop: Workshop, variant: str, seen: Seen, policy: Policy, chosen: Col
         outputs=outputs,
         layers=layers,
         culprits=tuple(culprits),
-        ranking=_ranking(layers) if verdict == "accumulated_rounding" else (),
         unobservable=tuple(
             Unobservable(tensor=each.output, why=seen.hidden.get(each.output, "it was not watched"))
             for each in layers if each.cumulative is None
@@ -84,21 +84,24 @@ def vanishing(shop: Workshop, variant: Variant, place: str, found: Judged, polic
     Parts of the untouched graph are bisected then; the operator at which one begins to be off is named as what can't
     be seen in any other way.
     """
-    bad = [each for each in found.outputs if _departs(each, str(variant), policy) is not None]
-    if found.culprits or not bad:
+    bad = [each for each in found.outputs if departs(each, str(variant), policy) is not None]
+    ratio = found.observer_effect.floor_ratio
+    undisturbed = ratio is not None and ratio <= UNDISTURBED
+    if found.culprits or not bad or undisturbed:  # whatever is off was off where it was watched, too
         return found
     shown = first_shown(
-        shop, variant, place, found.layers, bad[0].name, lambda diff: _departs(diff, str(variant), policy) is not None
+        shop, variant, place, found.layers, bad[0].name, lambda diff: departs(diff, str(variant), policy) is not None
     )
     if shown is None:
         return found
     layer = next(each for each in found.layers if each.output == shown.tensor)
-    departs = _departs(shown.diff, str(variant), policy)
-    assert departs is not None
+    if _adds_up(layer, shown, str(variant), policy):
+        return found
+    departing = departs(shown.diff, str(variant), policy)
+    assert departing is not None
     name = f"{layer.op_type} {one_line(layer.node or layer.output, 80)!r}"
-    words = f"{name} {departs.words} in a part of the graph that ends there, and right where it is watched"
-    if shown.level:
-        words += f"; it comes with +{shown.level}"
+    words = f"{name} {departing.words} in a part of the graph that ends there, and right "
+    words += "alone" if layer.cumulative is None else "where it is watched"
     culprit = Culprit(
         layer=layer,
         method="cut",
@@ -112,8 +115,18 @@ def vanishing(shop: Workshop, variant: Variant, place: str, found: Judged, polic
         verdict="culprits",
         culprits=(culprit,),
         sentence=f"{variant}: {words}; output {one_line(bad[0].name)!r} is off",
-        ranking=(),
     )
+
+
+def _adds_up(layer: Layer, shown: Shown, variant: str, policy: Policy) -> bool:
+    """Whether what crosses its limit at this layer has grown until there, and is none of its own making.
+
+    It is then off where it is watched as well; and where nothing is watched, not much further than what comes before.
+    """
+    if layer.cumulative is not None:
+        return departs(layer.cumulative, variant, policy) is not None
+    before = None if shown.diff_before is None else floor_units(shown.diff_before)
+    return before is not None and before * LEAP > (floor_units(shown.diff) or math.inf)
 
 
 def _layers(shop: Workshop, seen: Seen) -> tuple[Layer, ...]:
@@ -164,7 +177,7 @@ def _alone_to_blame(
     def excused(culprit: Culprit) -> bool:
         inside = set(blocks[culprit.layer.index]) - {culprit.layer.index}
         island = culprit.layer.island
-        right_alone = island is not None and _departs(island, variant, policy) is None
+        right_alone = island is not None and departs(island, variant, policy) is None
         return culprit.method == "replay" and right_alone and not inside.isdisjoint(guilty)
 
     return [each for each in culprits if not excused(each)]
@@ -179,7 +192,8 @@ def _readers(shop: Workshop) -> dict[str, list[str]]:
     return found
 
 
-def _departs(diff: TensorDiff, variant: str, policy: Policy) -> Departure | None:
+def departs(diff: TensorDiff, variant: str, policy: Policy) -> Departure | None:
+    """Whether a layer's tensor departs from PyTorch's by the policy, and how."""
     return departure(diff, policy.limits(variant, diff.name, layer=True), max_code_share=policy.max_code_share)
 
 
@@ -188,12 +202,12 @@ def _culprit(
     policy: Policy,
 ) -> tuple[Culprit | None, str]:  # fmt: skip
     """The culprit that a layer is, or a note of why its introduced error does not count."""
-    replayed = None if layer.replayed is None else _departs(layer.replayed, variant, policy)
-    alone = None if layer.island is None else _departs(layer.island, variant, policy)
+    replayed = None if layer.replayed is None else departs(layer.replayed, variant, policy)
+    alone = None if layer.island is None else departs(layer.island, variant, policy)
     name = f"{layer.op_type} {one_line(layer.node or layer.output, 80)!r}"
     method: Method
     if replayed is not None and alone is None and layer.island is not None:
-        off = layer.cumulative is not None and _departs(layer.cumulative, variant, policy) is not None
+        off = layer.cumulative is not None and departs(layer.cumulative, variant, policy) is not None
         if not off:
             return None, f"{name} is right, though not for the inputs that were shown: those are shown otherwise"
         if layer.output not in counts:
@@ -264,14 +278,12 @@ def _kind(diff: TensorDiff, readings: Sequence[Reading]) -> str:
 
 
 def _effect(seen: Seen) -> ObserverEffect:
-    diffs = list(seen.effect.diffs.values())
-    worst = max(diffs, key=lambda each: (not each.comparable, each.rel_l2 or 0.0), default=None)
-    ratio = None
-    if worst is not None:
-        unit = unit_of(worst)
-        ratio = 0.0 if worst.exact else (worst.rmse / unit if worst.rmse is not None and unit > 0 else None)
+    worst = seen.worst_effect
     return ObserverEffect(
-        rel_l2=None if worst is None else worst.rel_l2, floor_ratio=ratio, tapped=len(seen.cumulative.diffs)
+        rel_l2=None if worst is None else worst.rel_l2,
+        floor_ratio=floor_ratio(worst),
+        tapped=len(seen.cumulative.diffs),
+        boundaries=seen.boundaries,
     )
 
 
@@ -300,25 +312,6 @@ def _verdict(
             region += f" to {last.op_type} {one_line(last.node or last.output, 60)!r}"
         return "unobservable", f"{variant}: {said}; {counted(len(unseen), 'layer')} could not be looked at, {region}"
     return "accumulated_rounding", f"{variant}: {said}, and no operator introduces more than its arithmetic may"
-
-
-def _ranking(layers: Sequence[Layer]) -> tuple[Ranked, ...]:
-    """Layers by the error that they introduce, relative to their own size."""
-    found = []
-    for each in layers:
-        diff = each.replayed or each.island
-        if diff is not None and diff.rel_l2 and floor_units(diff) is not None and floor_of(diff) > 0:
-            found.append(
-                Ranked(
-                    node=each.node,
-                    op_type=each.op_type,
-                    output=each.output,
-                    introduced_rel_l2=diff.rel_l2,
-                    gain=None,
-                    without=None,
-                )
-            )
-    return tuple(sorted(found, key=lambda each: -each.introduced_rel_l2)[:MOST_RANKED])
 
 
 def _attributes(node: onnx.NodeProto) -> str:

@@ -93,6 +93,18 @@ def swap(proto: onnx.ModelProto, tensors: Mapping[str, np.ndarray]) -> Swapped:
     return Swapped(model=swapped, inputs={ours: name for name, ours in mapping.items()})
 
 
+def between(proto: onnx.ModelProto, known: Mapping[str, np.ndarray], tensors: Collection[str]) -> Swapped:
+    """The part of the graph that makes `tensors` from the tensors in `known`, which become its inputs.
+
+    They have these arrays' types and shapes. Inputs of the graph that it still reads stay what they are, and nobody
+    computes what is not needed. Raises BadModel for a tensor that no node makes.
+    """
+    swapped = swap(proto, {name: array for name, array in known.items() if name not in tensors})
+    part = prefix(swapped.model, tensors)
+    left = {each.name for each in part.graph.input}
+    return Swapped(model=part, inputs={ours: name for ours, name in swapped.inputs.items() if ours in left})
+
+
 def _makers(proto: onnx.ModelProto, wanted: Collection[str]) -> dict[str, int]:
     makers = {name: at for at, node in enumerate(proto.graph.node) for name in node.output if name}
     for name in wanted:

@@ -18,13 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from sysnoise_conform.backend import Build, Effective, Runtime, Tensors
+from sysnoise_conform.backend import Build, Effective, Optimised, Runtime, Tensors
 from sysnoise_conform.case import Limits
 from sysnoise_conform.errors import BackendDied, BadInput, StorageError, from_fields
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.arena import ArenaError, Reader, Writer
 from sysnoise_conform.process.forked import Ended, Process
-from sysnoise_conform.process.wire import Channel, ClosedError, WireError, build_fields, effective_from, runtime_from
+from sysnoise_conform.process.wire import (
+    Channel,
+    ClosedError,
+    WireError,
+    build_fields,
+    effective_from,
+    optimised_from,
+    runtime_from,
+)
 
 _START_LIMIT_S = 60.0  # python, numpy and our own modules; a runtime is imported later, by `probe` or `compile`
 _GRACE_S = 2.0  # for a child that was told to end
@@ -148,6 +156,10 @@ class Child:
         """Run the session once. Raises Unsupported, BackendDied."""
         reply = self.call("run", {"session": session}, feeds, stage="run")
         return Outputs(tensors=reply.tensors, seconds=float(reply.payload["seconds"]))
+
+    def optimised(self, *, session: str = "main") -> Optimised:
+        """What the runtime made of the session's graph, as far as it tells. Raises Unsupported, BackendDied."""
+        return optimised_from(self.call("optimised", {"session": session}, stage="compile").payload)
 
     @property
     def pid(self) -> int:

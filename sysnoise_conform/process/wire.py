@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sysnoise_conform.backend import Build, Effective, Runtime
+from sysnoise_conform.backend import Build, Effective, Optimised, Runtime
 
 MAX_BODY = 256 << 20  # bytes of JSON; string tensors travel in it, all other tensors in the arena
 _MAX_DESCRIPTORS = 1
@@ -178,3 +178,9 @@ def runtime_from(fields: Mapping[str, Any]) -> Runtime:
 def effective_from(fields: Mapping[str, Any]) -> Effective:
     """What a child answered to `compile`."""
     return Effective(**fields)
+
+
+def optimised_from(fields: Mapping[str, Any]) -> Optimised:
+    """What a child answered to `optimised`."""
+    tensors = fields["tensors"]
+    return Optimised(tensors=None if tensors is None else tuple(tensors), passes=tuple(fields["passes"]))

@@ -1,9 +1,10 @@
 """The child's side: takes one request after another, asks a backend or the golden, and answers.
 
-Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, and
-`prepare {what}`, `golden`, `exact`, `replay`, `observe`, `module`, `export`, which alone import the golden (`prepare`
-does nothing else). Every fault of a backend that leaves the process alive becomes an error of ours here; what does not
-leave it alive is the parent's to name. Sessions end with the channel. Needs numpy and onnx alone; Python 3.10.
+Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, `optimised
+{session}`, and `prepare {what}`, `golden`, `exact`, `replay`, `gains`, `apply`, `observe`, `module`, `export`, which
+alone import the golden (`prepare` does nothing else). Every fault of a backend that leaves the process alive becomes
+an error of ours here; what does not leave it alive is the parent's to name. Sessions end with the channel. Needs
+numpy and onnx alone; Python 3.10.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from sysnoise_conform import registry
-from sysnoise_conform.backend import Session, Tensors
+from sysnoise_conform.backend import Inspectable, Optimised, Session, Tensors
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, BadModel, ConformError, StorageError, Unsupported
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.arena import NoSharedMemory, Reader, Writer
@@ -35,7 +36,7 @@ from sysnoise_conform.process.memory import tells_of_want
 from sysnoise_conform.process.wire import Channel, ClosedError, build_from
 
 PROTOCOL = 1
-_GOLDEN = ("prepare", "golden", "exact", "replay", "observe", "module", "export")
+_GOLDEN = ("prepare", "golden", "exact", "replay", "gains", "apply", "observe", "module", "export")
 _READ = 1 << 14  # characters of a message
 _FILE_SIZE = resource.getrlimit(resource.RLIMIT_FSIZE)  # as we were started
 
@@ -64,6 +65,9 @@ class Worker:
             return self._compile(payload), {}
         if do == "run":
             return self._run(payload, tensors)
+        if do == "optimised":
+            session = self._session(payload)
+            return _facts(session.optimised() if isinstance(session, Inspectable) else Optimised()), {}
         if do in _GOLDEN:
             if payload.get("what") == "golden":
                 from sysnoise_conform.golden import lean
@@ -95,10 +99,14 @@ class Worker:
         self._sessions[payload["session"]] = session
         return {"effective": _facts(session.effective), "seconds": seconds}
 
-    def _run(self, payload: dict[str, Any], feeds: Tensors) -> Answer:
+    def _session(self, payload: dict[str, Any]) -> Session:
         session = self._sessions.get(payload["session"])
         if session is None:
             raise ConformError(f"the worker holds no session {one_line(payload['session'])!r}")
+        return session
+
+    def _run(self, payload: dict[str, Any], feeds: Tensors) -> Answer:
+        session = self._session(payload)
         started = time.perf_counter()
         outputs = session.run(feeds)
         seconds = time.perf_counter() - started

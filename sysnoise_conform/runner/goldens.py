@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import onnx
 
+from sysnoise_conform.backend import Tensors
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, GoldenDied, GoldenUnavailable
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.graph.shapes import check_declared_output
@@ -49,6 +51,7 @@ class Goldens:
         self._pytorch = pytorch or self._stack.enter_context(PyTorch(crew, logs))
         self._graph: Path | None = None
         self._graph_sha256 = ""
+        self._parts: dict[int, tuple[onnx.ModelProto, Path]] = {}
         self._keys: dict[tuple[int, tuple[str, ...]], str] = {}
         self._open: OrderedDict[int, GoldenSample] = OrderedDict()
         self._seen: set[int] = set()
@@ -118,6 +121,29 @@ class Goldens:
                 return GoldenSample(partial, verify=False)
             finally:
                 self._store.discard(partial)
+
+    def gains(
+        self, number: int, recorded: Mapping[str, np.ndarray], names: Sequence[str], output: str, *, seconds: float
+    ) -> dict[str, tuple[float, float]]:
+        """How the error that each of `names` was recorded with arrives at `output`, in float64: made, arrived.
+
+        Both are relative L2 errors; `names` in the order of their importance, as far as `seconds` suffice.
+        """
+        with self._making, _in_words(self._samples.names[number]):
+            request = {"names": list(names), "output": output, "seconds": seconds}
+            tensors = {**self._samples.feed(number), **recorded}
+            found = self._pytorch.call("gains", {**self._about(), **request}, tensors).payload["gains"]
+        return {name: (float(made), float(arrived)) for name, (made, arrived) in found.items()}
+
+    def applied(self, model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> Tensors:
+        """What a part of the model gives in float64, rounded to its declared types."""
+        with self._making, _in_words("a part of the model"):
+            key = id(model)
+            if key not in self._parts:
+                # The model is kept, too: its id is its own as long as it lives.
+                self._parts[key] = (model, self._pytorch.place_part(model, self._model))
+            request = {**self._about(), "model": str(self._parts[key][1])}
+            return dict(self._pytorch.call("apply", request, feed).tensors)
 
     def facts(self) -> dict[str, Any]:
         """What the report says of the golden: torch's version, how many came out of the store, and its notes."""
@@ -199,11 +225,15 @@ class Goldens:
 
     def _asked_of_child(self, do: str, tensors: Mapping[str, np.ndarray], **more: str | None) -> Path:
         """The unfinished entry that the child has written."""
-        self._graph = self._graph or self._pytorch.place(self._model)
+        about = self._about()
         partial = self._store.reserve()
-        request = {"model": str(self._graph), "out": str(partial), "threads": self._threads, **more}
-        self._pytorch.call(do, request, tensors)
+        self._pytorch.call(do, {**about, "out": str(partial), **more}, tensors)
         return partial
+
+    def _about(self) -> dict[str, Any]:
+        """What every request says."""
+        self._graph = self._graph or self._pytorch.place(self._model)
+        return {"model": str(self._graph), "threads": self._threads}
 
     def _key(self, number: int, feed: Mapping[str, np.ndarray], *only: str) -> str:
         if (number, only) not in self._keys:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sysnoise_conform import registry
-from sysnoise_conform.backend import Build, Tensors
+from sysnoise_conform.backend import Build, Optimised, Tensors
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
@@ -62,6 +63,13 @@ class RemoteSession:
             name = self._golden_name.get(theirs, theirs)
             found[name] = self._permuted(name, array, TO_NCHW)
         return found
+
+    def optimised(self) -> Optimised:
+        """What the runtime made of the graph, as far as it tells; tensors by their golden names."""
+        found = self._child.optimised(session=self._name)
+        if found.tensors is None:
+            return found
+        return replace(found, tensors=tuple(self._golden_name.get(each, each) for each in found.tensors))
 
     def _to_target(self, feed: Mapping[str, np.ndarray]) -> Tensors:
         return {self._target.name(name): self._permuted(name, array, TO_NHWC) for name, array in feed.items()}

@@ -90,7 +90,7 @@ def test_a_worse_calibration_moves_only_the_design(conform, model: Path, calibra
         policy.write_text("max_design_rel_l2 = 0.05\n")
         found[name] = conform(
             "run", "--model", model, "--samples", "2", "--calibration", path, "--backends", ",".join(variants),
-            "--policy", policy, "--out", tmp_path / name,
+            "--policy", policy, "--no-layers", "--out", tmp_path / name,
         )  # fmt: skip
 
     assert (found["good"].code, found["poor"].code) == (0, 1), found["poor"].stdout

@@ -1,0 +1,43 @@
+"""What a diagnosis has seen of one variant, while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sysnoise_conform.backend import Tensors
+from sysnoise_conform.outcome import RuntimeFacts, TensorDiff
+from sysnoise_conform.runner.tally import Tally
+from sysnoise_conform.runner.workshop import Workshop
+
+
+@dataclass(slots=True)
+class Seen:
+    """Everything that was measured of one variant; diffs by tensor, merged over samples."""
+
+    outputs: Tally
+    cumulative: Tally
+    effect: Tally
+    replayed: Tally
+    islands: Tally
+    runtime: RuntimeFacts | None = None
+    hidden: dict[str, str] = field(default_factory=dict)  # tensor -> why it could not be watched
+    not_runnable: dict[str, str] = field(default_factory=dict)  # tensor -> why its operator does not run alone
+    recorded: set[str] = field(default_factory=set)
+    first: list[Tensors] = field(default_factory=list)  # what each tapped graph recorded of the first sample
+    boundaries: int | None = None  # how many fusion boundaries were watched, in the place of every tensor
+    notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def nothing(cls, shop: Workshop) -> Seen:
+        """Nothing seen yet."""
+        return cls(
+            outputs=shop.tally(), cumulative=shop.tally(), effect=shop.tally(), replayed=shop.tally(),
+            islands=shop.tally(),
+        )  # fmt: skip
+
+    @property
+    def worst_effect(self) -> TensorDiff | None:
+        """The output that watching moved most; None where it was not measured."""
+        diffs = self.effect.diffs.values()
+        return max(diffs, key=lambda each: (not each.comparable, each.rel_l2 or 0.0), default=None)
