@@ -208,6 +208,9 @@ def _declared(raw: Mapping[str, np.ndarray], key: str, output: Output) -> np.nda
     array = raw[key]
     if shape is not None and array.size == np.prod(shape):
         array = array.reshape(shape)
+    if array.dtype == np.int8 and output.dtype == np.uint8:
+        # LiteRT computes in int8 alone: onnx2tf moves uint8 codes and their zero point down by 128.
+        return array.view(np.uint8) ^ np.uint8(0x80)
     return array if output.dtype is None else array.astype(output.dtype, copy=False)
 
 

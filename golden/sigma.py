@@ -48,6 +48,7 @@ from torch import Tensor
 from sysnoise_conform.compare.arithmetic import FLOAT32, INT8, Arithmetic
 from sysnoise_conform.golden.dot_products import PRODUCTS, Operands, of_steps, square
 from sysnoise_conform.golden.roundings import FORMULAS
+from sysnoise_conform.golden.simulation import FLIPPED, gives_codes
 from sysnoise_conform.golden.types import FLOATS, T
 from sysnoise_conform.golden.values import Value
 
@@ -108,7 +109,9 @@ class Sigmas:
         self, node: onnx.NodeProto, inputs: Sequence[Any], name: str, value: Value, *, stored: bool = False,
         represented: bool = False,
     ) -> float:  # fmt: skip
-        """sigma / rms of the tensor, 0 where there is no error model or nothing but zeros."""
+        """sigma / rms of the tensor, 0 where there is no error model or nothing but zeros; of codes, what flips."""
+        if gives_codes(node, value):
+            return FLIPPED
         total = self.sum_of_squares(node, inputs, name, value, stored=stored, represented=represented)
         if not total:
             return 0.0

@@ -31,7 +31,9 @@ from sysnoise_conform.reports.diagnosis_rows import (
     who,
 )
 from sysnoise_conform.reports.html import provenance
-from sysnoise_conform.reports.html_variant import facts_list, key, runtime_facts
+from sysnoise_conform.reports.html_design import design_section
+from sysnoise_conform.reports.html_parts import facts_list, key
+from sysnoise_conform.reports.html_variant import runtime_facts
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.wording import (
     NOTHING,
@@ -68,6 +70,7 @@ def render(diagnosis: Diagnosis) -> str:
         _spine(rows),
         _culprits(diagnosis, rows),
         _ranking(diagnosis),
+        design_section(diagnosis.design),
         _unobservable(diagnosis),
         _outputs(diagnosis),
         _layers(rows),

@@ -9,6 +9,7 @@ from typing import Any
 from sysnoise_conform.diagnose.facts import Computing, Culprit, Diagnosis, Flags, Layer, Proof, Ranked
 from sysnoise_conform.outcome import Reading, TensorDiff
 from sysnoise_conform.report.records import encode
+from sysnoise_conform.reports import diagnosis_design
 from sysnoise_conform.reports.diagnosis_rows import reading_in_words
 from sysnoise_conform.reports.summary import numbers
 
@@ -35,6 +36,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "coverage": _finite(diagnosis.coverage),
         "culprits": [_culprit(each) for each in diagnosis.culprits],
         "ranking": [_ranked(each) for each in diagnosis.ranking],
+        "design": None if diagnosis.design is None else diagnosis_design.as_json(diagnosis.design),
         "outputs": [_output(each) for each in diagnosis.outputs],
         "layers": [_layer(each) for each in diagnosis.layers],
         "unobservable": [{"tensor": each.tensor, "why": each.why} for each in diagnosis.unobservable],

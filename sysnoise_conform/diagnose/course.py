@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from sysnoise_conform.case import Case
-from sysnoise_conform.diagnose import islands, watching
+from sysnoise_conform.diagnose import design, islands, watching
 from sysnoise_conform.diagnose.arithmetic import in_few_bits
 from sysnoise_conform.diagnose.blame import departs
 from sysnoise_conform.diagnose.blocks import Granularity
@@ -32,10 +32,11 @@ from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import NotApplicable
 from sysnoise_conform.outcome import Unsupported as UnsupportedOutcome
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.runner import provenance
+from sysnoise_conform.runner import converted, provenance
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.opening import open_case, told
+from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.runner.workshop import Watch, Workshop
 from sysnoise_conform.store import Store
 from sysnoise_conform.variant import nearest
@@ -43,7 +44,7 @@ from sysnoise_conform.variant import nearest
 
 def diagnose(
     case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
-    only: Collection[str] = (), granularity: Granularity | None = None,
+    only: Collection[str] = (), granularity: Granularity | None = None, win_back: int = 0,
 ) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
 
@@ -52,6 +53,7 @@ def diagnose(
 
     `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
+    Of a converted graph `win_back` costly layers are left in float32 in turn.
 
     Raises what `runner.run` raises; BackendError where the untouched graph does not run at all.
     """
@@ -61,7 +63,6 @@ def diagnose(
         crew.recruit_golden()
     opened = open_case(case)
     (cell,) = opened.plan.cells
-    chosen = _chosen(opened.model, only)
     match cell.known:
         case NotApplicable(why=why):
             raise Unsupported(why, stage="plan")
@@ -73,8 +74,10 @@ def diagnose(
         stack.enter_context(told())
         store = stack.enter_context(Store.open(enabled=case.cache))
         logs = out / "logs"
+        pytorch = stack.enter_context(PyTorch(crew, logs))
+        conversions = stack.enter_context(converted.conversions(case, opened, pytorch))
         goldens = stack.enter_context(
-            Goldens(opened.model, opened.samples, store, crew, logs, threads=case.limits.threads)
+            Goldens(opened.model, opened.samples, store, crew, logs, threads=case.limits.threads, pytorch=pytorch)
         )
         shop = Workshop(
             model=opened.model, samples=opened.samples, goldens=goldens, plan=opened.plan, crew=crew, logs=logs,
@@ -82,12 +85,15 @@ def diagnose(
             asked=threading.Event(), compiled=threading.Event(),
         )
         goldens.begin()
+        for conversion in conversions.made.values():  # of one variant one, at most
+            shop = converted.workshop(shop, conversion, store, pytorch, stack, in_pieces=granularity == "op")
+            shop.goldens.begin()
         seen = Seen.nothing(shop, granularity)
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
-            seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in opened.model.layers})
+            seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in shop.model.layers})
         child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
-        chosen = seen.blocks.ends(chosen)
+        chosen = seen.blocks.ends(_chosen(shop.model, only)) - shop.plan.aside
         watching.watch(shop, variant, cell.place, child, seen, replay=replay)
         islands.explode(shop, variant, cell.place, child, seen, chosen)
         before = perf_counter()
@@ -123,14 +129,19 @@ def diagnose(
         culprits = reproduce(
             shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts, blocks=seen.blocks
         )
-        culprits = recognised(culprits, opened.plan.target.model, str(variant), seen.runtime)
+        culprits = recognised(culprits, shop.plan.target.model, str(variant), seen.runtime)
+        findings = None
+        for conversion in conversions.made.values():
+            before = perf_counter()
+            findings = design.look(shop, conversion, conversions, goldens, pytorch, win_back=win_back)
+            seen.seconds["design"] = perf_counter() - before
         facts = goldens.facts()
     return Diagnosis(
         variant=str(variant),
         model=str(case.model),
         runtime=seen.runtime,
         verdict=found.verdict,
-        sentence=sentence,
+        sentence=sentence + ("" if findings is None else design.in_words(findings, variant.precision)),
         observer_effect=found.observer_effect,
         computing=found.computing,
         outputs=found.outputs,
@@ -141,6 +152,7 @@ def diagnose(
         notes=(*found.notes, *ranking.notes),
         environment=provenance.environment(case.limits.threads),
         golden=facts,
+        design=findings,
         seconds=_rounded({**seen.seconds, "total": perf_counter() - clock}),
     )
 

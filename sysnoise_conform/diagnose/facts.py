@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sysnoise_conform.outcome import Reading, RuntimeFacts, TensorDiff, Unobservable
+
+if TYPE_CHECKING:  # the command line reads the verdicts' words before it has imported anything
+    from sysnoise_conform.diagnose.design import DesignFindings
 
 # Of a single culprit; exactly, over all orders in which several can be taken away; over some of these orders.
 ProofMethod = Literal["alone", "shapley", "orders"]
@@ -172,6 +175,7 @@ class Diagnosis:
     environment: Mapping[str, Any] = field(default_factory=dict)
     golden: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, and `total`
+    design: DesignFindings | None = None  # of a converted graph: what the conversion costs
 
     @property
     def coverage(self) -> float:

@@ -26,7 +26,7 @@ def layers_of(
     blocks = seen.blocks.units
     found = []
     for each in shop.model.layers:
-        if each.tensor in seen.blocks.hidden:
+        if each.tensor in seen.blocks.hidden or each.tensor in shop.plan.aside:
             continue
         # A block is called by its operator and compared at its end; what lies inside is no layer of its own.
         block = blocks.get(each.tensor)

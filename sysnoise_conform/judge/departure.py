@@ -9,6 +9,7 @@ from functools import lru_cache
 from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.judge.chance import fisher_quantile
 from sysnoise_conform.judge.policy import Limits
+from sysnoise_conform.judge.verdict import Owner
 from sysnoise_conform.outcome import Floor, TensorDiff
 
 # A limit is for the true ratio; what is measured on n elements strays around it. The limit is widened
@@ -39,6 +40,7 @@ class Departure:
     number: float | None
     words: str
     broken: bool = False
+    owner: Owner = "implementation"
 
 
 def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Departure | None:

@@ -19,7 +19,7 @@ from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, TensorDiff, Unobs
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner.session import RemoteSession
-from sysnoise_conform.runner.tally import Tally
+from sysnoise_conform.runner.tally import MOST_READ, Tally
 from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenSample, GoldenTensor
 from sysnoise_conform.tasks import Meter
@@ -35,6 +35,7 @@ class Outputs:
     """What the untouched graph gave."""
 
     tally: Tally
+    total: Tally = field(default_factory=lambda: Tally(read=MOST_READ))  # against the original; nothing is read of it
     meter: Meter | None = None
     runtime: RuntimeFacts | None = None
     missing: dict[str, str] = field(default_factory=dict)  # output -> why it was not compared
@@ -53,8 +54,13 @@ class Outputs:
                 self.missing[name] = _not_returned(shop, name)
             else:
                 self.tally.compare(golden[name], got[name], number)
-        if self.meter is not None and not self.missing:
-            self.meter.add({name: golden[name].data for name in shop.outputs}, got)
+        original = golden if shop.design is None else shop.design.add(number, golden)
+        if original is not golden:
+            for name in shop.outputs:
+                if name in original and name in got:
+                    self.total.compare(original[name], got[name], number)
+        if self.meter is not None and not self.missing:  # what a user notices is the whole of it
+            self.meter.add({name: original[name].data for name in shop.outputs}, got)
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sysnoise_conform import registry
 from sysnoise_conform.backend import Build, Optimised, Tensors
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.printable import one_line
@@ -35,8 +36,7 @@ class RemoteSession:
         self._golden_name = {theirs: golden for golden, theirs in target.names.items()}
         self.seconds_run = 0.0
         native = self._to_target(feed)
-        options = dict(variant.options)
-        options.pop("python", None)
+        options = registry.runtime_options(variant)
         wanted = options.pop("threads", None)
         build = Build(
             model=graph,
