@@ -110,7 +110,8 @@ def test_asked_for_int8_and_got_float32_fails() -> None:
     ("said", "fails"),
     [
         ("int8", False), ("fp32 62 %, int8 38 %", False), ("i8", False), ("int8, emulated in fp32", False),
-        ("fp32", True), ("fp32 93 %, bf16 7 %", True),
+        ("fp32", True), ("fp32 93 %, bf16 7 %", True), ("fp32 (int8 weights)", True),
+        ("int8 weights, computed in a type that was not read back", False),
         ("fp32 requested (precision=high); MNN does not report it", False), ("not reported by MNN", False), ("", False),
     ],
 )  # fmt: skip

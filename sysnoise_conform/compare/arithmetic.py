@@ -80,10 +80,11 @@ _OWN = {"FLOAT16": "float16", "BFLOAT16": "bfloat16", "INT8": "int8", "UINT8": "
 def reported(precision: str, declared: Collection[str]) -> Arithmetic | None:
     """The low precision that a runtime says it used and the model does not declare; the one named first.
 
-    `precision` is free text (`bf16 93 %, fp32 7 %`), `declared` are ONNX type names. None for float32.
+    `precision` is free text (`bf16 93 %, fp32 7 %`), `declared` are ONNX type names. None for float32, and for what
+    only weights are kept in (`fp32 (int8 weights)`).
     """
     own = {_OWN[each] for each in declared if each in _OWN}
-    for word in re.findall(r"[a-z]+[0-9]+", precision.lower()):
+    for word in re.findall(r"[a-z]+[0-9]+(?! weights)\b", precision.lower()):
         found = _WORDS.get(word)
         if found is not None and found.name not in own:
             return found

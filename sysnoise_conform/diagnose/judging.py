@@ -21,6 +21,7 @@ from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.diagnose.units import DOT_PRODUCTS, InUnits, Told
 from sysnoise_conform.diagnose.verdict import Judged, decide
 from sysnoise_conform.judge.policy import Policy
+from sysnoise_conform.report import elem_type_name
 from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenSample
 from sysnoise_conform.variant import Variant
@@ -33,7 +34,7 @@ def judged(shop: Workshop, variant: Variant, seen: Seen, policy: Policy, chosen:
     found = decide(shop, variant, seen, policy, chosen)
     if not found.culprits:
         return found
-    arithmetic = _reported(seen)
+    arithmetic = _reported(shop, seen)
     told_by: Told = "runtime"
     if arithmetic is None:
         found = _with_formats(shop, variant, seen, found)
@@ -52,11 +53,12 @@ def _with_formats(shop: Workshop, variant: Variant, seen: Seen, found: Judged) -
     return replace(found, culprits=culprits, sentence=in_one_sentence(found.sentence, str(variant), culprits))
 
 
-def _reported(seen: Seen) -> Arithmetic | None:
+def _reported(shop: Workshop, seen: Seen) -> Arithmetic | None:
     """What the runtime says that it computed in, where the model's own tensors do not say so themselves."""
     if seen.runtime is None:
         return None
     own = {each.dtype for tally in (seen.cumulative, seen.outputs) for each in tally.diffs.values()}
+    own |= {elem_type_name(each.elem_type) for each in shop.model.layers}  # also of those that were not watched
     return reported(seen.runtime.effective_precision, own)
 
 

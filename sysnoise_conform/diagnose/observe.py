@@ -9,7 +9,7 @@ import numpy as np
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.runner.session import RemoteSession
+from sysnoise_conform.runner.session import RemoteSession, to_promote
 from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenTensor
 from sysnoise_conform.variant import Variant
@@ -29,7 +29,7 @@ def open_session(
     """A session of the graph under test with `taps` for outputs, too, in a folder of that name."""
     folder = child.workdir / name
     folder.mkdir()
-    graph: Path = shop.graph(folder, taps)
+    graph: Path = shop.graph(folder, to_promote(variant, shop.plan.target, taps))
     return RemoteSession(
         child, variant, shop.plan.target, graph, shop.samples.feed(0), name=name, taps=tuple(taps),
         threads=shop.threads,

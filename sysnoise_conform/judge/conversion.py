@@ -20,6 +20,7 @@ from sysnoise_conform.printable import one_line
 ONE_STEP = 1.01
 
 _WORDS = re.compile(r"\b(fp64|fp32|tf32|fp16|bf16|int8|fp8|f32|f16|i8|u8)\b")
+_STORED = re.compile(r"\(?\b\w+ weights\)?")  # `fp32 (int8 weights)`: how they are kept is no arithmetic
 _SAME = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
 _WIDER = {"fp16": ("tf32", "fp32", "fp64"), "bf16": ("fp16", "tf32", "fp32", "fp64")}
 
@@ -121,8 +122,9 @@ def not_integers(runtime: RuntimeFacts) -> str:
 def precisions(runtime: RuntimeFacts) -> list[str]:
     """The formats that a runtime says it computed in; none where it does not report them."""
     text = runtime.effective_precision.lower()
-    if "not report" in text:
+    if "not report" in text or "not read back" in text:
         return []
+    text = _STORED.sub("", text)
     return list(dict.fromkeys(_SAME.get(each, each) for each in _WORDS.findall(text)))
 
 

@@ -70,6 +70,8 @@ def known_outcome(variant: Variant, target: Target, model: Model) -> Outcome | N
         if target.model is model:
             return None
         return NotApplicable(why=f"the file given with --deployed runs as it is: leave :{variant.precision} out")
+    if variant.precision == "tf32" and capabilities.tf32:
+        return None
     if variant.precision == "tf32" or (variant.precision == "fp32" and not is_plain_float32(model)):
         return Unsupported(
             stage="plan",
