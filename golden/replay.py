@@ -68,14 +68,15 @@ class Replayer:
         feeds, recorded = (
             {name: self._arithmetic.rounded(array) for name, array in each.items()} for each in (feeds, recorded)
         )
-        try:
-            return self._write(feeds, recorded, out, kept)
-        except BadModel:  # what a backend gave for an index, a size or a condition may be impossible
-            floats = {name: array for name, array in recorded.items() if array.dtype.kind not in "iub"}
-            if len(floats) == len(recorded):
-                raise
-            out.write_bytes(b"")
-            return self._write(feeds, floats, out, kept)
+        floats = {name: array for name, array in recorded.items() if array.dtype.kind not in "iub"}
+        for any_size in (True, False):
+            try:
+                return self._write(feeds, recorded, out, kept, any_size=any_size)
+            except BadModel:  # what a backend gave for an index, a size or a condition may be impossible
+                out.write_bytes(b"")
+                if not any_size and len(floats) == len(recorded):
+                    raise
+        return self._write(feeds, floats, out, kept, any_size=False)
 
     def errors(
         self, feeds: Tensors, recorded: Tensors, names: Collection[str]
@@ -99,7 +100,7 @@ class Replayer:
         self._exact.run(feeds, listen=keep, disturb=stand_in)
         return found
 
-    def _write(self, feeds: Tensors, recorded: Tensors, out: Path, kept: Kept) -> dict[str, Any]:
+    def _write(self, feeds: Tensors, recorded: Tensors, out: Path, kept: Kept, *, any_size: bool) -> dict[str, Any]:
         squares: dict[str, float | None] = {}
         relative: dict[str, float] = {}
         left_out: dict[str, str] = {}
@@ -107,7 +108,7 @@ class Replayer:
         parts: dict[str, list[list[float]]] = {}
         steps = self._arithmetic is INT8
         with EntryWriter(out) as writer:
-            stand_in = _StandIn(recorded, kept=kept)
+            stand_in = _StandIn(recorded, kept=kept, any_size=any_size)
 
             def keep(node: onnx.NodeProto, inputs: Sequence[Any], name: str, _: Value) -> None:
                 value = stand_in.computed.pop(name, None)
@@ -127,7 +128,7 @@ class Replayer:
                     left_out[name] = f"of type {type_name(value.elem_type)}"
 
             self._exact.run(feeds, listen=keep, disturb=stand_in)
-            inside = self._inside(feeds, recorded, relative, writer)
+            inside = self._inside(feeds, recorded, relative, writer, any_size=any_size)
 
             def measure(_: onnx.NodeProto, __: Sequence[Any], name: str, ___: Value) -> None:
                 value = single.computed.pop(name, None)
@@ -136,13 +137,13 @@ class Replayer:
                     floors[name] = _with_sigma(floor_of(writer, name, value), squares.get(name), inside.get(name))
                     parts.update(_by_part(writer, name, value))
 
-            single = _StandIn(recorded, kept=kept)
+            single = _StandIn(recorded, kept=kept, any_size=any_size)
             self._float32.run(feeds, listen=measure, disturb=single)
             writer.finish(floors, left_out=left_out, about={"parts": parts})
         return {"count": len(floors), "left_out": left_out, "other_shapes": sorted(stand_in.other_shapes)}
 
     def _inside(
-        self, feeds: Tensors, recorded: Tensors, relative: Mapping[str, float], exact: EntryWriter
+        self, feeds: Tensors, recorded: Tensors, relative: Mapping[str, float], exact: EntryWriter, *, any_size: bool
     ) -> dict[str, Sigma]:
         """What the errors of unrecorded operators become at the recorded tensors behind them."""
         if not any(relative.values()):
@@ -154,7 +155,8 @@ class Replayer:
                 found.setdefault(name, Sigma()).add(exact, name, value)
 
         for number in range(BLOCK_RUNS):
-            self._exact.run(feeds, disturb=_StandIn(recorded, Disturbed(relative, feeds, number), seen))
+            disturbed = Disturbed(relative, feeds, number)
+            self._exact.run(feeds, disturb=_StandIn(recorded, disturbed, seen, any_size=any_size))
         return found
 
 
@@ -168,12 +170,18 @@ def _by_part(exact: EntryWriter, name: str, value: Value) -> dict[str, list[list
 
 
 class _StandIn:
-    """What was recorded, in the place of what is computed, which is noted before it goes."""
+    """What was recorded, in the place of what is computed, which is noted before it goes.
+
+    With `any_size` a tensor of another size, as a pool by another rule makes it, too: what is behind it read that one.
+    Where the graph can't be computed from it, float64's own goes on.
+    """
 
     def __init__(
-        self, recorded: Tensors, disturbed: Disturbed | None = None, seen: Any = None, kept: Kept | None = None
-    ) -> None:
+        self, recorded: Tensors, disturbed: Disturbed | None = None, seen: Any = None, kept: Kept | None = None, *,
+        any_size: bool = False,
+    ) -> None:  # fmt: skip
         self._recorded = recorded
+        self._any_size = any_size
         self._kept = kept
         self._disturbed = disturbed
         self._seen = seen
@@ -190,9 +198,10 @@ class _StandIn:
                 return self._disturbed(name, value)
             return value if self._kept is None else self._kept.operand(name, value)
         array = self._recorded[name]
-        if tuple(array.shape) != tuple(value.data.shape):  # nothing behind it could be computed from that
+        if tuple(array.shape) != tuple(value.data.shape):
             self.other_shapes.add(name)
-            return value
+            if not self._any_size:
+                return value
         return _held(array, value)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from onnx import helper
 
-from sysnoise_conform.compare.arithmetic import ARITHMETICS
+from sysnoise_conform.compare.arithmetic import ARITHMETICS, reported
 from sysnoise_conform.golden.sigma import Sigmas
 from sysnoise_conform.golden.values import Value
 
@@ -258,3 +258,19 @@ def test_nan_infinity_and_the_ends_of_a_range_are_kept() -> None:
 @pytest.mark.parametrize(("name", "dtype"), [("float16", np.float16), ("bfloat16", ml_dtypes.bfloat16)])
 def test_the_largest_finite_number_is_the_format_s(name: str, dtype: Any) -> None:
     assert ARITHMETICS[name].largest == float(ml_dtypes.finfo(dtype).max)
+
+
+@pytest.mark.parametrize(
+    ("said", "declared", "found"),
+    [
+        ("bf16 93 %, fp32 7 %", ["FLOAT"], "bfloat16"), ("fp32", ["FLOAT"], None), ("int8 75 %, fp32 25 %", [], "int8"),
+        ("int8 75 %, fp32 25 %", ["FLOAT", "UINT8"], None), ("fp32 (int8 weights)", ["FLOAT"], None),
+        ("fp32 (fp16 weights)", [], None), ("fp32 requested (precision=high), int8 weights", ["FLOAT"], None),
+    ],
+)  # fmt: skip
+def test_what_a_runtime_says_is_its_arithmetic_and_not_how_weights_are_kept(
+    said: str, declared: list[str], found: str | None
+) -> None:
+    told = reported(said, declared)
+
+    assert (told and told.name) == found

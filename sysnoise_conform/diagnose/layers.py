@@ -56,13 +56,16 @@ def layers_of(
 def unwatched(shop: Workshop, seen: Seen) -> dict[int, tuple[int, ...]]:
     """Node -> those between the nearest recorded tensors and its output; none where all that it reads was recorded."""
     nodes = shop.model.proto.graph.node
+    if not seen.recorded:  # nothing was watched: every operator was tried alone, and none is the end of a block
+        return {each.index: () for each in shop.model.layers}
     makers = {name: at for at, node in enumerate(nodes) for name in node.output if name}
+    read = [reads(node) for node in nodes]
     layers = {each.tensor for each in shop.model.layers}
     blocks = {}
     for index in {each.index for each in shop.model.layers}:
         found, waiting = {index}, [index]
         while waiting:
-            for name in reads(nodes[waiting.pop()]):
+            for name in read[waiting.pop()]:
                 maker = makers.get(name)
                 if name in layers and name not in seen.recorded and maker is not None and maker not in found:
                     found.add(maker)

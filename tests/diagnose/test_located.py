@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from calibration.draft import Network
+from calibration.draft import Draft, Network
 from calibration.measure import LastingCrew
 from calibration.sets import networks
+from diagnose.deep import pooled
 from diagnose.diagnosing import diagnosed
 from diagnose.planted import FAULTS, fits, operands_in_bfloat16, plant
 
@@ -134,3 +135,19 @@ def test_what_reads_like_a_scale_is_told_with_its_proof_and_its_reproducer(crew:
     assert culprit.share is not None
     assert culprit.share > 0.99
     assert (tmp_path / "out" / culprit.reproducer / "repro.py").is_file()
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+def test_a_pool_by_another_rule_is_located_though_every_size_behind_it_is_another(
+    backend: str, crew: LastingCrew, tmp_path: Path
+) -> None:
+    g = Draft(1_700_000)
+    network = g.network("pooled", "pooled", pooled(g, size=47, width=8), 1)
+    pools = [node.output[0] for node in network.model.graph.node if node.op_type in ("MaxPool", "AveragePool")]
+    for at, tensor in enumerate((pools[0], pools[-1])):
+        made = plant("pool_in_ceil_mode", network.model, tensor, shapes(network))
+        assert made is not None
+        found = diagnosed(network, backend, tmp_path / str(at), crew, made.faulty)
+
+        assert [each.layer.output for each in found.culprits] == [tensor], found.sentence
+        assert found.culprits[0].kind == "shape"
