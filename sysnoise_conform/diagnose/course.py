@@ -24,6 +24,7 @@ from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.ranking import Ranking, rank
 from sysnoise_conform.diagnose.reproducing import reproduce
 from sysnoise_conform.diagnose.seen import Seen
+from sysnoise_conform.diagnose.shown import in_words, shown_otherwise
 from sysnoise_conform.diagnose.vanishing import vanishing
 from sysnoise_conform.errors import BackendUnavailable, Unsupported, UsageError
 from sysnoise_conform.graph.intake import Model
@@ -91,6 +92,10 @@ def diagnose(
         islands.explode(shop, variant, cell.place, child, seen, chosen)
         before = perf_counter()
         found = judged(shop, variant, seen, policy, chosen)
+        right = shown_otherwise(shop, str(variant), seen, found.layers, found.culprits, policy)
+        if right:
+            seen.notes.append(in_words(right))
+            found = judged(shop, variant, seen, policy, chosen.difference(right))
         seen.seconds["judge"] = perf_counter() - before
         before = perf_counter()
         found = vanishing(shop, variant, cell.place, found, policy)
