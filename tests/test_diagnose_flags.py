@@ -168,3 +168,27 @@ def test_without_numbers_there_are_no_flags() -> None:
     diff = measure(golden, np.ones((2, 2), np.int64), sample=0)
     assert unit_of(diff) == 0
     assert flags_of(diff, None, LIMITS) == Flags()
+
+
+def test_tallies_that_are_merged_are_one_and_a_tensor_of_changing_shape_has_no_parts() -> None:
+    rng = np.random.default_rng(11)
+
+    def tallied(*shapes: tuple[int, ...]) -> PartTally:
+        tally = PartTally()
+        for shape in shapes:
+            exact = rng.standard_normal(shape)
+            golden = GoldenTensor(name="t", elem_type=onnx.TensorProto.FLOAT, shape=shape, data=exact, floor=Floor())
+            single = sums_by_part(exact, rounding(rng, exact)).tolist()
+            tally.add(golden, rounding(rng, exact), SimpleNamespace(about={"parts": {"t": single}}))  # type: ignore[arg-type]
+        return tally
+
+    one, other = tallied((1, 4, 8, 8)), tallied((1, 4, 8, 8), (1, 4, 8, 8))
+    expected = one.known["t"].errors + other.known["t"].errors
+    one.merge(other)
+    assert one.known["t"].samples == 3
+    np.testing.assert_allclose(one.known["t"].errors, expected)
+
+    one.merge(tallied((1, 4, 9, 9)))
+    assert one.known == {}
+    one.merge(other)
+    assert one.known == {}
