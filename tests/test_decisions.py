@@ -213,6 +213,24 @@ def test_the_first_k_of_nearly_equal_ones_may_change_places(largest: int, ordere
     np.testing.assert_array_equal(twice.data, golden(model, feeds)["i"])
 
 
+def test_in_fewer_bits_what_lies_within_their_rounding_is_a_tie_and_a_clear_one_is_not() -> None:
+    model = graph("g (float[2,3] x) => (int64[2] y) { y = ArgMax <axis = 1, keepdims = 0> (x) }")
+    x = np.array([[1.0, 1.0078125, 0.5], [1.0, 1.0625, 0.5]], np.float32)  # one step of bfloat16 apart, and eight
+    (node,) = model.graph.node
+    golden, got = np.array([1, 1]), np.array([0, 0])
+
+    def answer(roundoff: float | None) -> Answer | None:
+        operands = (Operand(data=x, roundoff=roundoff),)
+        return settle(Question(node=node, opset=19, place=0, golden=golden, got=got, operands=operands, others={}))
+
+    narrow, wide = answer(2.0**-8), answer(None)
+
+    assert narrow is not None
+    assert (narrow.data.tolist(), narrow.ties) == ([0, 1], 1)
+    assert wide is not None
+    assert (wide.data.tolist(), wide.ties) == ([1, 1], 0)
+
+
 def test_k_worse_ones_are_not_the_first() -> None:
     model = graph("g (float[1,6] x) => (float[1,2] v, int64[1,2] i) <int64[1] k = {2}> { v, i = TopK <axis=1> (x, k) }")
     feeds = {"x": np.float32([[0.1, 0.2, 0.3, 0.4, 0.7, 0.6]])}

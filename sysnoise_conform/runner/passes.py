@@ -123,6 +123,8 @@ class Taps:
                 self._absent[name] = _not_kept(golden, name)
             elif name not in got:
                 self._absent[name] = "the runtime did not return it"
+            elif why := other_tensor(self._shop, name, golden[name].shape, got[name].shape):
+                self._absent[name] = why
             else:
                 self._tally.compare(golden[name], got[name], number)
         for name in self._shop.outputs:
@@ -263,6 +265,25 @@ def facts_of(runtime: Runtime, session: RemoteSession | None, variant: Variant, 
         asked_precision=variant.precision,
         python=str(python or ""),
     )
+
+
+def other_tensor(shop: Workshop, name: str, golden: tuple[int, ...], got: tuple[int, ...]) -> str:
+    """Why an inner tensor is not the one that its name says, or can't be known to be; "" where it is.
+
+    The names in a file of another format are its converter's: it may call another tensor so, or hold it with channels
+    last. An output's shape is a finding; what nobody asked of the file is none.
+    """
+    target = shop.plan.target
+    if target.model is not None or name in shop.outputs or name in target.layouts:
+        return ""
+    cure = f"say --layout {one_line(name, 60)}=NHWC if that is what it is, or --map"
+    if golden != got:
+        return (
+            f"the file's tensor of that name has the shape {list(got)}, PyTorch's has {list(golden)}: {cure}"
+        )
+    if target.format == "tflite" and len(got) == 4 and got[1] == got[2] == got[3] > 1:
+        return f"with the shape {list(got)} nobody can tell where its channels are: {cure}, or =NCHW"
+    return ""
 
 
 def standing_in(golden: GoldenTensor, plain: np.ndarray) -> GoldenTensor:

@@ -33,8 +33,8 @@ BACKENDS = ("ort", "openvino", "openvino:auto", "mnn")
 TEXT = """
 The corpus of `conform probe`, case by case as it deviates here, each in the middle of a network of some thirty
 operators that feeds it what the case feeds and reads what it makes (`tests/diagnose/deep.py`). **Named**: the culprits
-are operators of that case and nobody else. In bfloat16 (`openvino:auto`) the network's own dot products are culprits,
-too, and are taken for granted. *Refused*: the runtime does not take the network, or takes its process down.
+are operators of that case and nobody else; of `openvino:auto`, or the case's operators are among those that compute in
+bfloat16. *Refused*: the runtime does not take the network, or takes its process down.
 """
 
 
@@ -60,22 +60,19 @@ def tried(case: ProbeCase, backend: str, crew: LastingCrew, tally: Tally) -> str
     """One case in its network; what there is to say of it, unless it was named."""
     network = between(case)
     own = {name for node in case.nodes for name in node.output if name}
-    taken = {
-        node.output[0] for node in network.model.graph.node
-        if backend.endswith(":auto") and node.op_type in ("Conv", "Gemm", "MatMul")
-    }  # fmt: skip
     try:
         found = diagnosed(network, backend, crew)
     except ConformError as err:
         tally.refused += 1
         return f"refused: {err}"
     named = {each.layer.output for each in found.culprits}
-    if named & own and named <= own | taken:
+    narrow = set() if found.computing is None else set(found.computing.operators)
+    if (named | narrow) & own and named <= own:
         tally.named += 1
         return ""
-    if named - taken:
+    if named:
         tally.others += 1
-        return f"named {', '.join(sorted(named - taken))}; {found.sentence}"
+        return f"named {', '.join(sorted(named))}; {found.sentence}"
     tally.nobody += 1
     return f"named nobody; {found.sentence}"
 

@@ -112,3 +112,15 @@ def test_single_operators_are_judged_where_that_is_asked_for(crew: LastingCrew, 
 
     assert [each.layer.output for each in found.culprits] == ["conv1"]
     assert {"conv0", "relu0", "x1"} <= {each.output for each in found.layers}
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+def test_a_block_answers_in_full_as_a_whole(backend: str, crew: LastingCrew, tmp_path: Path) -> None:
+    model = quantised_network()
+
+    found = diagnosed(model, backend, tmp_path, crew, one_channel_scaled(model, "w1_scale"), prove=True)
+
+    (culprit,) = found.culprits
+    assert culprit.proof is not None
+    assert culprit.proof.after_rel_l2 < culprit.proof.before_rel_l2 / 10
+    assert culprit.share == pytest.approx(1, abs=0.05)

@@ -100,13 +100,14 @@ def test_a_deviation_deep_in_a_network_is_named_exactly(deviation: Deviation, co
     assert (culprit["kind"], culprit["method"]) == (deviation.kind, deviation.method), culprit
 
 
-def test_bfloat16_by_default_is_named_at_every_dot_product_and_nowhere_else(conform, tmp_path: Path) -> None:
+def test_bfloat16_by_default_is_one_finding_that_holds_every_dot_product(conform, tmp_path: Path) -> None:
     skip_unless_it_deviates("conv-256", "openvino:auto")
     network, _ = around("bfloat16", lambda g, x, width: g.conv(x, width, width), opset=18)
     dot_products = [node.output[0] for node in network.model.graph.node if node.op_type in ("Conv", "Gemm")]
 
     found = diagnosed(conform, write(network, tmp_path), "openvino:auto")
 
-    assert [each["output"] for each in found["culprits"]] == dot_products, found["sentence"]
-    # Of what only runs alone, where watching moves the outputs, no more than the size is read.
-    assert {each["kind"] for each in found["culprits"]} <= {"bfloat16", "size_of_bfloat16"}
+    assert (found["verdict"], found["culprits"]) == ("accumulated_rounding", []), found["sentence"]
+    assert found["arithmetic"]["name"] == "bfloat16"
+    assert set(dot_products) <= set(found["arithmetic"]["operators"])
+    assert "computes in bfloat16 by itself" in found["sentence"]
