@@ -21,6 +21,7 @@ from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.ranking import Ranking, rank
 from sysnoise_conform.diagnose.reproducing import reproduce
 from sysnoise_conform.diagnose.seen import Seen
+from sysnoise_conform.diagnose.shown import in_words, shown_otherwise
 from sysnoise_conform.diagnose.verdict import decide, departs, vanishing
 from sysnoise_conform.errors import BackendUnavailable, Unsupported, UsageError
 from sysnoise_conform.graph.intake import Model
@@ -91,6 +92,10 @@ def diagnose(
         if not any(each.converted.codes for each in conversions.made.values()):  # alone, an operator is not in integers
             observe.explode(shop, variant, cell.place, child, seen, chosen)
         found = decide(shop, str(variant), seen, policy, chosen)
+        right = shown_otherwise(shop, str(variant), seen.first, found.layers, found.culprits, policy)
+        if right:
+            seen.notes.append(in_words(right))
+            found = decide(shop, str(variant), seen, policy, chosen.difference(right))
         before = perf_counter()
         found = vanishing(shop, variant, cell.place, found, policy)
         seen.seconds["bisect"] = perf_counter() - before

