@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sysnoise_conform.judge.departure import Departure, plain
 from sysnoise_conform.judge.policy import Policy
+from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.outcome import Measured, RuntimeFacts, TensorDiff
 from sysnoise_conform.printable import one_line
 
@@ -72,6 +73,20 @@ def worst(measured: Measured, outputs: Iterable[str]) -> str:
         return ""
     most = max(diffs, key=lambda each: each.rel_l2 if each.rel_l2 is not None else math.inf * (each.sum_sq_err > 0))
     return f"{who} costs {one_line(most.name, 80)!r} {size(most)}"
+
+
+def costing(found: Sequence[Departure]) -> list[str]:
+    """What the conversion costs beyond its limit, in words, of the output that loses most."""
+    if not found:
+        return []
+    most = max(found, key=lambda each: each.diff.rel_l2 or 0.0)
+    more = f", and {counted(len(found) - 1, 'other output')} with it" if len(found) > 1 else ""
+    return [f"output {one_line(most.diff.name, 80)!r} {most.words}{more}"]
+
+
+def beside(measured: Measured, outputs: Iterable[str]) -> list[str]:
+    """Of a failure of the runtime's: whose doing it is, and what the conversion costs beside it."""
+    return ["the runtime's doing, not the conversion's", *filter(None, [worst(measured, outputs)])]
 
 
 def in_steps(diff: TensorDiff, steps: Mapping[str, float], most: float) -> bool:

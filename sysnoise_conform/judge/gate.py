@@ -186,7 +186,7 @@ class _Case:
         outputs = [each for each in failing if each.diff.name in named and each.owner != "design"]
         costs = [each for each in failing if each.owner == "design"]
         if not outputs and costs:
-            return "; ".join([*self._costing(costs), "the runtime computes it as declared", *self._caveats(),
+            return "; ".join([*conversions.costing(costs), "the runtime computes it as declared", *self._caveats(),
                               *sentences.expiries(expired)])  # fmt: skip
         if not outputs:
             return self._layers_alone(failing, expired)
@@ -196,9 +196,9 @@ class _Case:
             parts[0] += f", and {sentences.counted(len(outputs) - 1, 'other output')}"
         if worst.broken:
             return "; ".join([*parts, *self._caveats()])
-        parts += self._costing(costs)
+        parts += conversions.costing(costs)
         if not costs:
-            parts += self._not_the_conversion(named)
+            parts += conversions.beside(self.measured, named) if self.graph.converted else []
         first = self._first()
         if self.layers and first is not None:
             parts.append(sentences.first_departure(first, self.graph.places.get(first.diff.name)))
@@ -206,21 +206,6 @@ class _Case:
             parts.append("no layer departs by itself: rounding that accumulates, or what only the untouched graph does")
         parts += [each for each in (self._reading(first, worst), *self._caveats()) if each]
         return "; ".join([*parts, *sentences.expiries(expired)])
-
-    def _costing(self, costs: Sequence[Departure]) -> list[str]:
-        """What the conversion costs beyond its limit, in words; nothing where it does not."""
-        if not costs:
-            return []
-        most = max(costs, key=lambda each: each.diff.rel_l2 or 0.0)
-        more = f", and {sentences.counted(len(costs) - 1, 'other output')} with it" if len(costs) > 1 else ""
-        return [f"output {sentences.quoted(most.diff.name)} {most.words}{more}"]
-
-    def _not_the_conversion(self, outputs: Iterable[str]) -> list[str]:
-        """Of a converted graph, whose doing a failure is, and what the conversion costs beside it."""
-        if not self.graph.converted:
-            return []
-        said = conversions.worst(self.measured, outputs)
-        return ["the runtime's doing, not the conversion's", *([said] if said else [])]
 
     def _layers_alone(self, failing: Sequence[Departure], expired: Sequence[Deviation]) -> str:
         """The outputs conform on these inputs, but what they are computed from does not."""
@@ -230,7 +215,8 @@ class _Case:
         if len(failing) > 1:
             parts[0] += f", and {sentences.counted(len(failing) - 1, 'layer')} after it"
         parts.append("no output does on these inputs")
-        parts += self._not_the_conversion(each.name for each in self.measured.outputs)
+        named = [each.name for each in self.measured.outputs]
+        parts += conversions.beside(self.measured, named) if self.graph.converted else []
         parts += [each for each in (self._reading(first, first), *self._caveats()) if each]
         return "; ".join([*parts, *sentences.expiries(expired)])
 
