@@ -7,8 +7,6 @@ keeps its name. Main graph only: nodes in the bodies of If, Loop and Scan stay w
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import onnx

@@ -24,7 +24,7 @@ from sysnoise_conform.graph.intake import write_proto
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner.passes import facts_of, standing_in
-from sysnoise_conform.runner.session import RemoteSession
+from sysnoise_conform.runner.session import RemoteSession, to_promote
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.target import Target
 from sysnoise_conform.runner.workshop import Workshop
@@ -230,7 +230,7 @@ def _fed(islands: Islands, known: Mapping[str, np.ndarray]) -> dict[str, np.ndar
 def _session(shop: Workshop, variant: Variant, child: Child, name: str, taps: Sequence[str]) -> RemoteSession:
     folder = child.workdir / name
     folder.mkdir()
-    graph: Path = shop.graph(folder, taps)
+    graph: Path = shop.graph(folder, to_promote(variant, shop.plan.target, taps))
     return RemoteSession(
         child, variant, shop.plan.target, graph, shop.samples.feed(0), name=name, taps=tuple(taps),
         threads=shop.threads,

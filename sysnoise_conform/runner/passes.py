@@ -18,7 +18,7 @@ from sysnoise_conform.errors import BackendDied, BackendError
 from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, TensorDiff, Unobservable
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.runner.session import RemoteSession
+from sysnoise_conform.runner.session import RemoteSession, to_promote
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenSample, GoldenTensor
@@ -91,7 +91,8 @@ class Taps:
 
     def prepare(self, child: Child) -> None:
         """Write the tapped graph for `child`."""
-        self._graph = self._shop.graph(_folder(child, "layers"), self.names)
+        promoted = to_promote(self._variant, self._shop.plan.target, self.names)
+        self._graph = self._shop.graph(_folder(child, "layers"), promoted)
 
     def run(self, child: Child, feed: Mapping[str, np.ndarray]) -> Tensors:
         """One sample's tensors, views until the child's next call; nothing where the runtime failed, see `failure`."""

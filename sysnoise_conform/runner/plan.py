@@ -61,6 +61,8 @@ def known_outcome(variant: Variant, target: Target, model: Model) -> Outcome | N
     capabilities = registry.load(variant.backend).capabilities
     if target.format not in capabilities.formats:
         return NotApplicable(why=f"{variant.backend} does not run .{target.format} files")
+    if variant.precision == "tf32" and capabilities.tf32:
+        return None
     if variant.precision in GRAPH_PRECISIONS or (variant.precision == "fp32" and not is_plain_float32(model)):
         return Unsupported(
             stage="plan",

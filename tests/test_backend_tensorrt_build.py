@@ -1,0 +1,68 @@
+"""TensorRT-RTX as it is: parsing and building need no GPU. What runs on one is in `make test-gpu`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from graphs import build_of, graph
+from precisions import network, sample
+
+from sysnoise_conform.backends.tensorrt_build import serialize
+from sysnoise_conform.errors import Unsupported
+
+trt = pytest.importorskip("tensorrt_rtx_bindings", reason="no TensorRT-RTX: make trt")
+
+
+@pytest.mark.parametrize("watch", [None, "outputs", "debug", "unfused"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+def test_a_graph_of_every_precision_is_parsed_and_built(tmp_path: Path, precision: str, watch: str | None) -> None:
+    taps = () if watch is None else ("c", "r", "no such tensor")
+    options = {} if watch is None else {"watch": watch}
+    build = build_of(network(precision), tmp_path, {"x": sample()}, taps=taps, options=options)
+    plan = serialize(trt, build, build.shapes)
+    assert len(memoryview(plan.data)) > 1000
+    assert plan.watched == (() if watch is None else ("c", "r"))
+    assert plan.unwatched == (() if watch is None else ("no such tensor",))
+
+
+def test_watching_tensors_makes_another_engine(tmp_path: Path) -> None:
+    sizes = {}
+    for watch in ("outputs", "debug"):
+        build = build_of(network("fp32"), tmp_path / watch, {"x": sample()}, taps=("c",), options={"watch": watch})
+        sizes[watch] = serialize(trt, build, build.shapes).sha256
+    plain = build_of(network("fp32"), tmp_path, {"x": sample()})
+    assert len({serialize(trt, plain, plain.shapes).sha256, *sizes.values()}) == 3
+
+
+def test_open_sizes_are_built_for_the_shapes_at_hand(tmp_path: Path) -> None:
+    build = build_of("g (float[n,3] x) => (float[n,3] y) { y = Relu(x) }", tmp_path)
+    assert serialize(trt, build, {"x": (4, 3)}).data is not None
+    with pytest.raises(Unsupported) as caught:
+        serialize(trt, build, {})
+    assert caught.value.stage == "compile"
+    assert "\n" not in str(caught.value)
+
+
+def test_an_operator_that_its_parser_does_not_know_is_named(tmp_path: Path) -> None:
+    build = build_of("g (float[2] x) => (float[2] y) { a = Relu(x) [here] y = Nonsense(a) }", tmp_path)
+    with pytest.raises(Unsupported) as caught:
+        serialize(trt, build, {})
+    assert (caught.value.stage, caught.value.op, caught.value.node) == ("convert", "Nonsense", "here")
+
+
+def test_what_its_builder_refuses_is_told_in_its_own_words(tmp_path: Path) -> None:
+    # An int16 tensor is no TensorRT type.
+    build = build_of(graph("g (int16[2] x) => (int16[2] y) { y = Add(x, x) }"), tmp_path)
+    with pytest.raises(Unsupported) as caught:
+        serialize(trt, build, {})
+    assert caught.value.stage in ("convert", "compile")
+    assert len(caught.value.message) > 20
+
+
+@pytest.mark.parametrize("hint", ["fp16", "bf16"])
+def test_rtx_has_no_flag_that_chooses_types(tmp_path: Path, hint: str) -> None:
+    build = build_of(network("fp32"), tmp_path, {"x": sample()}, options={"hint": hint})
+    with pytest.raises(Unsupported, match="strongly typed") as caught:
+        serialize(trt, build, build.shapes)
+    assert f"trt:{hint}" in str(caught.value.hint)
