@@ -1,4 +1,4 @@
-"""How much of a model ran in which precision, by layers and by floating-point operations, in one form for all runtimes."""
+"""How much of a model ran in which precision, by layers and by operations: one form for all runtimes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ class Shares:
     def text(self) -> str:
         """By layers: `fp32`, or `int8 80 %, fp32 20 %`; empty without layers."""
         return worded(self.layers)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """By operations, for the options that a session reports; empty where they are not known."""
+        return {"operations": worded(self.flops)} if self.flops else {}
 
     def fields(self) -> dict[str, dict[str, float]]:
         """The shares as numbers from 0 to 1: `layers`, and `flops` where they are known."""

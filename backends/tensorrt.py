@@ -207,4 +207,5 @@ def _relative(array: np.ndarray, first: np.ndarray) -> float:
     wide, base = array.astype(np.float64), first.astype(np.float64)
     if np.array_equal(wide, base, equal_nan=True):
         return 0.0
-    return float(np.sqrt(np.mean((wide - base) ** 2)) / max(float(np.sqrt(np.mean(base**2))), np.finfo(np.float64).tiny))
+    size = max(float(np.sqrt(np.mean(base**2))), float(np.finfo(np.float64).tiny))
+    return float(np.sqrt(np.mean((wide - base) ** 2))) / size

@@ -223,8 +223,12 @@ def _recast(converted: Converted, interpreter: Any) -> dict[str, str]:
 
 
 def _effective(build: Build, interpreter: Any, more: Mapping[str, str]) -> Effective:
-    options = {"delegate": litert.delegated(interpreter), "threads": build.threads or "runtime's choice", **more}
-    return Effective(device="cpu", precision=litert.precision(interpreter), options=options)
+    shares = litert.shares(interpreter)
+    options = {
+        "delegate": litert.delegated(interpreter), "threads": build.threads or "runtime's choice", **more,
+        **shares.told,
+    }  # fmt: skip
+    return Effective(device="cpu", precision=shares.text or "integers", options=options, shares=shares.fields())
 
 
 def _unsupported(error: Exception, stage: str, plain: Plain | None, interpreter: Any = None) -> Unsupported:

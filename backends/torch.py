@@ -119,11 +119,12 @@ def _device(torch: Any, asked: str) -> str:
     number = int(asked.replace(":", ".").partition(".")[2] or 0)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if number >= count:
-        built = torch.version.cuda
-        why = f"it sees {count} of them" if built else f"PyTorch {torch.__version__} is built without CUDA"
+        if torch.version.cuda is None:
+            raise BackendUnavailable(
+                f"PyTorch {torch.__version__} is built without CUDA", hint="install a CUDA build of PyTorch"
+            )
         raise BackendUnavailable(
-            f"PyTorch has no GPU number {number}: {why}",
-            hint="run on a machine with an NVIDIA GPU" if built else "install a CUDA build of PyTorch, and see nvidia-smi",
+            f"PyTorch has no GPU number {number}, it sees {count}", hint="nvidia-smi -L lists what the driver sees"
         )
     return f"cuda:{number}"
 

@@ -2,7 +2,7 @@
 
 Before VNNI the fast instruction is VPMADDUBSW: it multiplies unsigned by signed bytes and adds the products of two
 neighbours into 16 bits with signed saturation (Intel 64 and IA-32 SDM, volume 2, PMADDUBSW); VPMADDWD and VPADDD add
-on in 32 bits. What the runtimes make of it, by ONNX Runtime's MLAS (qgemm_kernel_avx2.cpp, x86_64/QgemmU8X8KernelAvx2.S):
+on in 32 bits. What the runtimes make of it, by ONNX Runtime's MLAS (qgemm_kernel_avx2.cpp, QgemmU8X8KernelAvx2.S):
 signed weights take this way, whatever the activations are (signed ones are shifted by 128 to unsigned), pairs are
 neighbours along the summed axis, from its beginning; unsigned weights are widened and exact; zero points are taken
 off the sum afterwards. A convolution sums over (kernel position, channel), the channel fastest; a depthwise one has a

@@ -14,15 +14,18 @@ _FLOAT = """net (float[1,4,8,8] x) => (float[1,3] y) {{
     g = Gemm <transB = 1> (f, v, d) {wide} }}"""
 _QDQ = """net (float[1,4,8,8] x) => (float[1,3] y) {
     x_q = QuantizeLinear(x, xs, xz) x_d = DequantizeLinear(x_q, xs, xz) w_d = DequantizeLinear <axis = 0> (w, ws, wz)
-    c = Conv <pads = [1, 1, 1, 1]> (x_d, w_d, b) r = Relu(c)
+    b = DequantizeLinear <axis = 0> (b_i, b_s) c = Conv <pads = [1, 1, 1, 1]> (x_d, w_d, b)
+    c_q = QuantizeLinear(c, rs, rz) c_d = DequantizeLinear(c_q, rs, rz) r = Relu(c_d)
     r_q = QuantizeLinear(r, rs, rz) r_d = DequantizeLinear(r_q, rs, rz)
     p = GlobalAveragePool(r_d) p_q = QuantizeLinear(p, rs, rz) p_d = DequantizeLinear(p_q, rs, rz) f = Flatten(p_d)
-    v_d = DequantizeLinear <axis = 0> (v, vs, vz) g = Gemm <transB = 1> (f, v_d, d)
+    f_q = QuantizeLinear(f, rs, rz) f_d = DequantizeLinear(f_q, rs, rz)
+    v_d = DequantizeLinear <axis = 0> (v, vs, vz) d = DequantizeLinear <axis = 0> (d_i, d_s)
+    g = Gemm <transB = 1> (f_d, v_d, d)
     g_q = QuantizeLinear(g, gs, gz) y = DequantizeLinear(g_q, gs, gz) }"""
 
 
 def network(precision: str) -> onnx.ModelProto:
-    """Conv, Relu, pooling and Gemm: float32 in and out, `precision` of fp32, fp16, bf16 or int8 (by Q and DQ) inside."""
+    """Conv, Relu, pooling and Gemm: float32 in and out, inside fp32, fp16, bf16 or int8 (by Q and DQ)."""
     draw = np.random.default_rng(5)
     w, v = draw.normal(size=(8, 4, 3, 3)) / 6, draw.normal(size=(3, 8)) / 2
     b, d = draw.normal(size=8) / 4, draw.normal(size=3) / 4
@@ -57,6 +60,7 @@ def _quantised(w: np.ndarray, b: np.ndarray, v: np.ndarray, d: np.ndarray) -> on
         shape = (-1, *[1] * (weight.ndim - 1))
         arrays[name] = np.rint(weight / scale.reshape(shape)).astype(np.int8)
         arrays[f"{name}s"], arrays[f"{name}z"] = scale.astype(np.float32), np.zeros(len(scale), np.int8)
-    arrays |= {"b": b.astype(np.float32), "d": d.astype(np.float32)}
+    for name, bias, scale in (("b", b, arrays["xs"] * arrays["ws"]), ("d", d, arrays["rs"] * arrays["vs"])):
+        arrays[f"{name}_i"], arrays[f"{name}_s"] = np.rint(bias / scale).astype(np.int32), scale
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
     return model

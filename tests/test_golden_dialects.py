@@ -161,7 +161,8 @@ def test_a_convolution_that_no_quantisation_follows_stays_in_float() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "y = MatMul(a, b)", "y = Gemm(a, b)", "y = Gemm <transB = 1> (a, t)", "y = Gemm <alpha = 0.5, beta = 2.0> (a, b, c)",
+    "y = MatMul(a, b)", "y = Gemm(a, b)", "y = Gemm <transB = 1> (a, t)",
+    "y = Gemm <alpha = 0.5, beta = 2.0> (a, b, c)",
 ])  # fmt: skip
 def test_a_dequantised_matrix_product_is_one_of_codes(text: str) -> None:
     qa, qb = codes(7, np.uint8, 4, 16), codes(8, np.int8, 16, 3)
