@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
+from sysnoise_conform.backends import declared
 from sysnoise_conform.errors import BackendUnavailable, BadModel, Unsupported, UnsupportedOperator
 from sysnoise_conform.printable import one_line
 
@@ -80,7 +81,8 @@ class Torch:
             raise Unsupported(error.message, stage="compile", node=error.node, op=error.op, hint=error.hint) from error
         except BadModel as error:
             raise Unsupported(error.message, stage="compile", hint=error.hint) from error
-        precision = _precision(spoken) if device == "cpu" else "fp32 with TF32 allowed" if tf32 else "fp32"
+        written = declared.read(build.model).precision
+        precision = _precision(written, spoken, tf32_kernels=tf32 and device != "cpu")
         return _Session(executor, device, Effective(device=device, precision=precision, options=options))
 
 
@@ -134,7 +136,12 @@ def _on(torch: Any, device: str) -> Any:
     return contextlib.nullcontext() if device == "cpu" else torch.device(device)
 
 
-def _precision(spoken: Mapping[str, str]) -> str:
+def _precision(written: str, spoken: Mapping[str, str], *, tf32_kernels: bool) -> str:
+    """What is computed in, in words; what the graph declares narrower than float32 is rounded to by each operator."""
+    if written in ("fp16", "bf16", "int8"):
+        return f"{written}, emulated in fp32"
+    if tf32_kernels:
+        return "fp32 with TF32 allowed"
     words = []
     if "operands" in spoken:
         words.append(f"{spoken['operands']} operands")
