@@ -145,6 +145,6 @@ def _import() -> tuple[Any, Any]:
         from ai_edge_quantizer import quantizer, recipe
     except ImportError as error:
         raise BackendUnavailable(
-            f"ai-edge-quantizer can't be imported: {one_line(error)}", hint="pip install ai-edge-quantizer"
+            f"ai-edge-quantizer can't be imported: {one_line(error)}", hint="pip install 'sysnoise-conform[quantize]'"
         ) from error
     return quantizer, recipe

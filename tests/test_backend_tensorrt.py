@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def test_a_tensorrt_that_can_not_serve_says_why(
     put(tmp_path, source, monkeypatch)
     with pytest.raises(BackendUnavailable, match=said):
         TensorRT().probe()
+
+
+def test_the_tests_for_a_gpu_name_what_they_lack() -> None:
+    if has_driver():
+        pytest.skip("an NVIDIA driver is here")
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "gpu.py")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 6
+    assert "make test-gpu needs" in done.stderr
+    assert "an NVIDIA driver (libcuda.so.1)" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_without_a_driver_the_gpu_is_unavailable() -> None:

@@ -11,7 +11,7 @@ from precisions import network, sample
 from sysnoise_conform.backends.tensorrt_build import serialize
 from sysnoise_conform.errors import Unsupported
 
-trt = pytest.importorskip("tensorrt_rtx_bindings", reason="no TensorRT-RTX: make trt")
+trt = pytest.importorskip("tensorrt_rtx_bindings", reason="no TensorRT-RTX: pip install 'sysnoise-conform[rtx]'")
 
 
 @pytest.mark.parametrize("watch", [None, "outputs", "debug", "unfused"])
