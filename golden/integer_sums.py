@@ -22,6 +22,7 @@ from sysnoise_conform.golden.unfolding import convolve_by
 SUMS = "conform_sums"  # the attribute that asks for it, see `golden.dialects`
 PAIRS = "u8s8_pairs"
 _LOW, _HIGH = -(2**15), 2**15 - 1
+_AT_ONCE = 1 << 22  # products held at once
 _RISK = 129  # |w0 + w1| from which 255 * (w0 + w1) leaves 16 bits; below it nothing saturates
 
 
@@ -31,12 +32,13 @@ def saturating_matmul(a: Tensor, b: Tensor) -> Tensor:
         a, b = F.pad(a, (0, 1)), F.pad(b, (0, 0, 0, 1))
     total = a @ b
     first, second = b[0::2], b[1::2]
-    risky = (first + second).abs() >= _RISK
-    for pair in risky.any(1).nonzero().flatten().tolist():
-        columns = risky[pair].nonzero().flatten()
-        products = torch.outer(a[:, 2 * pair], first[pair, columns])
-        products += torch.outer(a[:, 2 * pair + 1], second[pair, columns])
-        total[:, columns] -= products - products.clamp(_LOW, _HIGH)
+    pairs, columns = ((first + second).abs() >= _RISK).nonzero(as_tuple=True)
+    step = max(1, _AT_ONCE // max(1, a.shape[0]))
+    for start in range(0, len(pairs), step):
+        pair, column = pairs[start : start + step], columns[start : start + step]
+        products = a[:, 2 * pair] * first[pair, column]
+        products += a[:, 2 * pair + 1] * second[pair, column]
+        total.index_add_(1, column, products.clamp(_LOW, _HIGH) - products)
     return total
 
 
