@@ -59,6 +59,7 @@ class OnnxRuntime:
             Option("disable", "passes of its optimiser to leave out: ConvMulFusion:GeluFusionL2"),
         ),
         auto=True,  # on CUDA the runtime's own choice is TF32
+        tf32=True,
     )
 
     def probe(self) -> Runtime:
@@ -81,6 +82,12 @@ class OnnxRuntime:
         if provider not in ort.get_available_providers():
             raise BackendUnavailable(
                 f"this build of ONNX Runtime has no {provider}", hint=f"pip install {package} in place of onnxruntime"
+            )
+        if build.precision == "tf32" and device != "cuda":
+            raise Unsupported(
+                f"ONNX Runtime computes in TF32 on CUDA alone, not on {device}",
+                stage="compile",
+                hint="ort:tf32@cuda runs it, torch:tf32 emulates it",
             )
         level = build.options.get("opt", "all")
         options = _options(ort, level, build.threads)
