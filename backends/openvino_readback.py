@@ -37,7 +37,7 @@ def _flops(op: Any, layer: str) -> float:
     shapes = (op.get_output_partial_shape(0), op.get_input_partial_shape(0), op.get_input_partial_shape(1))
     if any(each.is_dynamic for each in shapes):
         return 0.0
-    out, data, weight = ([size.get_length() for size in each] for each in shapes)
+    out, data, weight = ([int(size.get_length()) for size in each] for each in shapes)
     if layer in ("FullyConnected", "MatMul"):
         return 2.0 * prod(out) * data[-1]
     moved = data if layer == "Deconvolution" else out  # each of these elements meets one kernel

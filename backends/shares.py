@@ -12,13 +12,13 @@ class Shares:
     """Layers, and the operations of those that multiply matrices, by precision (`fp32`, `int8`, ...)."""
 
     layers: Counter[str] = field(default_factory=Counter)
-    flops: Counter[str] = field(default_factory=Counter)
+    flops: dict[str, float] = field(default_factory=dict)
 
     def add(self, precision: str, flops: float = 0) -> None:
         """Count one layer; `flops` are 0 where it is no matrix product or its sizes are not known."""
         self.layers[precision] += 1
         if flops:
-            self.flops[precision] += flops
+            self.flops[precision] = self.flops.get(precision, 0.0) + flops
 
     @property
     def text(self) -> str:

@@ -50,13 +50,14 @@ def numpy_type(trt: Any, kind: Any) -> np.dtype[Any] | None:
     """The numpy type for one of TensorRT's, bfloat16 and float8 as ml_dtypes has them; None where there is none."""
     import ml_dtypes
 
-    types = {
+    types: dict[str, Any] = {
         "FLOAT": np.float32, "HALF": np.float16, "INT8": np.int8, "INT32": np.int32, "INT64": np.int64,
         "BOOL": np.bool_, "UINT8": np.uint8, "BF16": ml_dtypes.bfloat16, "FP8": ml_dtypes.float8_e4m3fn,
     }  # fmt: skip
     for name, dtype in types.items():
         if getattr(trt.DataType, name, None) == kind:
-            return np.dtype(dtype)
+            found: np.dtype[Any] = np.dtype(dtype)
+            return found
     return None
 
 

@@ -129,7 +129,8 @@ def to_codes(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray | None:
     if not scale or kind.kind not in "iu" or array.dtype.kind != "f":
         return None
     limits = np.iinfo(kind)
-    return np.clip(np.rint(array.astype(np.float64) / scale) + zero, limits.min, limits.max).astype(kind)
+    codes: np.ndarray = np.clip(np.rint(array.astype(np.float64) / scale) + zero, limits.min, limits.max).astype(kind)
+    return codes
 
 
 def from_codes(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
@@ -137,7 +138,8 @@ def from_codes(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
     scale, zero = detail["quantization"]
     if not scale or array.dtype.kind not in "iu":
         return array
-    return ((array.astype(np.float64) - zero) * scale).astype(np.float32)
+    numbers: np.ndarray = ((array.astype(np.float64) - zero) * scale).astype(np.float32)
+    return numbers
 
 
 def _import() -> tuple[Any, Any]:

@@ -43,6 +43,9 @@ EXIT_CODES = {
         (0, 1), "1 on a processor with bfloat16, which OpenVINO then takes by itself: that is what it shows",
     ),
     "conform diagnose --model det.onnx --backend openvino:auto": ((0, 1), "the same"),
+    "conform run --model det.onnx --backends torch,torch+u8s8=saturate,torch+operands=tf32": (
+        (1,), "1 because TF32's operands are beyond float32's limits: that is what it shows",
+    ),
     "conform diagnose --model det.onnx --backend openvino:auto --prove": ((0, 1), "the same"),
 }  # fmt: skip
 
