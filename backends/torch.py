@@ -138,16 +138,16 @@ def _on(torch: Any, device: str) -> Any:
 
 def _precision(written: str, spoken: Mapping[str, str], *, tf32_kernels: bool) -> str:
     """What is computed in, in words; what the graph declares narrower than float32 is rounded to by each operator."""
-    if written in ("fp16", "bf16", "int8"):
-        return f"{written}, emulated in fp32"
     if tf32_kernels:
         return "fp32 with TF32 allowed"
+    narrow = written in ("fp16", "bf16", "int8")
     words = []
     if "operands" in spoken:
         words.append(f"{spoken['operands']} operands")
     if "accumulate" in spoken:
         words.append(f"{spoken['accumulate']} sums")
-    return f"fp32 with {' and '.join(words)}, emulated" if words else "fp32"
+    how = f"fp32 with {' and '.join(words)}" if words else "fp32"
+    return f"{written}, emulated in {how}" if narrow else f"{how}, emulated" if words else how
 
 
 def _import() -> Any:

@@ -35,6 +35,7 @@ from sysnoise_conform.reports.wording import (
 WORST = 5
 WORST_OF_A_FAILURE = 15
 FINDINGS = 40
+MOST_LISTED = 12  # entries of one option
 
 
 def section(header: Mapping[str, Any], row: VariantRow, whole: str, anchor: str, budget: int) -> Markup:
@@ -299,9 +300,16 @@ def runtime_facts(facts: RuntimeFacts) -> Iterator[tuple[str, object]]:
         ),
     )
     if facts.options:
-        yield "options", element("code", ", ".join(f"{name}={value}" for name, value in facts.options.items()))
+        yield "options", element("code", ", ".join(f"{name}={_told(value)}" for name, value in facts.options.items()))
     if facts.python:
         yield "interpreter", element("code", facts.python)
+
+
+def _told(value: object) -> str:
+    """An option's value; of a long list, such as an engine's layers, how long it is: summary.json has all of it."""
+    if isinstance(value, list) and len(value) > MOST_LISTED:
+        return f"{len(value)} entries, see summary.json"
+    return str(value)
 
 
 def _costs(row: VariantRow) -> Iterator[tuple[str, object]]:

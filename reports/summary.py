@@ -181,4 +181,8 @@ def _plain(value: Any) -> Any:
     """An option's value as JSON: what JSON has no word for is told as text."""
     if value is None or isinstance(value, bool | int | str):
         return value
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
     return _finite(value) if isinstance(value, float) else str(value)

@@ -17,15 +17,13 @@ pytestmark = pytest.mark.gpu
 NEEDED = ("typer", "rich", "polars", "PIL", "torch")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _whole() -> None:
-    lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if lacking:
-        pytest.skip(f"the command line needs {', '.join(lacking)}")
-    try:
-        cuda.driver()
-    except BackendUnavailable as why:
-        pytest.skip(str(why))
+LACKING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+if LACKING:
+    pytest.skip(f"the command line needs {', '.join(LACKING)}", allow_module_level=True)
+try:
+    cuda.driver()
+except BackendUnavailable as why:
+    pytest.skip(str(why), allow_module_level=True)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
@@ -107,7 +108,10 @@ class Running:
         return {name: array.copy() for name, array in outputs.items()}
 
 
-@pytest.fixture(scope="module", params=[*registry.names(), "ort@cuda", "torch@cuda"])
+ON_A_GPU = ("ort@cuda", "torch@cuda") if os.environ.get("CONFORM_TEST_GPU") else ()  # `make test-gpu` sets it
+
+
+@pytest.fixture(scope="module", params=[*registry.names(), *ON_A_GPU])
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     name, _, device = request.param.partition("@")
     folder = tmp_path_factory.mktemp(f"{name}_{device}_contract")
