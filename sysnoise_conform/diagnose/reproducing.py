@@ -30,8 +30,9 @@ from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenSample, GoldenTensor
 from sysnoise_conform.variant import Variant
 
-# What the backends' converters call the file that they write.
+# What the backends' converters call the file that they write, and that the runtime loads; by `+hint=` where it matters.
 _WRITTEN = {"tflite": "model_float32.tflite", "mnn": "model.mnn"}
+_HINTED = {"fp16": "model_float16.tflite"}
 _LARGEST = 1 << 31  # bytes that the converters' formats hold
 MOST = 5  # folders; of a network in bfloat16 every operator is one
 
@@ -149,12 +150,14 @@ def _alone(
     )
     got = {each: array.copy() for each, array in session.run(fed).items() if each in made.expected}
     stored = {each: storable(array) for each, array in got.items()}
-    return replace(made, got=stored), got, _converted(variant.backend, folder)
+    return replace(made, got=stored), got, _converted(variant, folder)
 
 
-def _converted(backend: str, folder: Path) -> bytes | None:
+def _converted(variant: Variant, folder: Path) -> bytes | None:
     """The one file below the session's folder that the runtime loaded in the model's place."""
-    name = _WRITTEN.get(backend)
+    name, hint = _WRITTEN.get(variant.backend), variant.option("hint")
+    if variant.backend == "tflite" and hint is not None:
+        name = _HINTED.get(hint, f"model_{hint}.tflite")
     found = [] if name is None else list(folder.rglob(name))
     if len(found) != 1:
         return None
