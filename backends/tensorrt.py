@@ -13,7 +13,7 @@ import numpy as np
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
 from sysnoise_conform.backends import cuda, declared, tensorrt_watch
-from sysnoise_conform.backends.tensorrt_build import WATCHES, Plan, is_rtx, load, serialize
+from sysnoise_conform.backends.tensorrt_build import WATCHES, Plan, is_rtx, load, serialize, uncollected
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -114,7 +114,8 @@ class _Session:
 
     def _built(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Any, Plan]:
         plan = serialize(self._trt, self._build, shapes)
-        engine = self._runtime.deserialize_cuda_engine(plan.data)
+        with uncollected():
+            engine = self._runtime.deserialize_cuda_engine(plan.data)
         if engine is None:
             raise Unsupported("TensorRT can't load the engine that it built", hint="the log holds its reason")
         return engine, plan
@@ -162,7 +163,9 @@ class _Session:
                 on_host = engine.is_shape_inference_io(name)
                 context.set_tensor_address(name, array.ctypes.data if on_host else self._gpu.upload(array))
             places = {name: self._place(engine, context, name) for name in names if name not in given}
-            if not context.execute_async_v3(self._gpu.stream):
+            with uncollected():
+                ran = context.execute_async_v3(self._gpu.stream)
+            if not ran:
                 raise Unsupported("TensorRT failed while it ran the engine; its reason is in the log", stage="run")
             outputs = {name: self._gpu.download(*place) for name, place in places.items()}
             return {**{name: seen[name] for name in plan.watched if name in seen}, **outputs}

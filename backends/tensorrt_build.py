@@ -6,10 +6,13 @@ never by version number, except for one thing: from 11 on, and in RTX, types can
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +24,8 @@ _HOMES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
 _OLDEST = 10
 _RTX_OLDEST = 1
 _STRONG_FROM = 11  # TensorRT 11 took the flags FP16, BF16 and INT8 away
+# Places in its source, and the driver that a host without a GPU does not have.
+_SOURCE = re.compile(r"( In \w+ at /\S+?(?=\)))|(\[checkMacros\.cpp.*$)", re.DOTALL)
 WATCHES = ("debug", "unfused", "outputs")
 
 
@@ -72,28 +77,52 @@ def product(trt: Any) -> str:
     return f"{'TensorRT-RTX' if is_rtx(trt) else 'TensorRT'} {trt.__version__}"
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection inside.
+
+    TensorRT calls our logger while it holds a lock of its own, which freeing any of its objects takes, too: a
+    collection that begins in the logger and finds an old builder waits for ever (seen with TensorRT-RTX 1.7.1).
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def serialize(trt: Any, build: Build, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
     """Parse the ONNX file and build the engine; `shapes` are those of the feeds to come.
 
     Raises `Unsupported` with stage `convert` when the parser refuses, `compile` when the builder does.
     """
-    logger, errors = _logger(trt)
-    builder = trt.Builder(logger)
-    hint = build.options.get("hint")
-    network = builder.create_network(_creation_flags(trt, hint))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(build.model)):
-        raise _refused(parser)
-    watch = build.options.get("watch", "debug")
-    watched = _watch(network, build.taps, watch)
-    config = builder.create_builder_config()
-    _configure(trt, config, build, hint)
-    _add_profile(builder, network, config, shapes)
-    data = builder.build_serialized_network(network, config)
-    if data is None:
-        reason = one_line(errors[-1]) if errors else "its builder gave no reason"
-        raise Unsupported(f"{product(trt)} can't build an engine for this model: {reason}", stage="compile")
-    return Plan(data, watched, tuple(name for name in build.taps if name not in watched))
+    with uncollected():
+        logger, errors = _logger(trt)
+        builder = trt.Builder(logger)
+        hint = build.options.get("hint")
+        network = builder.create_network(_creation_flags(trt, hint))
+        parser = trt.OnnxParser(network, logger)
+        config = builder.create_builder_config()
+        try:
+            if not parser.parse_from_file(str(build.model)):
+                raise _refused(parser)
+            watched = _watch(network, build.taps, build.options.get("watch", "debug"))
+            _configure(trt, config, build, hint)
+            _add_profile(builder, network, config, shapes)
+            data = builder.build_serialized_network(network, config)
+            if data is None:
+                reason = one_line(errors[-1]) if errors else "its builder gave no reason"
+                raise Unsupported(f"{product(trt)} can't build an engine for this model: {reason}", stage="compile")
+            shown = {*watched, *_outputs(network)}
+            return Plan(data, watched, tuple(name for name in build.taps if name not in shown))
+        finally:  # now, not when somebody lets go of an exception that holds this frame
+            del config, parser, network, builder
+
+
+def _outputs(network: Any) -> list[str]:
+    return [network.get_output(index).name for index in range(network.num_outputs)]
 
 
 def _creation_flags(trt: Any, hint: str | None) -> int:
@@ -186,5 +215,8 @@ def _refused(parser: Any) -> Unsupported:
         return Unsupported("TensorRT's parser refuses the model without a reason", stage="convert")
     first = errors[0]
     return Unsupported(
-        one_line(first.desc()), stage="convert", node=first.node_name() or None, op=first.node_operator() or None
+        one_line(_SOURCE.sub("", first.desc())),
+        stage="convert",
+        node=first.node_name() or None,
+        op=first.node_operator() or None,
     )

@@ -49,7 +49,7 @@ def test_a_run_gives_outputs_by_name_and_all_memory_back(trt: Any, tmp_path: Pat
 
 
 def test_what_debug_tensors_showed_is_copied_before_it_is_overwritten(trt: Any, tmp_path: Path) -> None:
-    taps = ("a", "c", "gone")
+    taps = ("a", "c", "gone", "y")
     build = build_of(DENSE, tmp_path, {"x": ramp(2, 3)}, taps=taps, options={"watch": "debug"})
     session = TensorRT().compile(build)
     got = session.run({"x": ramp(2, 3)})

@@ -126,7 +126,8 @@ def _mnn(made: Plain, subject: Subject) -> list[str]:
         "manager.set_hint(3, 0)  # WINOGRAD_MEMORY_LEVEL 0: convolutions without Winograd",
     ]
     managed = ["runtime_manager=manager"] if without_winograd else []
-    modes = f'"backend": expr.Backend.CPU, "precision_mode": expr.PrecisionMode.{word.capitalize()}, "thread_num": {threads}'
+    mode = word.capitalize()
+    modes = f'"backend": expr.Backend.CPU, "precision_mode": expr.PrecisionMode.{mode}, "thread_num": {threads}'
     inputs, outputs = (_places(f"t_{side}_", each) for side, each in _sides(made))
     return [
         "import MNN",

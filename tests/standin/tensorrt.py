@@ -113,6 +113,13 @@ class Network:
         return len(self._inputs)
 
     @property
+    def num_outputs(self) -> int:
+        return len(self.model.graph.output)
+
+    def get_output(self, index: int) -> Tensor:
+        return Tensor(self.model.graph.output[index].name, is_output=True)
+
+    @property
     def num_layers(self) -> int:
         return len(self._layers)
 
