@@ -81,20 +81,28 @@ def test_a_collection_that_finds_old_builders_does_not_wait_for_ever(tmp_path: P
     """In a process of its own, for the deadlock that this once was holds the interpreter's lock."""
     build_of("g (float[2] x) => (float[2] y) { y = Nonsense(x) }", tmp_path)
     program = f"""
-        import gc
+        import gc, sys
         from pathlib import Path
         import tensorrt_rtx_bindings as trt
         from sysnoise_conform.backend import Build
         from sysnoise_conform.backends.tensorrt_build import serialize
-        gc.set_threshold(1)  # a collection at every chance
-        kept = []
-        for _ in range(5):
+
+        class Busy:  # whoever prints makes enough objects for a collection to begin
+            def write(self, text):
+                self.made = [[] for _ in range(200_000)]
+            def flush(self):
+                pass
+
+        def fail():
             try:
                 serialize(trt, Build(model=Path({str(tmp_path / "model.onnx")!r})), {{}})
             except Exception as error:
-                kept.append(error)
-                error.itself = error  # a cycle, which holds the frames
-            kept.clear()
+                error.itself = error  # a cycle, which holds the frames until a collection finds it
+
+        gc.set_threshold(100_000, 1000, 1000)
+        fail()
+        sys.stderr = Busy()
+        fail()
         print("done")
     """
     done = subprocess.run(
