@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
+from sysnoise_conform.backend import Build, Capabilities, Effective, Optimised, Option, Runtime, Tensors
 from sysnoise_conform.backends import cuda, declared, tensorrt_watch
 from sysnoise_conform.backends.tensorrt_build import WATCHES, Plan, is_rtx, load, serialize, uncollected
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
@@ -171,6 +171,12 @@ class _Session:
             return {**{name: seen[name] for name in plan.watched if name in seen}, **outputs}
         finally:
             self._gpu.free()
+
+    def optimised(self) -> Optimised:
+        """Which tensors pass from one layer of the engine to another, as its inspector tells."""
+        engine, _ = self._engine(self._build.shapes)
+        told = engine.create_engine_inspector().get_engine_information(self._trt.LayerInformationFormat.JSON)
+        return Optimised(tensors=tensorrt_watch.layer_outputs(told))
 
     def _place(self, engine: Any, context: Any, name: str) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
         shape = tuple(context.get_tensor_shape(name))

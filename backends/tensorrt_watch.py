@@ -80,6 +80,16 @@ def layers(trt: Any, engine: Any) -> tuple[Shares, list[str]]:
     return shares, lines[:MOST_LAYERS]
 
 
+def layer_outputs(told: str) -> tuple[str, ...] | None:
+    """The tensors that layers make, from an engine's description in JSON; None where it holds no more than names."""
+    try:
+        table = json.loads(told)["Layers"]
+        made = {tensor["Name"] for layer in table for tensor in layer["Outputs"]}
+    except (ValueError, KeyError, TypeError):  # built with less verbosity, layers are mere strings
+        return None
+    return tuple(sorted(made))
+
+
 def _precision(layer: Mapping[str, Any]) -> str | None:
     """The type that the layer writes; integer kernels that write floats are told by what they read."""
     for side in ("Outputs", "Inputs"):

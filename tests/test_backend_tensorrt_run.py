@@ -130,6 +130,11 @@ def test_every_layer_of_the_engine_is_listed_with_its_precision(trt: Any, tmp_pa
     assert options["layers"] == ["Mul: gemm, fp32", "Add: gemm, fp32", "Tanh: gemm, fp32", "Sub: gemm, fp32"]
 
 
+def test_what_passes_between_layers_is_told(trt: Any, tmp_path: Path) -> None:
+    session = TensorRT().compile(build_of(DENSE, tmp_path, {"x": ramp(2, 3)}))
+    assert session.optimised().tensors == ("a", "b", "c", "y")
+
+
 def test_a_missing_input_is_an_error_and_leaves_no_memory_behind(trt: Any, tmp_path: Path) -> None:
     model = graph("g (float[2] x, float[2] z) => (float[2] y) { y = Add(x, z) }")
     session = TensorRT().compile(build_of(model, tmp_path, {"x": ramp(2), "z": ramp(2)}))
