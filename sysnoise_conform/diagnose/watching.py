@@ -23,7 +23,7 @@ from sysnoise_conform.errors import BackendDied, BackendError
 from sysnoise_conform.graph.walk import reads
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.runner.passes import facts_of, standing_in
+from sysnoise_conform.runner.passes import facts_of, other_tensor, standing_in
 from sysnoise_conform.runner.session import RemoteSession
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
@@ -154,16 +154,12 @@ class _Tapping:
         golden = self._shop.goldens.sample(number)
         for name in piece.names:
             if name not in golden:
-                why = golden.left_out.get(name, "PyTorch did not compute it")
-                piece.absent[name] = f"the golden keeps none: {why}"
+                lost = golden.left_out.get(name, "PyTorch did not compute it")
+                piece.absent[name] = f"the golden keeps none: {lost}"
             elif name not in got:
                 piece.absent[name] = "the runtime did not return it"
-            elif not self._same_tensor(name, golden[name].shape, got[name].shape):
-                piece.absent[name] = (
-                    f"the file's tensor of that name has the shape {list(got[name].shape)}, PyTorch's has "
-                    f"{list(golden[name].shape)}: say --layout {one_line(name, 60)}=NHWC if that is what it is, "
-                    "or --map"
-                )
+            elif why := other_tensor(self._shop, name, golden[name].shape, got[name].shape):
+                piece.absent[name] = why
             else:
                 piece.cumulative.compare(golden[name], got[name], number)
                 piece.recorded.add(name)
@@ -173,13 +169,8 @@ class _Tapping:
                 piece.effect.compare(standing_in(golden[name], plain[name]), got[name], number)
         return {
             name: got[name].copy() for name in (*piece.names, *piece.boundary) if name in got and name in golden
-            and self._same_tensor(name, golden[name].shape, got[name].shape)
+            and not other_tensor(self._shop, name, golden[name].shape, got[name].shape)
         }  # fmt: skip
-
-    def _same_tensor(self, name: str, golden: tuple[int, ...], got: tuple[int, ...]) -> bool:
-        """Whether a tensor is the one that its name says; another format may call another one so, or turn it."""
-        either_shape_counts = self._shop.plan.target.model is not None or name in self._shop.outputs
-        return either_shape_counts or tuple(golden) == tuple(got)
 
     def _settle(self, piece: _Piece, *, leave: int) -> None:
         """Compare what was recorded with PyTorch's answers to it; at most `leave` answers stay waited for."""
