@@ -30,11 +30,21 @@ from sysnoise_conform.variant import nearest
 TASKS = ("classify", "detect", "segment", "embed", "text-detect")
 LAYOUTS = ("NCHW", "NHWC")
 COLOURS = ("RGB", "BGR", "GRAY")
-RESIZES = ("squash", "shorter+crop", "letterbox", "max_side", "multiple_of", "height+pad", "height+grow")
+RESIZES = ("squash", "squash+crop", "shorter+crop", "letterbox", "max_side", "multiple_of", "height+pad", "height+grow")
 FILTERS = (
-    "pillow-nearest", "pillow-bilinear", "pillow-bicubic", "pillow-lanczos", "pillow-box",
-    "opencv-nearest", "opencv-bilinear", "opencv-bicubic", "opencv-area",
+    "pillow-nearest", "pillow-bilinear", "pillow-bicubic", "pillow-lanczos", "pillow-box", "pillow-hamming",
+    "opencv-nearest", "opencv-bilinear", "opencv-bicubic", "opencv-area", "opencv-lanczos",
+    "opencv-nearest-exact", "opencv-bilinear-exact",
+    "torch-nearest", "torch-nearest-exact", "torch-bilinear", "torch-bicubic",
+    "torch-bilinear-antialias", "torch-bicubic-antialias", "tf-nearest", "tf-bilinear",
 )  # fmt: skip
+DECODERS = (
+    "pillow", "opencv", "ffmpeg", "ffmpeg-point", "ffmpeg-bicubic", "turbo-fast-dct", "turbo-fast-upsample",
+    "turbo-fast", "float-idct",
+)  # fmt: skip
+LONG_SIDES = ("round", "floor", "ceil")
+CROPS = ("floor", "round")
+RESIZE_DTYPES = ("uint8", "float32")
 MAX_BYTES = 1 << 20
 
 
@@ -57,6 +67,7 @@ class ImageInput:
 
     `resize` is one of
     `squash`        to `size`, the ratio is lost;
+    `squash+crop`   to a square of side `shorter`, the ratio is lost, then the middle of `size`;
     `shorter+crop`  the shorter side to `shorter`, then the middle of `size`;
     `letterbox`     into `size` keeping the ratio, bars of `pad` on both sides;
     `max_side`      the longer side to at most `size`, each side rounded to a multiple of `multiple`;
@@ -78,6 +89,10 @@ class ImageInput:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     pad: float = 0.0  # pixel value of letterbox bars and of the right edge
+    decoder: str = "pillow"
+    long_side: str = "round"  # how the side that follows from the ratio becomes whole; torchvision: floor
+    crop: str = "floor"  # where the crop begins when half a pixel is left over; torchvision: round, half to even
+    resize_dtype: str = "uint8"  # of the pixels while they are resized
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +172,10 @@ class _Reader:
             mean=self.numbers("mean", default.mean),
             std=self.numbers("std", default.std),
             pad=self.number("pad", default.pad) or 0.0,
+            decoder=self.choice("decoder", DECODERS) or default.decoder,
+            long_side=self.choice("long_side", LONG_SIDES) or default.long_side,
+            crop=self.choice("crop", CROPS) or default.crop,
+            resize_dtype=self.choice("resize_dtype", RESIZE_DTYPES) or default.resize_dtype,
         )
         channels = 1 if image.colour == "GRAY" else 3
         for key, values in (("mean", image.mean), ("std", image.std)):

@@ -11,8 +11,9 @@ from sysnoise_conform.card import Card, ImageInput
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import Shapes, check_feed, describe, numpy_type
-from sysnoise_conform.inputs.pictures import decode, prepare
 from sysnoise_conform.inputs.samples import IMAGES, Feed, Samples, kept
+from sysnoise_conform.pictures.decode import decode
+from sysnoise_conform.pictures.place import prepare
 from sysnoise_conform.printable import one_line
 
 
@@ -31,14 +32,14 @@ def from_images(model: Model, paths: Sequence[Path], card: Card | None, shapes: 
     port = _port(model, spec)
     digest = hashlib.sha256(repr(replace(spec, name="")).encode())
     for path in paths:
-        pixels = decode(path, exif=spec.exif)
+        pixels = decode(path, exif=spec.exif, decoder=spec.decoder)
         digest.update(f"{path.name}\0{pixels.shape}\n".encode(errors="surrogateescape"))
         digest.update(pixels.tobytes())
     size = _fixed(port, spec, shapes)
 
     def make(number: int) -> Feed:
         path = paths[number]
-        tensor = prepare(decode(path, exif=spec.exif), spec, size)
+        tensor = prepare(decode(path, exif=spec.exif, decoder=spec.decoder), spec, size)
         feed = {port.name: tensor.astype(numpy_type(port), copy=False)}
         check_feed(model, feed, f"the image {one_line(path.name, 120)!r}, prepared as the card says,")
         return feed
