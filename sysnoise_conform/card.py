@@ -1,7 +1,7 @@
 """What a model says of itself, as TOML: where its weights come from, its task, how its input is prepared.
 
 name = "det"
-task = "text-detect"                  # classify, detect, segment, embed, text-detect
+task = "text-detect"                  # classify, detect, segment, embed, text-detect, agree
 [image]
 shorter = 736                         # or size = [height, width]
 resize = "multiple_of"                # see ImageInput
@@ -27,7 +27,8 @@ from sysnoise_conform.files import read_regular
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
 
-TASKS = ("classify", "detect", "segment", "embed", "text-detect")
+TASKS = ("classify", "detect", "segment", "embed", "text-detect", "agree")
+BOX_DECODERS = ("fastestdet", "yolov5", "yolov8", "anchors", "boxes")  # or package.module:function
 LAYOUTS = ("NCHW", "NHWC")
 COLOURS = ("RGB", "BGR", "GRAY")
 RESIZES = ("squash", "squash+crop", "shorter+crop", "letterbox", "max_side", "multiple_of", "height+pad", "height+grow")
@@ -96,12 +97,37 @@ class ImageInput:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Heads:
+    """What a detector's outputs mean, where its graph does not say: names of outputs, and how anchors were laid.
+
+    `boxes`, `scores` and `classes` name outputs; anchors lie at every `stride` (their centre `centre` of a cell in),
+    of the `sizes` of that level, in each of the `ratios` (height / width).
+    """
+
+    boxes: str = ""
+    scores: str = ""
+    classes: str = ""
+    activation: str = "none"  # of raw scores: sigmoid, softmax, none
+    background: str = "none"  # the class that means nothing: first, last, none
+    first_class: int = 0  # the number of the first class, in `classes`
+    normalised: bool = False  # boxes in 0..1, not in pixels
+    strides: tuple[int, ...] = ()
+    sizes: tuple[tuple[float, ...], ...] = ()  # one list for each stride
+    ratios: tuple[float, ...] = (1.0,)
+    centre: float = 0.5
+    variances: tuple[float, ...] = ()
+    iou: float | None = 0.45  # of suppression; None where the graph has done it
+    clip: bool = True  # boxes end at the picture's border
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
     """A model card."""
 
     name: str
     task: str | None = None
-    decoder: str | None = None  # how raw outputs become boxes: "fastestdet"
+    decoder: str | None = None  # how raw outputs become boxes: one of BOX_DECODERS, or a hook package.module:function
+    heads: Heads = field(default_factory=Heads)
     output: str = ""  # the output that the task reads; "" where there is only one
     threshold: float | None = None  # of a score or probability map
     image: ImageInput | None = None
@@ -141,7 +167,8 @@ class _Reader:
         card = Card(
             name=self.text("name") or path.stem,
             task=self.choice("task", TASKS),
-            decoder=self.choice("decoder", ("fastestdet",)),
+            decoder=self.decoder(),
+            heads=self.sub("heads").heads() if "heads" in self._table else Heads(),
             output=self.text("output"),
             threshold=self.number("threshold", None),
             image=self.sub("image").image() if "image" in self._table else None,
@@ -153,8 +180,54 @@ class _Reader:
         self.table("export")  # what `conform export` measured when it wrote the card; nothing here reads it
         self.done()
         if card.task == "detect" and card.decoder is None:
-            raise UsageError(f"{self._where}: task detect needs a decoder", hint='write decoder = "fastestdet"')
+            raise UsageError(
+                f"{self._where}: task detect needs a decoder",
+                hint=f"write decoder = one of {', '.join(BOX_DECODERS)}, or package.module:function",
+            )
         return card
+
+    def decoder(self) -> str | None:
+        value = self._take("decoder")
+        if isinstance(value, str) and ":" in value:
+            module, _, function = value.partition(":")
+            if not all(part.isidentifier() for part in (*module.split("."), function)):
+                self.wrong("decoder", "package.module:function, as Python spells them")
+            return value
+        return self.choice("decoder", BOX_DECODERS)
+
+    def heads(self) -> Heads:
+        default = Heads()
+        strides = tuple(int(each) for each in self.numbers("strides", ()) if each >= 1)
+        sizes = self._take("sizes") or []
+        if not isinstance(sizes, list) or len(sizes) != len(strides):
+            self.wrong("sizes", "a list for each of the strides: [[32, 40], [64, 80]]")
+        levels = [each if isinstance(each, list) else [each] for each in sizes]
+        if not all(isinstance(v, int | float) and 0 < v < 1e6 for each in levels for v in each):
+            self.wrong("sizes", "positive numbers, in pixels")
+        ratios = self.numbers("ratios", default.ratios)
+        variances = self.numbers("variances", default.variances)
+        if min(ratios) <= 0:
+            self.wrong("ratios", "positive numbers, height / width")
+        if len(variances) not in (0, 4):
+            self.wrong("variances", "four numbers")
+        heads = Heads(
+            boxes=self.text("boxes"),
+            scores=self.text("scores"),
+            classes=self.text("classes"),
+            activation=self.choice("activation", ("none", "sigmoid", "softmax")) or default.activation,
+            background=self.choice("background", ("none", "first", "last")) or default.background,
+            first_class=int(self.number("first_class", default.first_class) or 0),
+            normalised=self.flag("normalised", default=default.normalised),
+            strides=strides,
+            sizes=tuple(tuple(float(v) for v in each) for each in levels),
+            ratios=ratios,
+            centre=self.number("centre", default.centre) or 0.0,
+            variances=variances,
+            clip=self.flag("clip", default=default.clip),
+            iou=None if self.flag("suppressed", default=False) else self.number("iou", default.iou),
+        )
+        self.done()
+        return heads
 
     def image(self) -> ImageInput:
         default = ImageInput()

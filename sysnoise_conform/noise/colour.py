@@ -190,7 +190,7 @@ _TABLE = (
 _CONVERSIONS = {level.name: how for level, how in _TABLE}
 _OPENCV = Level(
     name="opencv-i420",
-    about="YUV 4:2:0 by OpenCV's own conversion, there and back",
+    about="YUV 4:2:0 by OpenCV's own conversion, there and back; an odd picture loses its last row or column",
     imitates="pipelines that move I420 between processes with OpenCV",
     source="OpenCV COLOR_RGB2YUV_I420 and COLOR_YUV2RGB_I420: BT.601, 16..235",
     needs="cv2",
@@ -214,17 +214,19 @@ INPUT_AXIS = Axis(
 
 
 def convert(rgb: np.ndarray, level: str) -> np.ndarray:
-    """`rgb` (height, width, 3), uint8, after the conversion of a level; itself for the identity."""
+    """`rgb` (height, width, 3), uint8, after the conversion of a level; itself for the identity.
+
+    The shape stays, but for OpenCV's own conversion, which takes even sizes alone.
+    """
     if level == _OPENCV.name:
         return _with_opencv(rgb)
     return round_trip(rgb, _CONVERSIONS[level]) if level in _CONVERSIONS else rgb
 
 
 def _with_opencv(rgb: np.ndarray) -> np.ndarray:
-    """OpenCV takes even sizes only: an odd picture's last row or column is doubled for the way."""
     import cv2
 
-    height, width = rgb.shape[:2]
-    even = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    height, width = (max(size - size % 2, 2) for size in rgb.shape[:2])
+    even = np.pad(rgb, [(0, max(0, 2 - size)) for size in rgb.shape[:2]] + [(0, 0)], mode="edge")[:height, :width]
     yuv = cv2.cvtColor(np.ascontiguousarray(even), cv2.COLOR_RGB2YUV_I420)
-    return np.asarray(cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB_I420))[:height, :width]
+    return np.asarray(cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB_I420))

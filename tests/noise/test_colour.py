@@ -95,7 +95,8 @@ def test_every_conversion_keeps_shape_and_type(level: str, size: tuple[int, int]
     if AXES["colour"].level(level).missing or (level == "opencv-i420" and 0 in size):
         pytest.skip("OpenCV takes no empty picture" if 0 in size else AXES["colour"].level(level).missing)
     made = convert(picture(*size), level)
-    assert made.shape == (*size, 3)
+    expected = tuple(max(2, each - each % 2) for each in size) if level == "opencv-i420" else size
+    assert made.shape == (*expected, 3)
     assert made.dtype == np.uint8
     if 0 not in size and level not in ("card",):
         grey = np.full((4, 4, 3), 128, np.uint8)

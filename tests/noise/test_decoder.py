@@ -150,7 +150,7 @@ def test_a_bad_picture_is_named_in_one_line_or_decoded(tmp_path: Path, name: str
         assert broken in ("cut", "cmyk")
         assert found.pixels.dtype == np.uint8
     if broken == "bomb":
-        with pytest.raises(BadInput, match="65535 x 65535|exceeds limit"):
+        with pytest.raises(BadInput, match=r"65535 x 65535|exceeds limit"):
             decode_file(path, name)
 
 
