@@ -29,13 +29,13 @@ def from_images(model: Model, paths: Sequence[Path], card: Card | None, shapes: 
             hint=f"write {one_line(model.path.stem)}.toml beside the model, or give --card",
         )
     spec = card.image
-    port = _port(model, spec)
+    port = image_port(model, spec)
     digest = hashlib.sha256(repr(replace(spec, name="")).encode())
     for path in paths:
         pixels = decode(path, exif=spec.exif, decoder=spec.decoder)
         digest.update(f"{path.name}\0{pixels.shape}\n".encode(errors="surrogateescape"))
         digest.update(pixels.tobytes())
-    size = _fixed(port, spec, shapes)
+    size = fixed_size(port, spec, shapes)
 
     def make(number: int) -> Feed:
         path = paths[number]
@@ -55,7 +55,8 @@ def from_images(model: Model, paths: Sequence[Path], card: Card | None, shapes: 
     )
 
 
-def _port(model: Model, spec: ImageInput) -> Port:
+def image_port(model: Model, spec: ImageInput) -> Port:
+    """The one input that pictures fill. Raises BadInput where there are others, or it is no image."""
     ports = {each.name: each for each in model.inputs}
     if spec.name and spec.name not in ports:
         raise BadInput(f"the card's image input {one_line(spec.name)!r} is no input of the model")
@@ -71,10 +72,10 @@ def _port(model: Model, spec: ImageInput) -> Port:
     return port
 
 
-def _fixed(port: Port, spec: ImageInput, shapes: Shapes) -> tuple[int | None, int | None]:
+def fixed_size(port: Port, spec: ImageInput, shapes: Shapes | None = None) -> tuple[int | None, int | None]:
     """Height and width that the model, or the command line, fixes."""
     declared = tuple(each if isinstance(each, int) else None for each in port.shape or ())
-    sizes: tuple[int | None, ...] = shapes.get(port.name, declared)
+    sizes: tuple[int | None, ...] = (shapes or {}).get(port.name, declared)
     if len(sizes) != 4:
         return None, None
     return (sizes[2], sizes[3]) if spec.layout == "NCHW" else (sizes[1], sizes[2])

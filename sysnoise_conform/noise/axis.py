@@ -49,13 +49,19 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """The options of one disagreement; `paper` says whether SysNoise measured it."""
+    """The options of one disagreement.
+
+    `paper` says whether SysNoise measured it, `mistake` whether its levels are faults of a deployment rather than
+    choices: those are measured where they are asked for. `tasks` are those that it can touch, all without any.
+    """
 
     name: str
     stage: Stage
     about: str
     levels: tuple[Level, ...]
     paper: bool = False
+    mistake: bool = False
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [each.name for each in self.levels]

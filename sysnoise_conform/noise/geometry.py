@@ -15,6 +15,7 @@ POLICY = Axis(
     name="resize_policy",
     stage="geometry",
     about="what becomes of the picture's ratio",
+    mistake=True,
     levels=(
         identity("the card's resize"),
         Level(name="squash", about="to the size, the ratio is lost", imitates="cv2.resize straight to the input"),

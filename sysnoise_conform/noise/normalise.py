@@ -14,6 +14,7 @@ CHANNELS = Axis(
     name="channels",
     stage="normalise",
     about="the order of the colour channels",
+    mistake=True,
     levels=(
         identity("the card's colour"),
         Level(name="swapped", about="RGB for BGR, or BGR for RGB", imitates="cv2.imread handed over as it is"),
@@ -23,6 +24,7 @@ NORMALISATION = Axis(
     name="normalisation",
     stage="normalise",
     about="the units of the pixels",
+    mistake=True,
     levels=(
         identity("the card's scale, mean and std"),
         Level(name="unit", about="pixels in 0..1, no mean, no deviation", imitates="a forgotten Normalize"),
