@@ -54,7 +54,7 @@ def _row(each: CellFacts) -> str:
         return f"{head}{each.status.upper().replace('_', ' ')}: {each.reason}"
     low, high = (value * 100 for value in figures.interval)
     interval = f"[{low:.2f}, {high:.2f}]"
-    end = figures.verdict
+    end: str = figures.verdict
     if figures.images_to_decide:
         end += f" ({figures.images_to_decide:,} pictures would tell)"
     numbers = f"{figures.value * 100:8.2f}{figures.delta * 100:8.2f}{interval:>18}{figures.lost:6}{figures.won:5}"

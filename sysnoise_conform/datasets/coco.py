@@ -47,7 +47,8 @@ def read(folder: Path, labels: Path | None, on_bad: OnBad) -> DataSet:
             problems.add(name, f"{shown} does not list it")
     if not pictures:
         raise BadInput(f"the labels {shown!r} name no picture that is there")
-    kept, seen = [], set[int]()
+    kept: list[dict[str, Any]] = []
+    seen = set[int]()
     for at, box in enumerate(table["annotations"]):
         where = f"{shown}, annotation {at}"
         why = _wrong(box, sizes, categories, seen)
@@ -138,10 +139,10 @@ def _wrong(box: Any, sizes: Mapping[int, tuple[Any, Any]], categories: Mapping[i
     if box.get("category_id") not in categories:
         return f"its category {one_line(box.get('category_id'), 40)} is not in the list"
     corners = box.get("bbox")
-    good = isinstance(corners, list) and len(corners) == 4
-    if not good or not all(isinstance(v, int | float) and math.isfinite(v) for v in corners):
+    numbers: list[Any] = corners if isinstance(corners, list) and len(corners) == 4 else [None]
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers):
         return "its bbox is not four finite numbers"
-    x, y, width, height = corners
+    x, y, width, height = numbers
     if width <= 0 or height <= 0:
         return f"its box is empty, {width} x {height}"
     across, down = sizes[box["image_id"]]

@@ -177,7 +177,7 @@ class Engine:
                 found[key] = Tensor(None, None, why=str(err))
                 continue
             data = way.tensor(third).astype(numpy_type(self.port), copy=False)
-            digest = hashlib.blake2b(np.ascontiguousarray(data), digest_size=16).digest()
+            digest = hashlib.blake2b(np.ascontiguousarray(data).data, digest_size=16).digest()
             found[key] = Tensor(data, third.placement, digest)
         return found
 

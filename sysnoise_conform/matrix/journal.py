@@ -15,6 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from sysnoise_conform.errors import StorageError, UsageError
+from sysnoise_conform.matrix.facts import Status
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report.folder import JOURNAL, JOURNAL_FILES
 from sysnoise_conform.tasks.evaluation import Result
@@ -98,7 +99,7 @@ class Journal:
         """Keep why a backend, or a graph on it, has no answers."""
         self._base.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (place, status, why))
 
-    def failures(self) -> dict[str, tuple[str, str]]:
+    def failures(self) -> dict[str, tuple[Status, str]]:
         """Place -> status and reason."""
         return {place: (status, why) for place, status, why in self._base.execute("SELECT * FROM failures")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from sysnoise_conform.noise.axis import Axis, Level, identity
 from sysnoise_conform.tasks.decoding import Decoding
@@ -90,7 +91,7 @@ SCORE = Axis(
 )
 AXES = (OFFSET, ROUNDING, EXP_CLAMP, SUPPRESSION, CLIP, SCORE)
 
-_NMS = {
+_NMS: dict[str, dict[str, Any]] = {
     "at_least": {"nms_at_least": True},
     "class_agnostic": {"class_aware": False},
     "tie_last": {"tie": "last"},
@@ -103,7 +104,7 @@ def change(how: Decoding, axis: str, level: str) -> Decoding:
     """The decoding at a level of an axis."""
     if level == OFFSET.levels[0].name:
         return how
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     match axis:
         case "box_offset":
             changes = {field: True for name, (field, _) in _PLACES.items() if level in ("all", name)}
@@ -119,4 +120,4 @@ def change(how: Decoding, axis: str, level: str) -> Decoding:
             changes = {"score_at_least": True}
         case _:
             raise AssertionError(axis)
-    return replace(how, **changes)  # type: ignore[arg-type]
+    return replace(how, **changes)

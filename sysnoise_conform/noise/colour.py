@@ -74,7 +74,7 @@ def to_yuv(rgb: np.ndarray, matrix: Matrix) -> np.ndarray:
     """Y, U, V codes (height, width, 3), uint8, each rounded to nearest even, of RGB in uint8. Eq. 5."""
     weights, offset = matrix.forward()
     exact = rgb.reshape(-1, 3).astype(np.float32) @ weights.T.astype(np.float32)
-    return np.clip(np.rint(exact) + offset.astype(np.float32), 0, 255).astype(np.uint8).reshape(rgb.shape)
+    return np.asarray(np.clip(np.rint(exact) + offset.astype(np.float32), 0, 255).astype(np.uint8).reshape(rgb.shape))
 
 
 def to_rgb(yuv: np.ndarray, matrix: Matrix, *, integer: bool = False) -> np.ndarray:
@@ -82,10 +82,10 @@ def to_rgb(yuv: np.ndarray, matrix: Matrix, *, integer: bool = False) -> np.ndar
     if integer:
         offset = np.array([0 if matrix.full else 16, 128, 128], np.int32)
         wide = (yuv.reshape(-1, 3).astype(np.int32) - offset) @ np.array(INTEGER[matrix], np.int32).T
-        return np.clip((wide + 128) >> 8, 0, 255).astype(np.uint8).reshape(yuv.shape)
+        return np.asarray(np.clip((wide + 128) >> 8, 0, 255).astype(np.uint8).reshape(yuv.shape))
     weights, offsets = matrix.backward()
     exact = (yuv.reshape(-1, 3).astype(np.float32) - offsets.astype(np.float32)) @ weights.T.astype(np.float32)
-    return np.clip(np.rint(exact), 0, 255).astype(np.uint8).reshape(yuv.shape)
+    return np.asarray(np.clip(np.rint(exact), 0, 255).astype(np.uint8).reshape(yuv.shape))
 
 
 def halve(chroma: np.ndarray, siting: Siting) -> np.ndarray:
@@ -96,11 +96,11 @@ def halve(chroma: np.ndarray, siting: Siting) -> np.ndarray:
     wide = np.pad(chroma, [(0, size % 2) for size in chroma.shape[:2]] + [(0, 0)] * (chroma.ndim - 2), mode="edge")
     tall = wide[0::2].astype(np.int32) + wide[1::2]
     if siting == "centre":
-        return ((tall[:, 0::2] + tall[:, 1::2] + 2) >> 2).astype(np.uint8)
+        return np.asarray(((tall[:, 0::2] + tall[:, 1::2] + 2) >> 2).astype(np.uint8))
     even = tall[:, 0::2]
     after = tall[:, 1::2]
     before = np.concatenate([even[:, :1], after[:, :-1]], axis=1)
-    return ((before + 2 * even + after + 4) >> 3).astype(np.uint8)
+    return np.asarray(((before + 2 * even + after + 4) >> 3).astype(np.uint8))
 
 
 def spread(chroma: np.ndarray, size: tuple[int, int], siting: Siting, upsampling: Upsampling) -> np.ndarray:
@@ -109,7 +109,7 @@ def spread(chroma: np.ndarray, size: tuple[int, int], siting: Siting, upsampling
         return chroma.repeat(2, axis=0).repeat(2, axis=1)[: size[0], : size[1]]
     rows = _between(chroma, size[0], axis=0, shift=0.25)
     both = _between(rows, size[1], axis=1, shift=0.25 if siting == "centre" else 0.0)
-    return np.clip(np.rint(both), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(both), 0, 255).astype(np.uint8))
 
 
 def _between(samples: np.ndarray, length: int, *, axis: int, shift: float) -> np.ndarray:

@@ -102,7 +102,7 @@ def _with_ffmpeg(interpolation: str | None) -> Decoder:
         import av
 
         try:
-            with av.open(BytesIO(content), format="jpeg_pipe") as container:
+            with av.open(BytesIO(content), mode="r", format="jpeg_pipe") as container:
                 frame = next(container.decode(video=0), None)
                 if frame is None:
                     raise ValueError("FFmpeg decodes nothing of it")

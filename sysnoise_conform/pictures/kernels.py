@@ -27,7 +27,7 @@ class Kernel:
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
-    return np.maximum(0.0, 1 - np.abs(x))
+    return np.asarray(np.maximum(0.0, 1 - np.abs(x)))
 
 
 def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:

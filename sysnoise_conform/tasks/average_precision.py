@@ -47,14 +47,14 @@ class Matches:
         `times` (replicates, pictures) says how often each picture counts, once by default.
         """
         times = np.ones((1, self.pictures), np.int32) if times is None else times
-        total = np.zeros((len(times), len(self.thresholds)))
+        total: np.ndarray = np.zeros((len(times), len(self.thresholds)))
         classes = np.zeros(len(times), np.int64)
         for each in self.by_area[area]:
             boxes = times @ each.boxes
             total += np.where(boxes[:, None] > 0, _class_precision(each, times, boxes, self.recalls), 0.0)
             classes += boxes > 0
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(classes[:, None] > 0, total / classes[:, None], np.nan)
+            return np.asarray(np.where(classes[:, None] > 0, total / classes[:, None], np.nan))
 
     def figures(self) -> dict[str, float]:
         """mAP over IoU .5 to .95, AP50, AP75 and mAP by area, 0..1; NaN where no box counts."""
@@ -100,7 +100,7 @@ def _least_count(recalls: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     guess = np.maximum(np.floor(recalls[None] * count).astype(np.int64) - 1, 0)
     for _ in range(3):
         guess = np.where(guess / count >= recalls[None], guess, guess + 1)
-    return guess
+    return np.asarray(guess)
 
 
 def match(annotations: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], pictures: Sequence[int]) -> Matches:

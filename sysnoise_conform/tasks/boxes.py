@@ -80,11 +80,11 @@ def rounded(corners: np.ndarray, how: Decoding) -> np.ndarray:
         case "none":
             return corners
         case "floor":
-            return np.floor(corners)
+            return np.asarray(np.floor(corners))
         case "ceil":
-            return np.ceil(corners)
+            return np.asarray(np.ceil(corners))
         case "round":
-            return np.rint(corners)
+            return np.asarray(np.rint(corners))
         case "outer":
             return np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], axis=1)
 

@@ -120,7 +120,7 @@ class Classes:
 
 
 def _share(right: Sequence[bool | np.bool_]) -> float:
-    return float(np.mean(right)) if len(right) else float("nan")
+    return float(np.mean(np.asarray(right, bool))) if len(right) else float("nan")
 
 
 def _mean(values: Sequence[float]) -> float:

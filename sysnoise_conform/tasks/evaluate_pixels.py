@@ -121,7 +121,7 @@ def _mean_iou(confusion: np.ndarray) -> np.ndarray:
     values = _iou(confusion)
     counted = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(counted, values, 0.0).sum(axis=1) / counted.sum(axis=1)
+        return np.asarray(np.where(counted, values, 0.0).sum(axis=1) / counted.sum(axis=1))
 
 
 def _accuracy(confusion: np.ndarray) -> float:
