@@ -61,9 +61,9 @@ def noise(
 
     Examples:
 
-    conform noise --model det.onnx --data coco/ --backends ort,openvino:auto
+    conform noise --model det.onnx --data photos/ --task agree --backends ort --noise decoder,resize
 
-    conform noise --model cls.onnx --data photos/ --task agree --noise decoder,resize=opencv-bilinear
+    conform noise --list resize
     """
     from sysnoise_conform.case import Limits
     from sysnoise_conform.cli import parse
