@@ -1,12 +1,18 @@
-"""A matrix as JSON, `noise.json`: the schema is `schema/noise.json`. Figures are points, 0..100; drops are positive."""
+"""A matrix as JSON, `noise.json`: the schema is `schema/noise.json`.
+
+Figures are points, 0..100, but for the few that are no share of anything (`noise_rows.UNITS`); drops are positive.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Figures, Flip, Matrix, Share, Step
+from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Matrix, Share, Step
+from sysnoise_conform.matrix.overall import overall
+from sysnoise_conform.reports.noise_rows import UNITS
 
 SCHEMA = "conform.noise/1"
 
@@ -18,8 +24,12 @@ def render(found: Matrix) -> str:
 
 def as_json(found: Matrix) -> dict[str, Any]:
     """The table of the file."""
+    whole = overall(found)
     return {
         "schema": SCHEMA,
+        "verdict": whole.word,
+        "exit_code": whole.exit_code,
+        "exit_codes": list(whole.exit_codes),
         "model": found.model,
         "task": found.task,
         "metric": found.metric,
@@ -27,7 +37,7 @@ def as_json(found: Matrix) -> dict[str, Any]:
         "samples": found.pictures,
         "margin": found.margin * 100,
         "seed": found.seed,
-        "baseline": {"backend": found.baseline_backend, **{name: _points(v) for name, v in found.baseline.items()}},
+        "baseline": {"backend": found.baseline_backend, **_figures(found.baseline)},
         "cells": [_cell(each) for each in found.cells],
         "axes": [_axis(each) for each in found.axes],
         "combined": [_step(each) for each in found.steps],
@@ -56,7 +66,7 @@ def _cell(each: CellFacts) -> dict[str, Any]:
         **head,
         "value": _points(figures.value),
         "delta": _points(figures.delta),
-        "ci": _interval(figures),
+        "ci": [_points(each) for each in figures.interval],
         "flips_lost": figures.lost,
         "flips_won": figures.won,
         "changed": figures.changed,
@@ -65,13 +75,13 @@ def _cell(each: CellFacts) -> dict[str, Any]:
         "verdict": figures.verdict,
         "samples": figures.pictures,
         "images_to_decide": figures.images_to_decide,
-        "others": {name: _points(value) for name, value in figures.others.items()},
+        "others": _figures(figures.others),
         "reason": each.reason,
     }
 
 
-def _interval(figures: Figures) -> list[float | None]:
-    return [_points(each) for each in figures.interval]
+def _figures(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: _number(value) if name in UNITS else _points(value) for name, value in values.items()}
 
 
 def _axis(each: AxisFacts) -> dict[str, Any]:
@@ -104,5 +114,10 @@ def _flip(each: Flip) -> dict[str, Any]:
 
 
 def _points(value: float | None) -> float | None:
-    """A share as points, to six digits; None where there is no number."""
-    return None if value is None or not math.isfinite(value) else round(value * 100, 6)
+    """A share as points; None where there is no number."""
+    return None if value is None else _number(value * 100)
+
+
+def _number(value: float) -> float | None:
+    """To six digits behind the point."""
+    return round(value, 6) if math.isfinite(value) else None

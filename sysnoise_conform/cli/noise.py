@@ -3,9 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
+
+ALL = "all"  # what --list alone asks for
+
+
+class NoiseCommand(typer.core.TyperCommand):
+    """`--list` goes with a name and without one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give `--list` its value where the line has none."""
+        for at in [at for at, each in enumerate(args) if each == "--list"][:1]:
+            if at + 1 == len(args) or args[at + 1].startswith("-"):
+                args = [*args[: at + 1], ALL, *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+def _listed(name: str | None) -> None:
+    if name is not None:
+        from sysnoise_conform.reports import noise_catalogue
+
+        typer.echo(noise_catalogue.all_axes() if name == ALL else noise_catalogue.one_axis(name), nl=False)
+        raise typer.Exit
 
 
 def noise(
@@ -53,6 +75,14 @@ def noise(
     allow_linked_data: Annotated[
         bool, typer.Option("--allow-linked-data", help="Accept external data that is linked from elsewhere.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every cell.")] = False,
+    listed: Annotated[
+        str | None,
+        typer.Option(
+            "--list", metavar="[AXIS]", help="Print the noises, or one's levels, and end.", callback=_listed,
+            is_eager=True,
+        ),
+    ] = None,
 ) -> None:
     """Measure what decoders, resizes, colour conversions, roundings and runtimes cost MODEL's task on DATA.
 
@@ -91,4 +121,4 @@ def noise(
         resume=resume,
         allow_linked_data=allow_linked_data,
     )
-    raise typer.Exit(matrix(case, out))
+    raise typer.Exit(matrix(case, out, verbose=verbose))
