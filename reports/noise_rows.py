@@ -110,7 +110,9 @@ def tally(found: Matrix) -> str:
     counts = overall(found).counts
     with_figures = sum(counts.get(each, 0) for each in ("PASS", "FAIL", "INCONCLUSIVE"))
     words = ("PASS", "pass"), ("FAIL", "fail"), ("INCONCLUSIVE", "inconclusive")
-    said = f"{counted(with_figures, 'cell')} measured: " + ", ".join(f"{counts.get(k, 0)} {w}" for k, w in words)
+    said = "no cell was measured"
+    if with_figures:
+        said = f"{counted(with_figures, 'cell')} measured: " + ", ".join(f"{counts.get(k, 0):,} {w}" for k, w in words)
     rest = [f"{counts[each]} {word}" for each, word in _STATUS_WORDS.items() if counts.get(each)]
     return f"{said}; {', '.join(rest)}" if rest else said
 
@@ -142,8 +144,8 @@ def control(found: Matrix) -> str:
             if not each.figures.changed and each.figures.delta == 0:
                 return "the baseline, run again, gives the same answers"
             return (
-                f"the baseline, run again, is {points(each.figures.delta)} points off itself, with"
-                f" {counted(each.figures.changed, 'other answer')}: smaller drops mean nothing"
+                f"the baseline, run again, gives {counted(each.figures.changed, 'other answer')} and is"
+                f" {points(each.figures.delta)} points off itself: a drop of that size is no noise's"
             )
     return ""
 

@@ -113,17 +113,16 @@ def _axes(found: Matrix, console: Console) -> None:
 
 
 def _cells(found: Matrix, cells: Sequence[CellFacts], title: str) -> Table:
-    table = _table(title, "backend", f" {found.metric}", " drop", " 90 %", " lost", " won", " p", "verdict")
+    table = _table(title, "backend", " drop", " 90 %", " lost, won", " p", "verdict")
     for each in cells:
-        name, backend = Text(shorten(name_of(each), 28)), Text(shorten(each.backend, 14))
+        name, backend = Text(shorten(name_of(each), 27)), Text(shorten(each.backend, 13))
         figures = each.figures
         if figures is None:
-            table.add_row(name, backend, *[""] * 6, _word(status_words(each)))
+            table.add_row(name, backend, *[""] * 4, _word(status_words(each)))
             continue
         table.add_row(
-            name, backend, points(figures.value), points(figures.delta), interval(figures), str(figures.lost),
-            str(figures.won), probability(figures.p if figures.p_holm is None else figures.p_holm),
-            _word(figures.verdict),
+            name, backend, points(figures.delta), interval(figures), f"{figures.lost}, {figures.won}",
+            probability(figures.p if figures.p_holm is None else figures.p_holm), _word(figures.verdict),
         )  # fmt: skip
     return table
 
@@ -173,7 +172,8 @@ def _foot(found: Matrix, folder: Path) -> Iterator[Text]:
     yield Text(f"{shared}; each cell by itself: {alone}", style="dim")
     if found.problems:
         first = found.problems[0]
-        what = "a picture or label was" if len(found.problems) == 1 else f"{len(found.problems):,} pictures or labels were"
+        count = len(found.problems)
+        what = "a picture or label was" if count == 1 else f"{count:,} pictures or labels were"
         yield Text(f"{what} left out, the first: {one_line(first.name, 80)}: {one_line(first.why, 200)}")
     resumed = f", {found.resumed:,} pictures from the journal" if found.resumed else ""
     yield Text(f"{duration(found.seconds)}{resumed}; {one_line(folder, 200)}/noise.html, noise.json")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sysnoise_conform.datasets import Problem
 from sysnoise_conform.statistics.gate import Word
+
+if TYPE_CHECKING:
+    from sysnoise_conform.matrix.gallery import Gallery
 
 Status = Literal["measured", "noop", "not_applicable", "unavailable", "unsupported", "crashed"]
 Levels = tuple[tuple[str, str], ...]  # axis and level, in pipeline order
@@ -130,6 +133,7 @@ class Matrix:
     environment: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     resumed: int = 0  # pictures whose results were there already
+    gallery: Gallery | None = None  # where pictures are to be shown
 
 
 def words(levels: Levels) -> str:

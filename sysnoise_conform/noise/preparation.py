@@ -65,12 +65,16 @@ class Preparation:
         """The picture at the network's size. Raises BadInput where model and card contradict."""
         return place(rgb, self.spec, fixed)
 
+    def pixels(self, placed: Placed) -> np.ndarray:
+        """What the units of the card are put on: (height, width, 3), RGB, uint8 or float32, 0..255."""
+        if self.input_colour == IDENTITY:
+            return placed.pixels
+        rounded = np.clip(np.rint(placed.pixels), 0, 255).astype(np.uint8)  # a conversion takes 8 bits
+        return colour.convert(rounded, self.input_colour)
+
     def tensor(self, placed: Placed) -> np.ndarray:
         """Float32, with a batch dimension of 1."""
-        pixels = placed.pixels
-        if self.input_colour != IDENTITY:  # a conversion takes 8 bits
-            pixels = colour.convert(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), self.input_colour)
-        return to_tensor(pixels, self.spec)
+        return to_tensor(self.pixels(placed), self.spec)
 
 
 def prepared(spec: ImageInput, levels: Mapping[str, str]) -> Preparation:
