@@ -113,9 +113,8 @@ def _waterfall(steps: Sequence[Step], backend: str, order: str, on: Scale, found
             kind="worse" if added > 0 else "better",
             about=f"{points(added)} more, {points(each.delta)} in all",
         )  # fmt: skip
-        rows.append([
-            element("span", f"+ {each.added}={shorten(each.level, 40)}", class_="name"), drawing, points(added), points(each.delta), points(each.value),
-        ])  # fmt: skip
+        name = element("span", f"+ {each.added}={shorten(each.level, 40)}", class_="name")
+        rows.append([name, drawing, points(added), points(each.delta), points(each.value)])
         before = each.delta
     how = "in the order of the pipeline" if order == "pipeline" else "the largest addition first"
     headings = ["noise", "drop so far, in points", "adds", "drop so far", found.metric]

@@ -28,7 +28,10 @@ def all_axes() -> str:
     lines = []
     for each in AXES.values():
         levels = len(each.levels) - 1
-        lines.append(f"{each.name:{wide}}  {each.stage:9}  {levels:3}  {each.about}{_marks(each)}")
+        head = f"{each.name:{wide}}  {each.stage:9}  {levels:3}  "
+        lines += textwrap.wrap(
+            f"{each.about}{_marks(each)}", _WIDE, initial_indent=head, subsequent_indent=" " * len(head)
+        )
         lines += [f"{'':{wide}}  {'':9}       {said}" for said in _missing(each)]
     lines += ["", "conform noise --list AXIS tells of the levels of one; --noise takes axes, or axis=level."]
     return "\n".join(lines) + "\n"
@@ -40,7 +43,8 @@ def one_axis(name: str) -> str:
     Raises UsageError for a name that is not there.
     """
     found = axis(name)
-    lines = [f"{found.name} ({found.stage}): {found.about}{_marks(found)}", ""]
+    head = f"{found.name} ({found.stage}): {found.about}{_marks(found)}"
+    lines = [*textwrap.wrap(head, _WIDE, subsequent_indent=" " * 4), ""]
     for level in found.levels:
         lines.append(f"  {level.name}")
         for said in (level.about, *_origin(level), level.missing and f"not available here: {level.missing}"):

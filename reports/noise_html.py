@@ -111,8 +111,8 @@ def _axes(found: Matrix) -> Markup:
             about=f"mean {points(each.mean)}, largest {points(each.largest)}",
         )  # fmt: skip
         lined.append([
-            element("strong", each.axis, class_="name"), *([_name(each.backend, 24)] if several else []), each.levels, drawing,
-            points(each.mean), points(each.largest), _name(each.worst or NOTHING, 30), _verdict(each.word),
+            element("strong", each.axis, class_="name"), *([_name(each.backend, 24)] if several else []), each.levels,
+            drawing, points(each.mean), points(each.largest), _name(each.worst or NOTHING, 30), _verdict(each.word),
         ])  # fmt: skip
     headings = ["noise", *(["backend"] if several else []), "levels", "largest drop as a bar, mean as a dot",
                 "mean", "max", "worst level", "verdict"]  # fmt: skip
@@ -222,8 +222,9 @@ def _gallery(found: Matrix) -> Markup:
     if views:
         side = noise_gallery.CUT
         said = (
-            f"Of {shorten(name, 60)}, at the network’s size: the middle {side} × {side} pixels of |noisy − card|, each drawn from its smallest to its largest value, so that faint differences look as"
-            " strong as others; beside it the logarithm of the whole difference’s spectrum, frequency 0 in the middle."
+            f"Of {shorten(name, 60)}, at the network’s size: the middle {side} × {side} pixels of |noisy − card|, each"
+            " drawn from its smallest to its largest value, so that faint differences look as strong as others; beside"
+            " it the logarithm of the whole difference’s spectrum, frequency 0 in the middle."
         )
         parts.append(_section("What each noise does to a picture", element("p", text(said, 1000)), views))
     return join(*parts)

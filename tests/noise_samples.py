@@ -103,9 +103,10 @@ def every_status() -> Matrix:
     cells = []
     for backend in ("ort", "openvino:auto"):
         cells.append(cell("backend", backend, backend, delta=0.0004))
-        for axis in AXES.values():
-            for level in axis.levels[1:]:
-                cells.append(cell(axis.name, level.name, backend, delta=round(rng.gauss(0.002, 0.006), 4)))
+        cells += [
+            cell(axis.name, level.name, backend, delta=round(rng.gauss(0.002, 0.006), 4))
+            for axis in AXES.values() for level in axis.levels[1:]
+        ]  # fmt: skip
         cells += [
             cell("normalisation", "forgotten", backend, delta=0.77),
             without("decoder", "float-again", "unavailable", "jpeglib is not installed: pip install jpeglib", backend),
