@@ -85,7 +85,7 @@ def _legend(most: float) -> Markup:
     gains = element("span", *(element("span", class_=f"shade g{each}") for each in range(1, SHADES + 1)))
     return element(
         "ul", element("li", scale, ends), element("li", gains, "▲ gained"),
-        element("li", element("span", class_="shade out"), "stands out: fails, or other answers for sure"),
+        element("li", element("span", class_="shade out"), "stands out: fails, or surely loses something"),
         element("li", element("span", class_="shade noop"), "no effect, not applicable or not available"),
         class_="legend",
     )  # fmt: skip

@@ -139,7 +139,7 @@ def _verdict(word: str) -> Markup:
 def _outstanding(found: Matrix) -> Markup:
     chosen = outstanding(found)
     if not chosen:
-        said = "No cell fails, and in none the answers are other ones for sure (p below 0.05 after Holm’s correction)."
+        said = "No cell fails, and none loses anything for sure (p below 0.05 after Holm’s correction)."
         return _section("What stands out", element("p", said))
     kind = "FAIL" if overall(found).word == "FAIL" else None
     on = cells_scale(chosen, found.margin)
@@ -285,6 +285,6 @@ _TERMS: list[tuple[str, object]] = [
     ("FAIL", "The whole interval lies above it."),
     ("INCONCLUSIVE", "The margin lies inside the interval: so few pictures can’t tell."),
     ("lost, won", "Answers that went from right to wrong, and back; of detectors, boxes without a partner."),
-    ("p", "How often chance alone would show such a difference, corrected for the number of cells (Holm)."),
+    ("p", "How often chance alone would lose so much, corrected for the number of cells (Holm)."),
     ("control", "The baseline, run a second time: what it differs from itself by is no noise’s fault."),
 ]  # fmt: skip

@@ -175,7 +175,7 @@ def axis_rows(found: Matrix) -> list[AxisRow]:
 
 
 def stands_out(cell: CellFacts) -> bool:
-    """It fails, or its answers are really other ones."""
+    """It fails, or really loses something."""
     figures = cell.figures
     if figures is None or cell.axis == CONTROL:
         return False
