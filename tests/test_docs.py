@@ -44,6 +44,9 @@ EXIT_CODES = {
     ),
     "conform diagnose --model det.onnx --backend openvino:auto": ((0, 1), "the same"),
     "conform diagnose --model det.onnx --backend openvino:auto --prove": ((0, 1), "the same"),
+    "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise decoder,resize": (
+        (1, 5), "eight pictures of random numbers: every answer turns on a pixel, and they are too few for a PASS",
+    ),
 }  # fmt: skip
 
 NETWORK = """

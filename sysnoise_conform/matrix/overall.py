@@ -39,7 +39,7 @@ def overall(found: Matrix) -> Overall:
         codes.add(5)
     applied = tuple(each for each in _ORDER if each in codes)
     word: Word = "PASS" if not applied else "FAIL" if applied[0] == 1 else "INCONCLUSIVE"
-    counts = Counter(each.status if each.figures is None else each.figures.verdict for each in cells)
+    counts: Counter[str] = Counter(each.status if each.figures is None else each.figures.verdict for each in cells)
     return Overall(word=word, exit_codes=applied, counts=counts)
 
 
