@@ -169,7 +169,7 @@ def axis_rows(found: Matrix) -> list[AxisRow]:
         word = next((each for each in ("FAIL", "INCONCLUSIVE", "PASS") if each in levels), "no effect")
         rows.append(AxisRow(
             axis=facts.axis, backend=facts.backend, levels=len(facts.deltas), mean=facts.mean_delta,
-            largest=facts.max_delta, worst="" if word == "no effect" else facts.worst, word=word,
+            largest=facts.max_delta, worst="" if points(facts.max_delta) == "0.00" else facts.worst, word=word,
         ))  # fmt: skip
     return rows
 

@@ -153,15 +153,17 @@ def _steps(found: Matrix, console: Console) -> None:
 
 
 def _shares(found: Matrix, console: Console) -> None:
-    known = [each for each in found.shares if each.shapley is not None or each.recovered is not None]
-    if not known:
+    columns = {
+        " gone without it": [each.recovered for each in found.shares],
+        " Shapley": [each.shapley for each in found.shares],
+    }
+    asked = {name: values for name, values in columns.items() if any(each is not None for each in values)}
+    if not asked:
         return
-    table = _table("whose drop it is", "backend", " gone without it", " Shapley")
-    for each in known:
-        table.add_row(
-            Text(shorten(f"{each.axis}={each.level}", 40)), Text(shorten(each.backend, 18)), points(each.recovered),
-            points(each.shapley),
-        )  # fmt: skip
+    table = _table("whose drop it is", "backend", *asked)
+    for at, each in enumerate(found.shares):
+        name, backend = shorten(f"{each.axis}={each.level}", 40), shorten(each.backend, 18)
+        table.add_row(Text(name), Text(backend), *(points(values[at]) for values in asked.values()))
     console.print()
     console.print(table)
 

@@ -117,7 +117,7 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
             baseline_backend=str(case.baseline), baseline=judge.baseline(pictures), margin=case.margin, seed=case.seed,
             cells=cells, axes=by_axis(cells), steps=steps, shares=shares,
             plan=counts([*to_run, *combined], card.image, len(pictures)),
-            problems=(*data.problems, *engine.problems), flips=tuple(flips), runtimes=dict(engine.runtimes),
+            problems=(*data.problems, *engine.problems), flips=tuple(flips), runtimes=journal.runtimes(),
             environment=provenance.environment(case.limits.threads), seconds=perf_counter() - began, resumed=resumed,
             gallery=_gallery(case, data, card.image, engine),
         )  # fmt: skip

@@ -125,8 +125,10 @@ class Engine:
         open_ones = [(at, missing) for at, missing in waiting if missing]
         whole = len(waiting) - len(open_ones)
         for count, (at, missing, tensors, plain) in enumerate(self._prepared(open_ones, base), start=1):
-            before = set(self.failures)
+            before, named = set(self.failures), len(self.runtimes)
             found = self._answers(at, missing, tensors)
+            if len(self.runtimes) > named:
+                journal.name_runtimes(self.runtimes)
             for place in sorted(self.failures.keys() - before):
                 journal.fail(place, self.failures[place].status, self.failures[place].why)
             journal.add(at, {

@@ -48,6 +48,7 @@ class Journal:
                 " PRIMARY KEY (cell, picture)) WITHOUT ROWID"
             )
             self._base.execute("CREATE TABLE IF NOT EXISTS failures (place TEXT PRIMARY KEY, status TEXT, why TEXT)")
+            self._base.execute("CREATE TABLE IF NOT EXISTS runtimes (backend TEXT PRIMARY KEY, version TEXT)")
             known = self._base.execute("SELECT version, identity FROM about").fetchone()
             if known is None:
                 self._base.execute("INSERT INTO about VALUES (?, ?)", (_VERSION, identity))
@@ -102,6 +103,14 @@ class Journal:
     def failures(self) -> dict[str, tuple[Status, str]]:
         """Place -> status and reason."""
         return {place: (status, why) for place, status, why in self._base.execute("SELECT * FROM failures")}
+
+    def name_runtimes(self, versions: Mapping[str, str]) -> None:
+        """Keep which runtimes the results came from, by backend: a run that goes on may not need them again."""
+        self._base.executemany("INSERT OR REPLACE INTO runtimes VALUES (?, ?)", versions.items())
+
+    def runtimes(self) -> dict[str, str]:
+        """Backend -> name and version."""
+        return dict(self._base.execute("SELECT backend, version FROM runtimes ORDER BY backend").fetchall())
 
     def _storage(self, err: sqlite3.Error) -> StorageError:
         return StorageError(
