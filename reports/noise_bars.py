@@ -110,7 +110,7 @@ def _waterfall(steps: Sequence[Step], backend: str, order: str, on: Scale, found
         added = each.delta - before
         drawing = track(
             on, margin=found.margin, bar=(before, each.delta), whisker=each.interval,
-            kind="worse" if added > 0 else "better",
+            kind="worse" if added > 0 else "better" if added < 0 else "",
             about=f"{points(added)} more, {points(each.delta)} in all",
         )  # fmt: skip
         name = element("span", f"+ {each.added}={shorten(each.level, 40)}", class_="name")
@@ -142,11 +142,12 @@ def shares(found: Matrix) -> Markup:
         drawn += [
             element("h3", shorten(backend, 60)), element("div", table(headings, rows, numeric=numbers), class_="drawn"),
         ]  # fmt: skip
-    legend = element(
-        "ul", _key("bar swap", "gone when this noise alone is taken away"),
-        _key("bar fair", "mean over all orders (Shapley)"), class_="legend",
-    )  # fmt: skip
-    return join(*drawn, legend)
+    keys = []
+    if any(each.recovered is not None for each in found.shares):
+        keys.append(_key("bar swap", "gone when this noise alone is taken away"))
+    if any(each.shapley is not None for each in found.shares):
+        keys.append(_key("bar fair", "mean over all orders (Shapley)"))
+    return join(*drawn, element("ul", *keys, class_="legend"))
 
 
 def _share(each: Share, on: Scale, swapped: bool, fair: bool) -> list[object]:

@@ -89,7 +89,7 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
     pictures = range(len(data.pictures))
     base = Cell(levels=(), variant=case.baseline)
     with ExitStack() as stack:
-        stack.enter_context(told())
+        stack.enter_context(told("what was measured is in the journal: --resume goes on behind it"))
         journal = stack.enter_context(Journal(out, _identity(case, model, data, card.image, task), resume=case.resume))
         engine = stack.enter_context(Engine(
             model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
