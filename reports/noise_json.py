@@ -70,8 +70,8 @@ def _cell(each: CellFacts) -> dict[str, Any]:
         "flips_lost": figures.lost,
         "flips_won": figures.won,
         "changed": figures.changed,
-        "p": figures.p,
-        "p_holm": figures.p_holm,
+        "p": _finite(figures.p),
+        "p_holm": _finite(figures.p_holm),
         "verdict": figures.verdict,
         "samples": figures.pictures,
         "images_to_decide": figures.images_to_decide,
@@ -116,6 +116,10 @@ def _flip(each: Flip) -> dict[str, Any]:
 def _points(value: float | None) -> float | None:
     """A share as points; None where there is no number."""
     return None if value is None else _number(value * 100)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
 
 
 def _number(value: float) -> float | None:

@@ -159,12 +159,14 @@ def without_numbers() -> Matrix:
     """Figures that are not finite, and some in units of their own."""
     odd = figures(0.0, others={"kl": 0.25, "smallest_lead": 0.001, "agreement": math.nan})
     told = CellFacts(axis="decoder", level="ffmpeg", backend="ort", status="measured", figures=odd)
+    none = replace(figures(0.0, width=0.02), value=math.nan, delta=math.nan, interval=(math.nan, math.nan), p=math.nan)
+    lost = CellFacts(axis="decoder", level="opencv", backend="ort", status="measured", figures=none)
     step = Step(
         backend="ort", order="pipeline", added="decoder", level="ffmpeg", value=math.nan, delta=math.nan,
         interval=(math.nan, math.nan),
     )  # fmt: skip
     return matrix(
-        told, task="agree", metric="agreement", baseline={"agreement": 1.0, "kl": 0.0, "smallest_lead": 0.001},
+        told, lost, task="agree", metric="agreement", baseline={"agreement": 1.0, "kl": 0.0, "smallest_lead": 0.001},
         steps=(step,), shares=(Share(backend="ort", axis="decoder", level="ffmpeg"),),
         axes=(AxisFacts(axis="decoder", backend="ort", mean_delta=0.0, max_delta=0.0, worst="ffmpeg",
                         deltas={"ffmpeg": 0.0}),),

@@ -120,6 +120,7 @@ def test_drops_and_figures_are_points_and_what_is_no_share_keeps_its_units() -> 
     assert odd["baseline"] == {"backend": "torch", "agreement": 100.0, "kl": 0.0, "smallest_lead": 0.001}
     assert odd["cells"][1]["others"] == {"kl": 0.25, "smallest_lead": 0.001, "agreement": None}
     assert odd["combined"][0]["ci"] == [None, None]
+    assert (odd["cells"][2]["delta"], odd["cells"][2]["ci"], odd["cells"][2]["p"]) == (None, [None, None], None)
 
 
 def test_what_is_volatile_is_marked_and_nothing_else_is_told_of_the_clock() -> None:
