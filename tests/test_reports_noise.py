@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import noise_samples as samples
+import matrix_samples as samples
 import numpy as np
 import polars as pl
 import pytest
