@@ -19,7 +19,7 @@ from sysnoise_conform.inputs.images import fixed_size, image_port
 from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order
 from sysnoise_conform.matrix.engine import Engine, Progress
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
-from sysnoise_conform.matrix.gallery import Gallery
+from sysnoise_conform.matrix.gallery import gallery_of
 from sysnoise_conform.matrix.graphs import Graphs
 from sysnoise_conform.matrix.journal import Journal
 from sysnoise_conform.matrix.judged import (
@@ -119,7 +119,7 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
             plan=counts([*to_run, *combined], card.image, len(pictures)),
             problems=(*data.problems, *engine.problems), flips=tuple(flips), runtimes=journal.runtimes(),
             environment=provenance.environment(case.limits.threads), seconds=perf_counter() - began, resumed=resumed,
-            gallery=_gallery(case, data, card.image, engine),
+            gallery=gallery_of(data, card.image, engine.fixed, most=case.gallery),
         )  # fmt: skip
 
 
@@ -142,13 +142,6 @@ def _data(case: MatrixCase, task: str) -> DataSet:
     return DataSet(
         layout=data.layout, pictures=chosen, classes=data.classes, problems=data.problems, annotations=data.annotations
     )
-
-
-def _gallery(case: MatrixCase, data: DataSet, spec: ImageInput, engine: Engine) -> Gallery | None:
-    if not case.gallery:
-        return None
-    paths = {each.name: each.path for each in data.pictures}
-    return Gallery(most=case.gallery, paths=paths, spec=spec, fixed=engine.fixed)
 
 
 def _evaluation(task: str, card: Card, data: DataSet) -> Evaluation:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sysnoise_conform.card import ImageInput
+from sysnoise_conform.datasets import DataSet
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.matrix.facts import Flip, Levels
 from sysnoise_conform.noise import AXES, STAGES
@@ -58,3 +59,10 @@ class Gallery:
     def _pixels(self, way: Preparation, path: Path) -> np.ndarray:
         placed = way.placed(way.coloured(way.decoded(path)), self.fixed)
         return way.pixels(placed).astype(np.float32)
+
+
+def gallery_of(data: DataSet, spec: ImageInput, fixed: Fixed, *, most: int) -> Gallery | None:
+    """The gallery of a data set; None where no picture is to be shown."""
+    if not most:
+        return None
+    return Gallery(most=most, paths={each.name: each.path for each in data.pictures}, spec=spec, fixed=fixed)
