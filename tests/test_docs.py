@@ -54,6 +54,9 @@ EXIT_CODES = {
     "conform run --model det.onnx --backends ort:fp16,ort:int8,openvino:int8,tflite:int8,ort --calibration photos/": (
         (1,), "the same",
     ),
+    "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise decoder,resize": (
+        (1, 5), "eight pictures of random numbers: every answer turns on a pixel, and they are too few for a PASS",
+    ),
 }  # fmt: skip
 
 NETWORK = """

@@ -17,6 +17,7 @@ from sysnoise_conform.cli import (
     env,
     export,
     judge,
+    noise,
     parse,
     policy,
     probe,
@@ -44,6 +45,7 @@ app.command("diagnose")(diagnose.diagnose)
 app.command("judge")(judge.judge)
 app.command("report")(report.report)
 app.command("backends")(backends.backends)
+app.command("noise", cls=noise.NoiseCommand)(noise.noise)
 app.command("probe")(probe.probe)
 app.command("policy")(policy.policy)
 app.command("export")(export.export)
