@@ -47,13 +47,6 @@ EXIT_CODES = {
         (1,), "1 because TF32's operands are beyond float32's limits: that is what it shows",
     ),
     "conform diagnose --model det.onnx --backend openvino:auto --prove": ((0, 1), "the same"),
-    "conform run --model det.onnx --backends "
-    "ort:fp16,ort:int8,openvino:int8+preset=tensorrt,tflite:int8+observer=entropy": (
-        (1,), "1 because tflite:int8 gets floats, and is told so: that is what it shows",
-    ),
-    "conform run --model det.onnx --backends ort:fp16,ort:int8,openvino:int8,tflite:int8,ort --calibration photos/": (
-        (1,), "the same",
-    ),
     "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise decoder,resize": (
         (1, 5), "eight pictures of random numbers: every answer turns on a pixel, and they are too few for a PASS",
     ),

@@ -57,7 +57,7 @@ def samples(folder: Path, size: float) -> Path:
 
 
 def in_floats(variant: str) -> bool:
-    """LiteRT reports floats: onnx2tf leaves Q and DQ around its float kernels."""
+    """LiteRT reports floats alone: onnx2tf leaves Q and DQ around the float kernels of Conv and Gemm."""
     return variant.startswith("tflite:int8")
 
 
