@@ -136,6 +136,11 @@ class Card:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     path: Path | None = None
 
+    @property
+    def hook(self) -> bool:
+        """Whether the decoder is the user's own code."""
+        return self.decoder is not None and ":" in self.decoder
+
 
 def find_card(model: Path) -> Card | None:
     """The card beside a model, `det.toml` beside `det.onnx`, or None. Raises UsageError for a broken one."""

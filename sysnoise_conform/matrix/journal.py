@@ -14,13 +14,14 @@ from types import TracebackType
 
 import numpy as np
 
+from sysnoise_conform.datasets import Problem
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.matrix.facts import Status
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report.folder import JOURNAL, JOURNAL_FILES
 from sysnoise_conform.tasks.evaluation import Result
 
-_VERSION = 1
+_VERSION = 2
 
 
 class Journal:
@@ -49,6 +50,7 @@ class Journal:
             )
             self._base.execute("CREATE TABLE IF NOT EXISTS failures (place TEXT PRIMARY KEY, status TEXT, why TEXT)")
             self._base.execute("CREATE TABLE IF NOT EXISTS runtimes (backend TEXT PRIMARY KEY, version TEXT)")
+            self._base.execute("CREATE TABLE IF NOT EXISTS problems (name TEXT PRIMARY KEY, why TEXT)")
             known = self._base.execute("SELECT version, identity FROM about").fetchone()
             if known is None:
                 self._base.execute("INSERT INTO about VALUES (?, ?)", (_VERSION, identity))
@@ -111,6 +113,15 @@ class Journal:
     def runtimes(self) -> dict[str, str]:
         """Backend -> name and version."""
         return dict(self._base.execute("SELECT backend, version FROM runtimes ORDER BY backend").fetchall())
+
+    def trouble(self, name: str, why: str) -> None:
+        """Keep what is wrong with a picture that is left out, by some cells or by all; the first reason stays."""
+        self._base.execute("INSERT OR IGNORE INTO problems VALUES (?, ?)", (name, why))
+
+    def troubles(self) -> tuple[Problem, ...]:
+        """All of them, by name."""
+        rows = self._base.execute("SELECT name, why FROM problems ORDER BY name")
+        return tuple(Problem(name=name, why=why) for name, why in rows)
 
     def _storage(self, err: sqlite3.Error) -> StorageError:
         return StorageError(

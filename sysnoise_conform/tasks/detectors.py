@@ -75,7 +75,7 @@ def _yolo(raw: np.ndarray, card: Card, how: Decoding) -> Boxes:
     if rows.ndim != 2:
         raise UsageError(f"the decoder {card.decoder} reads a table of boxes, not {raw.shape}")
     first = 5 if card.decoder == "yolov5" else 4
-    if card.decoder == "yolov8" and rows.shape[0] < rows.shape[1]:
+    if card.decoder == "yolov8" and rows.shape[0] <= rows.shape[1]:
         rows = rows.T
     if rows.shape[1] <= first:
         raise UsageError(f"the decoder {card.decoder} reads {first} + classes numbers a box, not {rows.shape[1]}")
@@ -151,9 +151,13 @@ def _boxes(card: Card, outputs: Tensors, size: tuple[int, int], least: float) ->
     if heads.normalised:
         corners = corners * np.array([size[1], size[0]] * 2)
     scores = np.asarray(outputs[_named(card, outputs, heads.scores, "scores")], np.float64)
-    scores = scores.reshape(len(corners), -1)
+    if corners.shape[1] != 4 or scores.size % max(1, len(corners)) or (scores.size and not len(corners)):
+        raise UsageError(f"the decoder boxes reads boxes (n, 4) and scores (n,), not {corners.shape}, {scores.shape}")
+    scores = scores.reshape(len(corners), -1) if len(corners) else np.empty((0, 1))
     if heads.classes:
         classes = np.asarray(outputs[_named(card, outputs, heads.classes, "classes")]).reshape(-1).astype(np.int64)
+        if len(classes) != len(corners):
+            raise UsageError(f"the decoder boxes reads a class for each box, not {len(classes)} for {len(corners)}")
         return Boxes(corners, scores[:, 0], classes - heads.first_class)
     found = _best(corners, scores, least)
     return Boxes(found.corners, found.scores, found.classes - heads.first_class)
@@ -161,7 +165,9 @@ def _boxes(card: Card, outputs: Tensors, size: tuple[int, int], least: float) ->
 
 def _table(card: Card, outputs: Tensors, name: str, key: str) -> np.ndarray:
     found = np.asarray(outputs[_named(card, outputs, name, key)], np.float64)
-    return found.reshape(-1, found.shape[-1])
+    if not found.ndim:
+        raise UsageError(f"the output {one_line(name)!r} for {key} is a single number")
+    return found.reshape(-1, found.shape[-1]) if found.shape[-1] else found.reshape(0, 4)
 
 
 def _named(card: Card, outputs: Tensors, name: str, key: str) -> str:
