@@ -33,6 +33,7 @@ def read(folder: Path, labels: Path | None, problems: Problems) -> DataSet:
             continue
         name = plain(image["file_name"])
         if image["id"] in ids or name in files:
+            files.add(name)
             problems.add(name, "its id or name stands twice among the images")
             continue
         ids.add(image["id"])
