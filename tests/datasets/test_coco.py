@@ -43,7 +43,7 @@ def test_pictures_and_boxes_are_read(folder: Path) -> None:
     assert [each.name for each in data.pictures] == ["00.jpg", "01.jpg", "02.jpg"]
     assert data.classes == ("left", "right")
     assert boxes(data) == 6
-    assert data.annotations["annotations"][0]["area"] == pytest.approx(12 * 10)  # width times height where none is given
+    assert data.annotations["annotations"][0]["area"] == pytest.approx(12 * 10)  # where none is given
 
 
 @pytest.mark.parametrize("place", ["annotations/instances_val.json", "../instances_val.json", "boxes.json"])
