@@ -29,7 +29,7 @@ class Journal:
 
     `identity` is a digest of all that determines a result (model, data, versions); another one makes the journal
     useless. A result of None means that the cell has no answer for the picture; `same` that its tensor was the
-    baseline's, bit for bit.
+    baseline's, bit for bit. To resume where nothing is, as after a kill at the very start, is to begin.
     """
 
     def __init__(self, folder: Path, identity: str, *, resume: bool) -> None:
@@ -37,8 +37,6 @@ class Journal:
         if not resume:
             for name in JOURNAL_FILES:
                 (folder / name).unlink(missing_ok=True)
-        elif not self._path.is_file():
-            raise UsageError(f"{one_line(folder, 200)!r} has no journal to go on with", hint="leave out --resume")
         try:
             self._base = sqlite3.connect(self._path, isolation_level=None)
             self._base.execute("PRAGMA journal_mode=WAL")
