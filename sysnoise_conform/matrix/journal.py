@@ -47,8 +47,8 @@ class Journal:
                 " PRIMARY KEY (cell, picture)) WITHOUT ROWID"
             )
             self._base.execute("CREATE TABLE IF NOT EXISTS failures (place TEXT PRIMARY KEY, status TEXT, why TEXT)")
-            self._base.execute("CREATE TABLE IF NOT EXISTS runtimes (backend TEXT PRIMARY KEY, version TEXT)")
             self._base.execute("CREATE TABLE IF NOT EXISTS problems (name TEXT PRIMARY KEY, why TEXT)")
+            self._base.execute("CREATE TABLE IF NOT EXISTS runtimes (backend TEXT PRIMARY KEY, version TEXT)")
             known = self._base.execute("SELECT version, identity FROM about").fetchone()
             if known is None:
                 self._base.execute("INSERT INTO about VALUES (?, ?)", (_VERSION, identity))
@@ -105,11 +105,18 @@ class Journal:
         return {place: (status, why) for place, status, why in self._base.execute("SELECT * FROM failures")}
 
     def name_runtimes(self, versions: Mapping[str, str]) -> None:
-        """Keep which runtimes the results came from, by backend: a run that goes on may not need them again."""
-        self._base.executemany("INSERT OR REPLACE INTO runtimes VALUES (?, ?)", versions.items())
+        """Keep which runtimes the results came from, by backend. Raises UsageError where results of another version are there already."""
+        known = self.runtimes()
+        for backend, version in versions.items():
+            if known.setdefault(backend, version) != version:
+                raise UsageError(
+                    f"the journal has results of {known[backend]}, and {backend} is {version} now",
+                    hint="leave out --resume",
+                )
+            self._base.execute("INSERT OR IGNORE INTO runtimes VALUES (?, ?)", (backend, version))
 
     def runtimes(self) -> dict[str, str]:
-        """Backend -> name and version."""
+        """Backend -> its runtime and version, of all whose results are here."""
         return dict(self._base.execute("SELECT backend, version FROM runtimes ORDER BY backend").fetchall())
 
     def trouble(self, name: str, why: str) -> None:
