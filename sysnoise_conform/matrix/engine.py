@@ -163,10 +163,14 @@ class Engine:
         return tensors[cell.preparation(self.spec).tensor_key()]
 
     def _tensors(self, at: int, cells: Sequence[Cell]) -> dict[Key, Tensor]:
-        """The distinct tensors of one picture: a tree of decodes, colours, placements, each done once."""
+        """The distinct tensors of one picture: a tree of decodes, colours, placements, each done once.
+
+        The first cell is the baseline, whose own way tells a bad picture.
+        """
         path = self.data.pictures[at].path
         decoded, coloured, placed = Once[Decoded](), Once[np.ndarray](), Once[Placed]()
         found: dict[Key, Tensor] = {}
+        own = cells[0].preparation(self.spec).tensor_key()
         for way in dict.fromkeys(each.preparation(self.spec) for each in cells):
             key = way.tensor_key()
             if key in found:
@@ -176,7 +180,8 @@ class Engine:
                 second = coloured.get(way.colour_key(), partial(way.coloured, first))
                 third = placed.get(way.place_key(), partial(way.placed, second, self.fixed))
             except BadInput as err:
-                if self.on_bad == "fail":
+                # What the card's own way reads is no bad picture: another decoder's refusal costs its own cells.
+                if self.on_bad == "fail" and key == own:
                     raise
                 self._left_out(at, err)
                 found[key] = Tensor(None, None)

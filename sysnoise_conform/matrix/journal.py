@@ -105,7 +105,10 @@ class Journal:
         return {place: (status, why) for place, status, why in self._base.execute("SELECT * FROM failures")}
 
     def name_runtimes(self, versions: Mapping[str, str]) -> None:
-        """Keep which runtimes the results came from, by backend. Raises UsageError where results of another version are there already."""
+        """Keep which runtimes the results came from, by backend: a run that goes on may not need them again.
+
+        Raises UsageError where results of another version are there already.
+        """
         known = self.runtimes()
         for backend, version in versions.items():
             if known.setdefault(backend, version) != version:
