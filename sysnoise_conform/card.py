@@ -112,7 +112,7 @@ class Heads:
     first_class: int = 0  # the number of the first class, in `classes`
     normalised: bool = False  # boxes in 0..1, not in pixels
     strides: tuple[int, ...] = ()
-    sizes: tuple[tuple[float, ...], ...] = ()  # one list for each stride
+    sizes: tuple[tuple[float | tuple[float, float], ...], ...] = ()  # one list for each stride; a pair: width, height
     ratios: tuple[float, ...] = (1.0,)
     centre: float = 0.5
     variances: tuple[float, ...] = ()
@@ -136,6 +136,11 @@ class Card:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     path: Path | None = None
 
+    @property
+    def hook(self) -> bool:
+        """Whether the decoder is the user's own code."""
+        return self.decoder is not None and ":" in self.decoder
+
 
 def find_card(model: Path) -> Card | None:
     """The card beside a model, `det.toml` beside `det.onnx`, or None. Raises UsageError for a broken one."""
@@ -153,6 +158,10 @@ def load_card(path: Path) -> Card:
     except (ValueError, RecursionError) as err:  # ValueError: no UTF-8, or a number of more than 4300 digits
         raise UsageError(f"the card {one_line(path, 200)!r} is not TOML: {one_line(err, 120)}") from err
     return _Reader(table, f"the card {one_line(path, 200)!r}").card(path)
+
+
+def _side(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value < 1e6  # type: ignore[operator]
 
 
 class _Reader:
@@ -202,8 +211,8 @@ class _Reader:
         if not isinstance(sizes, list) or len(sizes) != len(strides):
             self.wrong("sizes", "a list for each of the strides: [[32, 40], [64, 80]]")
         levels = [each if isinstance(each, list) else [each] for each in sizes]
-        if not all(isinstance(v, int | float) and 0 < v < 1e6 for each in levels for v in each):
-            self.wrong("sizes", "positive numbers, in pixels")
+        if not all(_side(v) or (isinstance(v, list) and len(v) == 2 and all(map(_side, v))) for e in levels for v in e):
+            self.wrong("sizes", "positive numbers, in pixels, or pairs of them: [width, height]")
         ratios = self.numbers("ratios", default.ratios)
         variances = self.numbers("variances", default.variances)
         if min(ratios) <= 0:
@@ -219,7 +228,9 @@ class _Reader:
             first_class=int(self.number("first_class", default.first_class) or 0),
             normalised=self.flag("normalised", default=default.normalised),
             strides=strides,
-            sizes=tuple(tuple(float(v) for v in each) for each in levels),
+            sizes=tuple(
+                tuple((float(v[0]), float(v[1])) if isinstance(v, list) else float(v) for v in each) for each in levels
+            ),
             ratios=ratios,
             centre=self.number("centre", default.centre) or 0.0,
             variances=variances,

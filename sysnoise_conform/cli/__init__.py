@@ -12,6 +12,7 @@ import typer
 from sysnoise_conform import interruption
 from sysnoise_conform.cli import (
     backends,
+    card,
     diagnose,
     doctor,
     env,
@@ -50,6 +51,7 @@ app.command("probe")(probe.probe)
 app.command("policy")(policy.policy)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
+app.add_typer(card.app, name="card")
 app.add_typer(env.app, name="env")
 
 

@@ -73,7 +73,10 @@ def noise(
         int, typer.Option("--threads", help="Threads of a runtime; 0: its own choice, within a quota of cores.", min=0)
     ] = 0,
     allow_linked_data: Annotated[
-        bool, typer.Option("--allow-linked-data", help="Accept external data that is linked from elsewhere.")
+        bool, typer.Option("--allow-linked-data", help="Accept files that are linked from elsewhere.")
+    ] = False,
+    allow_hooks: Annotated[
+        bool, typer.Option("--allow-hooks", help="Run the decoder hook of a card that lies beside the model.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every cell.")] = False,
     listed: Annotated[
@@ -120,5 +123,6 @@ def noise(
         limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads_for(threads)),
         resume=resume,
         allow_linked_data=allow_linked_data,
+        allow_hooks=allow_hooks,
     )
     raise typer.Exit(matrix(case, out, verbose=verbose))

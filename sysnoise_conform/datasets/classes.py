@@ -14,7 +14,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from sysnoise_conform.datasets.facts import DataSet, OnBad, Picture, Problems, inside, pictures_below
+from sysnoise_conform.datasets.facts import DataSet, Picture, Problems, inside, pictures_below, plain
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.files import read_regular
 from sysnoise_conform.printable import one_line
@@ -24,25 +24,27 @@ LISTS = ("labels.csv", "val.txt", "labels.txt")
 _CLASS_COLUMNS = ("class_index", "label", "class")
 
 
-def read(folder: Path, labels: Path | None, on_bad: OnBad) -> DataSet:
+def read(folder: Path, labels: Path | None, problems: Problems) -> DataSet:
     """See `datasets.read_data`."""
-    there = pictures_below(folder)
+    there = pictures_below(folder, problems)
     place = labels or next((folder / each for each in LISTS if (folder / each).is_file()), None)
-    problems = Problems(on_bad)
     if place is None:
         return _folders(folder, there, problems)
     content = read_regular(place, what="the labels", error=BadInput, limit=MAX_BYTES)
+    shown = one_line(place.name, 120)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as err:
-        raise BadInput(f"the labels {one_line(place.name, 120)!r} are not UTF-8: {one_line(err, 80)}") from err
-    pairs = list(_pairs(place, text, folder, there))
-    pictures, seen = [], dict[str, int]()
-    for name, word in pairs:
-        if name in seen:
-            problems.add(name, f"it stands twice in {place.name}")
+        raise BadInput(f"the labels {shown!r} are not UTF-8: {one_line(err, 80)}") from err
+    pictures, seen = [], set[str]()
+    for at, (name, word) in enumerate(_pairs(place, text, folder, there), start=1):
+        if not name:
+            problems.add(f"{shown}, entry {at}", "it names no file")
             continue
-        seen[name] = 1
+        if name in seen:
+            problems.add(name, f"it stands twice in {shown}")
+            continue
+        seen.add(name)
         label = _number(word)
         if label is None:
             problems.add(name, f"its class {one_line(word, 40)!r} is no whole number from 0 on")
@@ -53,7 +55,7 @@ def read(folder: Path, labels: Path | None, on_bad: OnBad) -> DataSet:
     for path in there:
         name = str(path.relative_to(folder))
         if name not in seen:
-            problems.add(name, f"{place.name} has no class for it")
+            problems.add(name, f"{shown} has no class for it")
     return _done(place.name, pictures, (), problems, folder)
 
 
@@ -70,7 +72,7 @@ def _folders(folder: Path, there: list[Path], problems: Problems) -> DataSet:
         parts = path.relative_to(folder).parts
         if len(parts) == 1:
             problems.add(parts[0], "it lies in no class's folder")
-        else:
+        elif problems.stays(folder, path, "/".join(parts)):
             pictures.append(Picture(path=path, name="/".join(parts), label=numbers[parts[0]]))
     return _done("folders", pictures, tuple(one_line(each, 80) for each in names), problems, folder)
 
@@ -78,19 +80,20 @@ def _folders(folder: Path, there: list[Path], problems: Problems) -> DataSet:
 def _pairs(place: Path, text: str, folder: Path, there: list[Path]) -> Iterator[tuple[str, str]]:
     shown = one_line(place.name, 120)
     if place.suffix == ".csv":
-        rows = csv.DictReader(io.StringIO(text))
-        columns = rows.fieldnames or []
+        try:
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+            columns = next(csv.reader(io.StringIO(text, newline="")), [])
+        except csv.Error as err:
+            raise BadInput(f"the labels {shown!r} are no CSV: {one_line(err, 80)}") from err
         wanted = next((each for each in _CLASS_COLUMNS if each in columns), None)
         if "file" not in columns or wanted is None:
             raise BadInput(
                 f"the labels {shown!r} have no columns file and class_index, only {one_line(list(columns), 120)}",
                 hint="begin with the line file,class_index",
             )
-        try:
-            for row in rows:
-                yield row["file"] or "", row[wanted] or ""
-        except csv.Error as err:
-            raise BadInput(f"the labels {shown!r} are no CSV: {one_line(err, 80)}") from err
+        if len(set(columns)) < len(columns):
+            raise BadInput(f"the labels {shown!r} have two columns of one name: {one_line(columns, 120)}")
+        yield from ((plain((row["file"] or "").strip()), (row[wanted] or "").strip()) for row in rows)
         return
     lines = [line for line in text.splitlines() if line.strip()]
     if all(len(line.split()) == 1 for line in lines):
@@ -102,8 +105,8 @@ def _pairs(place: Path, text: str, folder: Path, there: list[Path]) -> Iterator[
         yield from ((str(path.relative_to(folder)), line.strip()) for path, line in zip(there, lines, strict=True))
         return
     for line in lines:
-        name, _, word = line.strip().rpartition(" ")
-        yield name.strip(), word
+        *name, word = line.strip().rsplit(maxsplit=1)
+        yield plain("".join(name)), word
 
 
 def _number(word: str) -> int | None:

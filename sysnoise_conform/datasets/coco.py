@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sysnoise_conform.datasets.facts import DataSet, OnBad, Picture, Problems, inside, pictures_below
+from sysnoise_conform.datasets.facts import DataSet, Picture, Problems, inside, pictures_below, plain
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.files import read_regular
 from sysnoise_conform.printable import one_line
 
 MAX_BYTES = 1 << 30
+LARGEST = 1e9  # of a box's numbers, in pixels
 OUTSIDE = 1.0  # pixels that a box may stick out; COCO's own stick out by its rounding
 
 
-def read(folder: Path, labels: Path | None, on_bad: OnBad) -> DataSet:
+def read(folder: Path, labels: Path | None, problems: Problems) -> DataSet:
     """See `datasets.read_data`."""
-    there = pictures_below(folder)
+    there = pictures_below(folder, problems)
     place = labels or _instances(folder)
     shown = one_line(place.name, 120)
     table = _table(place)
-    problems = Problems(on_bad)
     categories = _categories(table, shown)
     below = _base(folder, table["images"])
     pictures, sizes, ids, files = [], {}, set[int](), set[str]()
@@ -31,8 +31,9 @@ def read(folder: Path, labels: Path | None, on_bad: OnBad) -> DataSet:
         if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or not _whole(image.get("id")):
             problems.add(f"{shown}, image {at}", "it has no file_name or no whole id")
             continue
-        name = image["file_name"]
+        name = plain(image["file_name"])
         if image["id"] in ids or name in files:
+            files.add(name)
             problems.add(name, "its id or name stands twice among the images")
             continue
         ids.add(image["id"])
@@ -53,7 +54,8 @@ def read(folder: Path, labels: Path | None, on_bad: OnBad) -> DataSet:
         where = f"{shown}, annotation {at}"
         why = _wrong(box, sizes, categories, seen)
         if why:
-            if not (isinstance(box, dict) and box.get("image_id") in ids and box["image_id"] not in sizes):
+            of = box.get("image_id") if isinstance(box, dict) else None
+            if not (_whole(of) and of in ids and of not in sizes):
                 problems.add(where, why)  # that of a picture which is left out goes with it
             continue
         seen.add(box["id"])
@@ -95,7 +97,7 @@ def _base(folder: Path, images: list[Any]) -> Path:
     if not isinstance(first, str) or "\0" in first or Path(first).is_absolute():
         return folder
     for each in (folder, folder / "images", *sorted(path for path in folder.iterdir() if path.is_dir())):
-        if (each / first).is_file():
+        if os.path.isfile(each / first):
             return each
     return folder
 
@@ -104,7 +106,7 @@ def _table(place: Path) -> Mapping[str, Any]:
     shown = one_line(place.name, 120)
     content = read_regular(place, what="the labels", error=BadInput, limit=MAX_BYTES)
     try:
-        table = json.loads(content, parse_constant=_no_constant)
+        table = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError) as err:
         raise BadInput(f"the labels {shown!r} are not JSON: {one_line(err, 120)}") from err
     lists = ("images", "annotations", "categories")
@@ -115,6 +117,16 @@ def _table(place: Path) -> Mapping[str, Any]:
 
 def _no_constant(word: str) -> float:
     raise ValueError(f"{word} is no number of JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys stand once each: of two, JSON's reader would silently take the last."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {one_line(name, 40)!r} stands twice in one object")
+        found[name] = value
+    return found
 
 
 def _categories(table: Mapping[str, Any], shown: str) -> dict[int, str]:
@@ -134,14 +146,16 @@ def _wrong(box: Any, sizes: Mapping[int, tuple[Any, Any]], categories: Mapping[i
         return "it has no whole id"
     if box["id"] in seen:
         return f"its id {box['id']} stands twice"
-    if box.get("image_id") not in sizes:
+    if not _whole(box.get("image_id")) or box["image_id"] not in sizes:
         return f"it lies on picture {one_line(box.get('image_id'), 40)}, which is not there"
-    if box.get("category_id") not in categories:
+    if not _whole(box.get("category_id")) or box["category_id"] not in categories:
         return f"its category {one_line(box.get('category_id'), 40)} is not in the list"
     corners = box.get("bbox")
     numbers: list[Any] = corners if isinstance(corners, list) and len(corners) == 4 else [None]
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers):
+    if not all(_number(v) for v in numbers):
         return "its bbox is not four finite numbers"
+    if "area" in box and not _number(box["area"]):
+        return "its area is no finite number"
     x, y, width, height = numbers
     if width <= 0 or height <= 0:
         return f"its box is empty, {width} x {height}"
@@ -154,4 +168,8 @@ def _wrong(box: Any, sizes: Mapping[int, tuple[Any, Any]], categories: Mapping[i
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return type(value) is int and abs(value) < 1 << 53  # beyond, JSON's readers do not agree on what it is
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < LARGEST

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sysnoise_conform.datasets.facts import DataSet, OnBad, Picture, Problems, pictures_below
+from sysnoise_conform.datasets.facts import DataSet, Picture, Problems, pictures_below
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.files import open_regular, read_regular
 from sysnoise_conform.pictures.guard import MAX_FILE_BYTES, examine, in_words
@@ -23,9 +23,8 @@ UNSCORED = 255  # the class of pixels that do not count
 _CITYSCAPES = ("leftImg8bit", "gtFine", "_leftImg8bit", "_gtFine_labelTrainIds")
 
 
-def read(folder: Path, labels: Path | None, on_bad: OnBad) -> DataSet:
+def read(folder: Path, labels: Path | None, problems: Problems) -> DataSet:
     """See `datasets.read_data`."""
-    problems = Problems(on_bad)
     if (folder / _CITYSCAPES[0]).is_dir():
         layout, images, masks = "cityscapes", folder / _CITYSCAPES[0], labels or folder / _CITYSCAPES[1]
     else:
@@ -37,7 +36,9 @@ def read(folder: Path, labels: Path | None, on_bad: OnBad) -> DataSet:
             f"the data {one_line(folder, 200)!r} has no folder of masks", hint="name it with --labels"
         )
     pictures, used = [], set[Path]()
-    for path in pictures_below(images):
+    for path in pictures_below(images, problems):
+        if path.is_relative_to(masks):  # the masks lie among the pictures
+            continue
         name = str(path.relative_to(images))
         mask = masks / path.relative_to(images).with_suffix(".png")
         if layout == "cityscapes":
@@ -46,8 +47,9 @@ def read(folder: Path, labels: Path | None, on_bad: OnBad) -> DataSet:
             problems.add(name, f"no mask {one_line(mask.name, 80)!r} lies in {one_line(masks.name, 40)!r}")
             continue
         used.add(mask)
-        pictures.append(Picture(path=path, name=name, mask=mask))
-    for mask in pictures_below(masks):
+        if problems.stays(images, path, name) and problems.stays(masks, mask, f"{masks.name}/{name}"):
+            pictures.append(Picture(path=path, name=name, mask=mask))
+    for mask in pictures_below(masks, problems):
         if mask not in used and (layout == "camvid" or mask.stem.endswith(_CITYSCAPES[3])):
             problems.add(str(mask.relative_to(masks)), "a mask without a picture")
     if not pictures:
@@ -76,6 +78,9 @@ def _names(folder: Path) -> tuple[str, ...]:
     place = folder / "classes.csv"
     if not place.is_file():
         return ()
-    text = read_regular(place, what="the classes", error=BadInput, limit=1 << 20).decode("utf-8", "replace")
-    rows = list(csv.DictReader(io.StringIO(text)))
-    return tuple(one_line(row.get("name"), 80) for row in rows if row.get("scored", "1") != "0")
+    text = read_regular(place, what="the classes", error=BadInput, limit=1 << 20).decode("utf-8-sig", "replace")
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as err:
+        raise BadInput(f"the classes 'classes.csv' are no CSV: {one_line(err, 80)}") from err
+    return tuple(one_line(row.get("name") or "", 80) for row in rows if row.get("scored", "1") != "0")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
 from sysnoise_conform import __version__, registry
-from sysnoise_conform.card import Card, ImageInput, find_card, load_card
+from sysnoise_conform.card import Card, ImageInput, Weights, find_card, load_card
 from sysnoise_conform.case import Limits
 from sysnoise_conform.datasets import DataSet, OnBad, read_data
 from sysnoise_conform.errors import UsageError
@@ -18,9 +18,11 @@ from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs.images import fixed_size, image_port
 from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order
 from sysnoise_conform.matrix.engine import Engine, Progress
+from sysnoise_conform.matrix.evaluations import evaluation_of
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
 from sysnoise_conform.matrix.gallery import gallery_of
 from sysnoise_conform.matrix.graphs import Graphs
+from sysnoise_conform.matrix.hook import Hook, Hooked
 from sysnoise_conform.matrix.journal import Journal
 from sysnoise_conform.matrix.judged import (
     MOST_FLIPS,
@@ -37,10 +39,6 @@ from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import provenance
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.opening import told
-from sysnoise_conform.tasks.evaluate_boxes import Detections
-from sysnoise_conform.tasks.evaluate_classes import Classes
-from sysnoise_conform.tasks.evaluate_pixels import Pixels
-from sysnoise_conform.tasks.evaluation import Evaluation
 from sysnoise_conform.variant import Variant
 
 MOST_ORDER_FREE = 6  # axes of which every subset is run
@@ -67,6 +65,7 @@ class MatrixCase:
     limits: Limits = field(default_factory=Limits)
     resume: bool = False
     allow_linked_data: bool = False
+    allow_hooks: bool = False  # of a card that was found beside the model, not given
 
 
 def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -> Matrix:
@@ -80,17 +79,31 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
             "noises need a model card that says how pictures become tensors, and what the outputs mean",
             hint=f"write {one_line(case.model.stem)}.toml beside the model, or give --card",
         )
+    if card.hook and case.card is None and not case.allow_hooks:
+        raise UsageError(
+            f"the card beside the model would run the hook {one_line(card.decoder, 120)!r}, which is code",
+            hint="if you trust it, give the card with --card, or --allow-hooks",
+        )
     model = open_model(case.model, shapes=dict(card.shapes), allow_linked_data=case.allow_linked_data)
     task = case.task or card.task or ""
     data = _data(case, task)
-    evaluation = _evaluation(task, card, data)
-    wanted = asked(case.noise, task=task)
+    wanted = asked(case.noise, task=(card.task or task) if task == "agree" else task)
     port = image_port(model, card.image)
     pictures = range(len(data.pictures))
     base = Cell(levels=(), variant=case.baseline)
     with ExitStack() as stack:
         stack.enter_context(told("what was measured is in the journal: --resume goes on behind it"))
-        journal = stack.enter_context(Journal(out, _identity(case, model, data, card.image, task), resume=case.resume))
+        hook = None
+        if card.hook:
+            folder = (card.path or case.model).resolve().parent
+            hook = stack.enter_context(
+                Hook(replace(card, task=card.task if task == "agree" else task), folder, out / "logs" / "hook.txt",
+                     timeout_s=case.limits.timeout_s)
+            )  # fmt: skip
+        evaluation = evaluation_of(task, card if hook is None else hook.read_by(), data)
+        evaluation = evaluation if hook is None else Hooked(evaluation, hook)
+        identity = _identity(case, model, data, card, task, "" if hook is None else hook.sha256)
+        journal = stack.enter_context(Journal(out, identity, resume=case.resume))
         engine = stack.enter_context(Engine(
             model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
             evaluation=evaluation, graphs=Graphs(model), crew=crew, logs=out / "logs", threads=case.limits.threads,
@@ -117,7 +130,7 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
             baseline_backend=str(case.baseline), baseline=judge.baseline(pictures), margin=case.margin, seed=case.seed,
             cells=cells, axes=by_axis(cells), steps=steps, shares=shares,
             plan=counts([*to_run, *combined], card.image, len(pictures)),
-            problems=(*data.problems, *engine.problems), flips=tuple(flips), runtimes=journal.runtimes(),
+            problems=(*data.problems, *journal.troubles()), flips=tuple(flips), runtimes=journal.runtimes(),
             environment=provenance.environment(case.limits.threads), seconds=perf_counter() - began, resumed=resumed,
             gallery=gallery_of(data, card.image, engine.fixed, most=case.gallery),
         )  # fmt: skip
@@ -129,7 +142,7 @@ def _data(case: MatrixCase, task: str) -> DataSet:
             f"noises are measured for classify, detect, segment and agree, and the card's task is {task or 'none'}",
             hint="give --task agree for pictures without labels",
         )
-    data = read_data(case.data, task, labels=case.labels, on_bad=case.on_bad)
+    data = read_data(case.data, task, labels=case.labels, on_bad=case.on_bad, allow_linked=case.allow_linked_data)
     if case.samples is None:
         return data
     if case.samples > len(data.pictures):
@@ -144,22 +157,11 @@ def _data(case: MatrixCase, task: str) -> DataSet:
     )
 
 
-def _evaluation(task: str, card: Card, data: DataSet) -> Evaluation:
-    match task:
-        case "classify":
-            return Classes(card, data, labelled=True)
-        case "detect":
-            return Detections(card, data)
-        case "segment":
-            return Pixels(card, data)
-        case _:
-            return Classes(card, data, labelled=False)
-
-
-def _identity(case: MatrixCase, model: Model, data: DataSet, spec: ImageInput, task: str) -> str:
+def _identity(case: MatrixCase, model: Model, data: DataSet, card: Card, task: str, hook: str) -> str:
     """Of all that determines a result, but for the cells, which have names of their own."""
     digest = hashlib.sha256()
-    for each in (__version__, model.sha256, repr(spec), task, str(case.baseline), repr(provenance.versions())):
+    about = replace(card, name="", path=None, weights=Weights())
+    for each in (__version__, model.sha256, repr(about), hook, task, str(case.baseline), repr(provenance.versions())):
         digest.update(f"{each}\0".encode())
     for picture in data.pictures:
         status = picture.path.stat()

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from sysnoise_conform.card import ImageInput
-from sysnoise_conform.datasets import DataSet, OnBad, Problem
+from sysnoise_conform.datasets import DataSet, OnBad
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, BadInput
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import numpy_type
@@ -60,7 +60,6 @@ class Tensor:
     data: np.ndarray | None
     placement: Placement | None
     digest: bytes = b""
-    why: str = ""
 
 
 class Once(Generic[T]):
@@ -97,7 +96,7 @@ class Engine:
     logs: Path
     threads: int
     on_bad: OnBad
-    problems: list[Problem] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)  # picture -> why some cell has no answer for it
     failures: dict[str, Failure] = field(default_factory=dict)  # by backend, or by backend and graph
     runtimes: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -131,6 +130,9 @@ class Engine:
                 journal.name_runtimes(self.runtimes)
             for place in sorted(self.failures.keys() - before):
                 journal.fail(place, self.failures[place].status, self.failures[place].why)
+            name = one_line(self.data.pictures[at].name, 120)
+            if name in self.problems:
+                journal.trouble(name, self.problems[name])
             journal.add(at, {
                 cell.key: (found[cell.key], bool(plain) and self._tensor(cell, tensors).digest == plain)
                 for cell in missing
@@ -161,10 +163,14 @@ class Engine:
         return tensors[cell.preparation(self.spec).tensor_key()]
 
     def _tensors(self, at: int, cells: Sequence[Cell]) -> dict[Key, Tensor]:
-        """The distinct tensors of one picture: a tree of decodes, colours, placements, each done once."""
+        """The distinct tensors of one picture: a tree of decodes, colours, placements, each done once.
+
+        The first cell is the baseline, whose own way tells a bad picture.
+        """
         path = self.data.pictures[at].path
         decoded, coloured, placed = Once[Decoded](), Once[np.ndarray](), Once[Placed]()
         found: dict[Key, Tensor] = {}
+        own = cells[0].preparation(self.spec).tensor_key()
         for way in dict.fromkeys(each.preparation(self.spec) for each in cells):
             key = way.tensor_key()
             if key in found:
@@ -174,9 +180,11 @@ class Engine:
                 second = coloured.get(way.colour_key(), partial(way.coloured, first))
                 third = placed.get(way.place_key(), partial(way.placed, second, self.fixed))
             except BadInput as err:
-                if self.on_bad == "fail":
+                # What the card's own way reads is no bad picture: another decoder's refusal costs its own cells.
+                if self.on_bad == "fail" and key == own:
                     raise
-                found[key] = Tensor(None, None, why=str(err))
+                self._left_out(at, err)
+                found[key] = Tensor(None, None)
                 continue
             data = way.tensor(third).astype(numpy_type(self.port), copy=False)
             digest = hashlib.blake2b(np.ascontiguousarray(data).data, digest_size=16).digest()
@@ -213,10 +221,19 @@ class Engine:
                     found[cell.key] = None
                     continue
                 height, width = tensor.data.shape[-2:] if self.spec.layout == "NCHW" else tensor.data.shape[1:3]
-                found[cell.key] = self.evaluation.result(
-                    at, outputs, tensor.placement, (height, width), cell.decoding()
-                )
+                try:
+                    found[cell.key] = self.evaluation.result(
+                        at, outputs, tensor.placement, (height, width), cell.decoding()
+                    )
+                except BadInput as err:
+                    if self.on_bad == "fail":
+                        raise
+                    self._left_out(at, err)
+                    found[cell.key] = None
         return found
+
+    def _left_out(self, at: int, err: BadInput) -> None:
+        self.problems.setdefault(one_line(self.data.pictures[at].name, 120), one_line(err.message, 200))
 
     def _inferred(self, cell: Cell, tensor: np.ndarray) -> Mapping[str, np.ndarray] | None:
         """Raw outputs, valid until the next run; None where the backend refuses or has died."""

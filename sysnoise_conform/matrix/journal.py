@@ -14,13 +14,14 @@ from types import TracebackType
 
 import numpy as np
 
+from sysnoise_conform.datasets import Problem
 from sysnoise_conform.errors import StorageError, UsageError
 from sysnoise_conform.matrix.facts import Status
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report.folder import JOURNAL, JOURNAL_FILES
 from sysnoise_conform.tasks.evaluation import Result
 
-_VERSION = 1
+_VERSION = 2
 
 
 class Journal:
@@ -28,7 +29,7 @@ class Journal:
 
     `identity` is a digest of all that determines a result (model, data, versions); another one makes the journal
     useless. A result of None means that the cell has no answer for the picture; `same` that its tensor was the
-    baseline's, bit for bit.
+    baseline's, bit for bit. To resume where nothing is, as after a kill at the very start, is to begin.
     """
 
     def __init__(self, folder: Path, identity: str, *, resume: bool) -> None:
@@ -36,8 +37,6 @@ class Journal:
         if not resume:
             for name in JOURNAL_FILES:
                 (folder / name).unlink(missing_ok=True)
-        elif not self._path.is_file():
-            raise UsageError(f"{one_line(folder, 200)!r} has no journal to go on with", hint="leave out --resume")
         try:
             self._base = sqlite3.connect(self._path, isolation_level=None)
             self._base.execute("PRAGMA journal_mode=WAL")
@@ -48,6 +47,7 @@ class Journal:
                 " PRIMARY KEY (cell, picture)) WITHOUT ROWID"
             )
             self._base.execute("CREATE TABLE IF NOT EXISTS failures (place TEXT PRIMARY KEY, status TEXT, why TEXT)")
+            self._base.execute("CREATE TABLE IF NOT EXISTS problems (name TEXT PRIMARY KEY, why TEXT)")
             self._base.execute("CREATE TABLE IF NOT EXISTS runtimes (backend TEXT PRIMARY KEY, version TEXT)")
             known = self._base.execute("SELECT version, identity FROM about").fetchone()
             if known is None:
@@ -105,12 +105,31 @@ class Journal:
         return {place: (status, why) for place, status, why in self._base.execute("SELECT * FROM failures")}
 
     def name_runtimes(self, versions: Mapping[str, str]) -> None:
-        """Keep which runtimes the results came from, by backend: a run that goes on may not need them again."""
-        self._base.executemany("INSERT OR REPLACE INTO runtimes VALUES (?, ?)", versions.items())
+        """Keep which runtimes the results came from, by backend: a run that goes on may not need them again.
+
+        Raises UsageError where results of another version are there already.
+        """
+        known = self.runtimes()
+        for backend, version in versions.items():
+            if known.setdefault(backend, version) != version:
+                raise UsageError(
+                    f"the journal has results of {known[backend]}, and {backend} is {version} now",
+                    hint="leave out --resume",
+                )
+            self._base.execute("INSERT OR IGNORE INTO runtimes VALUES (?, ?)", (backend, version))
 
     def runtimes(self) -> dict[str, str]:
-        """Backend -> name and version."""
+        """Backend -> its runtime and version, of all whose results are here."""
         return dict(self._base.execute("SELECT backend, version FROM runtimes ORDER BY backend").fetchall())
+
+    def trouble(self, name: str, why: str) -> None:
+        """Keep what is wrong with a picture that is left out, by some cells or by all; the first reason stays."""
+        self._base.execute("INSERT OR IGNORE INTO problems VALUES (?, ?)", (name, why))
+
+    def troubles(self) -> tuple[Problem, ...]:
+        """All of them, by name."""
+        rows = self._base.execute("SELECT name, why FROM problems ORDER BY name")
+        return tuple(Problem(name=name, why=why) for name, why in rows)
 
     def _storage(self, err: sqlite3.Error) -> StorageError:
         return StorageError(

@@ -53,8 +53,12 @@ def decode_file(path: Path, decoder: str = PILLOW) -> Decoded:
         if decoder == PILLOW or (header.format != "JPEG" and decoder != "opencv"):
             return Decoded(_with_pillow(stream, shown), header)
         content = stream.read()
-    with in_words(shown):
-        pixels = DECODERS[decoder](content)
+    try:
+        with in_words(shown):
+            pixels = DECODERS[decoder](content)
+    except BadInput as err:
+        why = f"is not decoded by {decoder}: {one_line(err.__cause__ or err, 120)}"
+        raise BadInput(f"the image {shown!r} {why}", hint="remove it or get it again") from err
     if pixels.shape != (header.height, header.width, 3):
         raise BadInput(
             f"the image {shown!r} comes out of {decoder} as {pixels.shape}, not {header.height} x {header.width} pixels"
@@ -129,11 +133,14 @@ def _with_jpeglib(dct_method: str) -> Decoder:
             file.write(content)
             file.flush()
             with jpeglib.version("turbo210"):
-                spatial = jpeglib.read_spatial(
-                    os.fsdecode(file.name),
-                    out_color_space=jpeglib.Colorspace.JCS_RGB,
-                    dct_method=jpeglib.DCTMethod[dct_method],
-                )
+                try:
+                    spatial = jpeglib.read_spatial(
+                        os.fsdecode(file.name),
+                        out_color_space=jpeglib.Colorspace.JCS_RGB,
+                        dct_method=jpeglib.DCTMethod[dct_method],
+                    )
+                except OSError as err:  # it names the copy; of four inks libjpeg makes no RGB
+                    raise ValueError("libjpeg makes no RGB of it") from err
                 return np.ascontiguousarray(spatial.spatial)
 
     return decoded

@@ -75,7 +75,7 @@ def _yolo(raw: np.ndarray, card: Card, how: Decoding) -> Boxes:
     if rows.ndim != 2:
         raise UsageError(f"the decoder {card.decoder} reads a table of boxes, not {raw.shape}")
     first = 5 if card.decoder == "yolov5" else 4
-    if card.decoder == "yolov8" and rows.shape[0] < rows.shape[1]:
+    if card.decoder == "yolov8" and rows.shape[0] <= rows.shape[1]:
         rows = rows.T
     if rows.shape[1] <= first:
         raise UsageError(f"the decoder {card.decoder} reads {first} + classes numbers a box, not {rows.shape[1]}")
@@ -113,7 +113,8 @@ def _anchors(card: Card, outputs: Tensors, size: tuple[int, int], how: Decoding,
         scores = scores[:, :-1]
     last = 1.0 if how.offset_anchors else 0.0
     low, high = anchors[:, :2], anchors[:, 2:] - last
-    span = high - low + last
+    # Code that means x2 - x1 + 1 throughout adds the pixel again; anchors of the one kind read by the other lose it.
+    span = high - low + (last if how.offset_decode_tail else 0.0)
     centre = low + span / 2
     scaled = deltas * np.asarray(heads.variances or _VARIANCES)
     if how.exp_clamp:
@@ -132,16 +133,26 @@ def _best(corners: np.ndarray, scores: np.ndarray, least: float) -> Boxes:
 
 
 def made_anchors(heads: Heads, size: tuple[int, int]) -> np.ndarray:
-    """Corners (n, 4) in pixels: level by level, row by row, size by size with each ratio (height / width)."""
+    """Corners (n, 4) in pixels: level by level, row by row, size by size with each ratio (height / width).
+
+    A size that is a pair is a width and a height of its own, without ratios.
+    """
     found = []
     for stride, sizes in zip(heads.strides, heads.sizes, strict=True):
         rows, columns = -(-size[0] // stride), -(-size[1] // stride)
-        shapes = [(each / ratio**0.5, each * ratio**0.5) for each in sizes for ratio in heads.ratios]
+        shapes = [shape for each in sizes for shape in _shapes(each, heads.ratios)]
         wide = np.array(shapes) / 2
         y, x = np.mgrid[0:rows, 0:columns]
         centre = (np.stack([x, y], axis=-1).reshape(-1, 1, 2) + heads.centre) * stride
         found.append(np.concatenate([centre - wide, centre + wide], axis=-1).reshape(-1, 4))
     return np.concatenate(found) if found else np.empty((0, 4))
+
+
+def _shapes(size: float | tuple[float, float], ratios: tuple[float, ...]) -> list[tuple[float, float]]:
+    """Width and height of the anchors of a size."""
+    if isinstance(size, tuple):
+        return [size]
+    return [(size / ratio**0.5, size * ratio**0.5) for ratio in ratios]
 
 
 def _boxes(card: Card, outputs: Tensors, size: tuple[int, int], least: float) -> Boxes:
@@ -151,9 +162,13 @@ def _boxes(card: Card, outputs: Tensors, size: tuple[int, int], least: float) ->
     if heads.normalised:
         corners = corners * np.array([size[1], size[0]] * 2)
     scores = np.asarray(outputs[_named(card, outputs, heads.scores, "scores")], np.float64)
-    scores = scores.reshape(len(corners), -1)
+    if corners.shape[1] != 4 or scores.size % max(1, len(corners)) or (scores.size and not len(corners)):
+        raise UsageError(f"the decoder boxes reads boxes (n, 4) and scores (n,), not {corners.shape}, {scores.shape}")
+    scores = scores.reshape(len(corners), -1) if len(corners) else np.empty((0, 1))
     if heads.classes:
         classes = np.asarray(outputs[_named(card, outputs, heads.classes, "classes")]).reshape(-1).astype(np.int64)
+        if len(classes) != len(corners):
+            raise UsageError(f"the decoder boxes reads a class for each box, not {len(classes)} for {len(corners)}")
         return Boxes(corners, scores[:, 0], classes - heads.first_class)
     found = _best(corners, scores, least)
     return Boxes(found.corners, found.scores, found.classes - heads.first_class)
@@ -161,7 +176,9 @@ def _boxes(card: Card, outputs: Tensors, size: tuple[int, int], least: float) ->
 
 def _table(card: Card, outputs: Tensors, name: str, key: str) -> np.ndarray:
     found = np.asarray(outputs[_named(card, outputs, name, key)], np.float64)
-    return found.reshape(-1, found.shape[-1])
+    if not found.ndim:
+        raise UsageError(f"the output {one_line(name)!r} for {key} is a single number")
+    return found.reshape(-1, found.shape[-1]) if found.shape[-1] else found.reshape(0, 4)
 
 
 def _named(card: Card, outputs: Tensors, name: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""Detection with COCO's labels: mAP over IoU .5 to .95, AP50, AP75, mAP by area."""
+"""Detection with COCO's labels (mAP over IoU .5 to .95, AP50, AP75, by area), and without: are the boxes the same?"""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 
 from sysnoise_conform.card import Card
 from sysnoise_conform.datasets import DataSet
+from sysnoise_conform.errors import UsageError
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.statistics.bootstrap import paired, replicates
 from sysnoise_conform.statistics.gate import CONFIDENCE
+from sysnoise_conform.tasks.agreement import compared, share
 from sysnoise_conform.tasks.average_precision import Matches, match
 from sysnoise_conform.tasks.boxes import Boxes, as_coco, on_picture
 from sysnoise_conform.tasks.decoding import Decoding
@@ -21,14 +23,14 @@ from sysnoise_conform.tasks.evaluation import Comparison, Gate, Result, Shown
 
 
 class Detections:
-    """Average precision, and whether the boxes that people are shown are the same."""
+    """Average precision, or without labels the share of the boxes that people are shown which have a partner."""
 
-    metric = "mAP"
-
-    def __init__(self, card: Card, data: DataSet) -> None:
+    def __init__(self, card: Card, data: DataSet, *, labelled: bool) -> None:
         self._card = card
         self._data = data
-        self._categories = [each["id"] for each in data.annotations["categories"]]
+        self._labelled = labelled
+        self.metric = "mAP" if labelled else "agreement"
+        self._categories = [each["id"] for each in data.annotations["categories"]] if labelled else []
         self._shown = SHOWN_SCORE if card.threshold is None else card.threshold
         self._matches = lru_cache(maxsize=4)(self._matched)
         self._replicates = lru_cache(maxsize=4)(self._replicated)
@@ -36,30 +38,44 @@ class Detections:
     def result(
         self, at: int, outputs: Mapping[str, np.ndarray], placement: Placement, size: tuple[int, int], how: Decoding
     ) -> Result:
-        """`boxes` (n, 4) x, y, width, height on the picture, `scores`, `classes`: the best hundred."""
+        """`boxes` (n, 4) x, y, width, height on the picture, `scores`, `classes`: the best hundred.
+
+        Raises UsageError for a class that the labels do not have: the classes of model and labels do not correspond.
+        """
         clip = self._card.heads.clip if how.clip is None else how.clip
         found = on_picture(decode(self._card, outputs, size, how), placement, how, clip=clip)
+        largest = int(found.classes.max(initial=-1))
+        if self._labelled and largest >= len(self._categories):
+            raise UsageError(
+                f"the model finds class {largest}, and the labels have {len(self._categories)} categories",
+                hint="give labels with all categories of the model, in its order, or correct first_class in the card",
+            )
         return {"boxes": as_coco(found, how), "scores": found.scores, "classes": found.classes.astype(np.int64)}
 
     def figures(
         self, results: Sequence[Result], pictures: Sequence[int], base: Sequence[Result]
     ) -> Mapping[str, float]:
-        """See `average_precision.Matches.figures`."""
+        """See `average_precision.Matches.figures`; without labels `agreement` with the baseline's boxes, 0..1."""
+        if not self._labelled:
+            return {"agreement": share(*self._partners(base, results))}
         return self._of(results, pictures).figures()
 
     def compare(
         self, base: Sequence[Result], other: Sequence[Result], pictures: Sequence[int], *, margin: float, seed: int
     ) -> Comparison:
         """Paired bootstrap over pictures; `lost` and `won` count boxes that people are shown, of the base and other."""
+        lost = won = changed = 0
+        for a, b in zip(base, other, strict=True):
+            gone, new = self._flips(a, b)
+            lost, won, changed = lost + gone, won + new, changed + bool(gone or new)
+        if not self._labelled:
+            same, of = self._partners(base, other)
+            return compared(same, of, lost=lost, won=won, changed=changed, margin=margin, seed=seed)
         first, second = self._of(base, pictures), self._of(other, pictures)
         arms = (self._replicates(_Same(each), tuple(pictures), seed) for each in (base, other))
         found = paired(*arms)
         delta = first.figures()["mAP"] - second.figures()["mAP"]
         interval = found.interval(CONFIDENCE)
-        lost = won = changed = 0
-        for a, b in zip(base, other, strict=True):
-            gone, new = self._flips(a, b)
-            lost, won, changed = lost + gone, won + new, changed + bool(gone or new)
         gate = Gate(delta=delta, interval=interval, spread=found.spread(), n=len(pictures), margin=margin)
         return Comparison(
             delta=delta, interval=interval, p=found.p(), lost=lost, won=won, changed=changed, verdict=gate.word,
@@ -73,7 +89,7 @@ class Detections:
     def shown(self, at: int, result: Result) -> Shown:
         """The boxes that are shown, by class."""
         kept = result["classes"][result["scores"] > self._shown]
-        names = [self._data.classes[each] if each < len(self._data.classes) else str(each) for each in kept]
+        names = [self._data.classes[each] if each < len(self._data.classes) else f"of class {each}" for each in kept]
         counts = {name: names.count(name) for name in dict.fromkeys(names)}
         return Shown(text=", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing")
 
@@ -82,6 +98,14 @@ class Detections:
         first, second = (_corners(each).chosen(each["scores"] > self._shown) for each in (a, b))
         pairs = len(partners(first, second))
         return len(first.scores) - pairs, len(second.scores) - pairs
+
+    def _partners(self, base: Sequence[Result], other: Sequence[Result]) -> tuple[np.ndarray, np.ndarray]:
+        """By picture: boxes of both sides that have a partner, and all boxes of both sides."""
+        shown = [sum(np.count_nonzero(each["scores"] > self._shown) for each in pair)
+                 for pair in zip(base, other, strict=True)]  # fmt: skip
+        single = [sum(self._flips(a, b)) for a, b in zip(base, other, strict=True)]
+        of = np.asarray(shown, np.int64)
+        return of - np.asarray(single, np.int64), of
 
     def _of(self, results: Sequence[Result], pictures: Sequence[int]) -> Matches:
         return self._matches(_Same(results), tuple(pictures))

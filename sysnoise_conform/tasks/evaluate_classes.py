@@ -8,7 +8,7 @@ import numpy as np
 
 from sysnoise_conform.card import Card
 from sysnoise_conform.datasets import DataSet
-from sysnoise_conform.errors import UsageError
+from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.statistics.gate import CONFIDENCE
@@ -38,10 +38,15 @@ class Classes:
         first. Without labels `all_log_p`, of all classes in float32, too.
         """
         raw = np.asarray(outputs[output(self._card, outputs)], np.float64)
-        scores = raw.reshape(-1, raw.shape[-1])[0] if raw.ndim else raw.reshape(1)
+        scores = raw.reshape(-1)
+        if raw.size < 2 or raw.size != max(raw.shape):
+            raise UsageError(
+                f"the scores of classes are (1, classes), not {raw.shape}",
+                hint="name the task of other outputs in the card: detect, segment, text-detect",
+            )
         label = self._data.pictures[at].label
         if label is not None and label >= len(scores):
-            raise UsageError(
+            raise BadInput(
                 f"{one_line(self._data.pictures[at].name, 120)!r} is of class {label}; the model knows {len(scores)}",
                 hint="check the labels: the first class is 0",
             )
@@ -63,7 +68,10 @@ class Classes:
         self, results: Sequence[Result], pictures: Sequence[int], base: Sequence[Result]
     ) -> Mapping[str, float]:
         """`top1` and `top5` with labels; `agreement` with the baseline's answers; 0..1."""
-        agreement = _share([each["top"][0] == other["top"][0] for each, other in zip(results, base, strict=True)])
+        agreement = _share([
+            each["top"][0] == other["top"][0] and each["top"][0] >= 0
+            for each, other in zip(results, base, strict=True)
+        ])  # fmt: skip
         if not self._labelled:
             return {
                 "agreement": agreement,

@@ -18,7 +18,9 @@ from sysnoise_conform.tasks.decoding import Decoding
 from sysnoise_conform.tasks.detectors import first_or_last
 from sysnoise_conform.tasks.evaluation import Comparison, Gate, Result, Shown
 from sysnoise_conform.tasks.meter import output
+from sysnoise_conform.tasks.pixels import TEXT_THRESHOLD
 
+NO_ANSWER = -1  # of a pixel
 CHANGED = 0.01  # of a picture's pixels: what a person would see
 
 
@@ -34,12 +36,11 @@ class Pixels:
     def result(
         self, at: int, outputs: Mapping[str, np.ndarray], placement: Placement, size: tuple[int, int], how: Decoding
     ) -> Result:
-        """`confusion` (classes, classes): pixels by their class and by what was found, unscored ones left out."""
-        raw = np.asarray(outputs[output(self._card, outputs)])
-        if raw.ndim != 4 or raw.shape[0] != 1:
-            raise UsageError(f"a segmentation's output is (1, classes, height, width), not {raw.shape}")
-        classes = raw.shape[1] if raw.shape[1] > 1 else 2
-        found = first_or_last(np.moveaxis(raw[0], 0, -1), how) if raw.shape[1] > 1 else (raw[0, 0] > 0).astype(np.int64)
+        """`confusion` (classes, classes + 1): pixels by their class and by what was found, unscored ones left out.
+
+        The last column counts those that have no answer (NaN).
+        """
+        found, classes = decided(self._card, outputs, how)
         picture = self._data.pictures[at]
         assert picture.mask is not None
         truth = read_mask(picture.mask, classes)
@@ -50,10 +51,12 @@ class Pixels:
                 f"the mask of {one_line(picture.name, 120)!r} is {truth.shape[1]} x {truth.shape[0]}, the picture"
                 f" {placement.width} x {placement.height}"
             )
-        seen = _at_picture(found, placement, size)
+        seen = at_picture(found, placement, size)
         scored = truth != UNSCORED
-        flat = truth[scored].astype(np.int64) * classes + seen[scored]
-        return {"confusion": np.bincount(flat, minlength=classes * classes).reshape(classes, classes)}
+        seen = np.where(seen == NO_ANSWER, classes, seen)
+        flat = truth[scored].astype(np.int64) * (classes + 1) + seen[scored]
+        counts = np.bincount(flat, minlength=classes * (classes + 1))
+        return {"confusion": counts.reshape(classes, classes + 1)}
 
     def figures(
         self, results: Sequence[Result], pictures: Sequence[int], base: Sequence[Result]
@@ -95,12 +98,32 @@ class Pixels:
         return Shown(text=f"{_accuracy(result['confusion']):.1%} of pixels right")
 
 
-def _at_picture(found: np.ndarray, placement: Placement, size: tuple[int, int]) -> np.ndarray:
-    """The class at each pixel of the picture, by the nearest of the map, which may be smaller than the tensor."""
+def decided(card: Card, outputs: Mapping[str, np.ndarray], how: Decoding) -> tuple[np.ndarray, int]:
+    """The class of each pixel of the output (rows, columns), `NO_ANSWER` where it is not finite; how many there are.
+
+    One channel is compared with the card's threshold. Raises UsageError for an output that is no map.
+    """
+    raw = np.asarray(outputs[output(card, outputs)])
+    if raw.ndim != 4 or raw.shape[0] != 1 or not raw.size or (card.task == "text-detect" and raw.shape[1] != 1):
+        wanted = "1" if card.task == "text-detect" else "classes"
+        raise UsageError(f"the output of a card of task {card.task} is (1, {wanted}, height, width), not {raw.shape}")
+    if raw.shape[1] > 1:
+        found, classes = first_or_last(np.moveaxis(raw[0], 0, -1), how), raw.shape[1]
+    else:
+        usual = TEXT_THRESHOLD if card.task == "text-detect" else 0.0
+        found, classes = (raw[0, 0] > (usual if card.threshold is None else card.threshold)).astype(np.int64), 2
+    return np.where(np.isfinite(raw[0]).all(axis=0), found, NO_ANSWER), classes
+
+
+def at_picture(
+    found: np.ndarray, placement: Placement, size: tuple[int, int], *, most: int | None = None
+) -> np.ndarray:
+    """The class at each pixel of the picture, by the nearest of the map, which may be smaller than the tensor.
+
+    With `most` at so many pixels of each side, evenly spread.
+    """
     rows, columns = (
-        np.clip(
-            np.floor(((np.arange(length) + 0.5) * scale + shift) * have / of).astype(np.int64), 0, have - 1
-        )
+        np.clip(np.floor(((_places(length, most) + 0.5) * scale + shift) * have / of).astype(np.int64), 0, have - 1)
         for length, scale, shift, have, of in (
             (placement.height, placement.scale_y, placement.top, found.shape[0], size[0]),
             (placement.width, placement.scale_x, placement.left, found.shape[1], size[1]),
@@ -109,10 +132,16 @@ def _at_picture(found: np.ndarray, placement: Placement, size: tuple[int, int]) 
     return np.asarray(found[rows][:, columns])
 
 
+def _places(length: int, most: int | None) -> np.ndarray:
+    if most is None or length <= most:
+        return np.arange(length)
+    return np.floor((np.arange(most) + 0.5) * length / most)
+
+
 def _iou(confusion: np.ndarray) -> np.ndarray:
     """(replicates, classes); NaN for a class that neither occurs nor is found."""
     right = np.diagonal(confusion, axis1=1, axis2=2)
-    union = confusion.sum(axis=1) + confusion.sum(axis=2) - right
+    union = confusion.sum(axis=1)[:, :-1] + confusion.sum(axis=2) - right
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(union > 0, right / union, np.nan)
 
