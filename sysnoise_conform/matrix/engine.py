@@ -109,10 +109,12 @@ class Engine:
         ]
         open_ones = [(at, missing) for at, missing in waiting if missing]
         whole = len(waiting) - len(open_ones)
-        told = set(self.failures)
+        told, named = set(self.failures), 0
         with closing(self._pictures(open_ones, base)) as pictures:
             for count, (at, found) in enumerate(pictures, start=1):
-                journal.name_runtimes(self.seats.runtimes)
+                if len(self.seats.runtimes) > named:
+                    named = len(self.seats.runtimes)
+                    journal.name_runtimes(dict(self.seats.runtimes))
                 for place in sorted(self.failures.keys() - told):
                     journal.fail(place, self.failures[place].status, self.failures[place].why)
                     told.add(place)
