@@ -161,7 +161,7 @@ class Engine:
         decoded, coloured, placed = Latest[Decoded](), Latest[np.ndarray](), Latest[Placed]()
         plain: np.ndarray | None = None
         found: dict[Key, Tensor] = {}
-        for number, way in enumerate(_along_the_tree([each.preparation(self.spec) for each in cells])):
+        for number, way in enumerate(along_the_tree([each.preparation(self.spec) for each in cells])):
             try:
                 first = decoded.get(way.decode_key(), partial(way.decoded, path))
                 second = coloured.get(way.colour_key(), partial(way.coloured, first))
@@ -173,7 +173,7 @@ class Engine:
                 continue
             data = way.tensor(third).astype(numpy_type(self.port), copy=False)
             plain = data if number == 0 else plain
-            found[way.tensor_key()] = Tensor(data, third.placement, same=plain is not None and _same(data, plain))
+            found[way.tensor_key()] = Tensor(data, third.placement, same=plain is not None and same_bits(data, plain))
         return found
 
     def _of_one_backend(
@@ -245,7 +245,7 @@ def _place(cell: Cell) -> str:
     return f"{cell.variant}|{words(cell.graph_levels())}"
 
 
-def _along_the_tree(ways: Iterable[Preparation]) -> list[Preparation]:
+def along_the_tree(ways: Iterable[Preparation]) -> list[Preparation]:
     """The distinct ones, those that share a step one after another, in the order of whose step comes first."""
     steps = (Preparation.decode_key, Preparation.colour_key, Preparation.place_key)
     first: dict[Key, int] = {}
@@ -258,6 +258,6 @@ def _along_the_tree(ways: Iterable[Preparation]) -> list[Preparation]:
     return sorted(distinct.values(), key=lambda way: [first[step.__name__, step(way)] for step in steps])
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Bit for bit: a NaN is itself, and -0 is not 0."""
     return a is b or (a.shape == b.shape and np.array_equal(a.view(np.uint8), b.view(np.uint8)))
