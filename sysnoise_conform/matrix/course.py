@@ -16,7 +16,7 @@ from sysnoise_conform.datasets import DataSet, OnBad, read_data
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs.images import fixed_size, image_port
-from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order
+from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order, total
 from sysnoise_conform.matrix.engine import Engine, Progress
 from sysnoise_conform.matrix.evaluations import evaluation_of
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
@@ -34,6 +34,7 @@ from sysnoise_conform.matrix.judged import (
     subsets,
     worst_levels,
 )
+from sysnoise_conform.matrix.seats import Seats
 from sysnoise_conform.noise import AXES
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import provenance
@@ -104,11 +105,11 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         evaluation = evaluation if hook is None else Hooked(evaluation, hook)
         identity = _identity(case, model, data, card, task, "" if hook is None else hook.sha256)
         journal = stack.enter_context(Journal(out, identity, resume=case.resume))
-        engine = stack.enter_context(Engine(
+        seats = stack.enter_context(Seats(crew, out / "logs", case.limits.threads))
+        engine = Engine(
             model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
-            evaluation=evaluation, graphs=Graphs(model), crew=crew, logs=out / "logs", threads=case.limits.threads,
-            on_bad=case.on_bad,
-        ))  # fmt: skip
+            evaluation=evaluation, graphs=Graphs(model), seats=seats, crew=crew, on_bad=case.on_bad,
+        )  # fmt: skip
         judge = Judge(journal, evaluation, base, case.margin, case.seed)
         singles, known = _singles(case, wanted, card.image, base)
         to_run = [base, Cell(levels=(), variant=case.baseline, again=True)]
@@ -123,13 +124,13 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         for cell in singles:
             if cell not in known:
                 flips += judge.flips(cell, pictures, names, MOST_FLIPS)
-        combined: list[Cell] = []
-        steps, shares = _together(case, engine, journal, judge, singles, known, combined, progress)
+        passes: list[Sequence[Cell]] = [to_run]
+        steps, shares = _together(case, engine, journal, judge, singles, known, passes, progress)
         return Matrix(
             model=str(case.model), task=task, metric=evaluation.metric, layout=data.layout, pictures=len(pictures),
             baseline_backend=str(case.baseline), baseline=judge.baseline(pictures), margin=case.margin, seed=case.seed,
             cells=cells, axes=by_axis(cells), steps=steps, shares=shares,
-            plan=counts([*to_run, *combined], card.image, len(pictures)),
+            plan=total([counts(each, card.image, len(pictures)) for each in passes]),
             problems=(*data.problems, *journal.troubles()), flips=tuple(flips), runtimes=journal.runtimes(),
             environment=provenance.environment(case.limits.threads), seconds=perf_counter() - began, resumed=resumed,
             gallery=gallery_of(data, card.image, engine.fixed, most=case.gallery),
@@ -234,7 +235,7 @@ def _without_effect(cell: Cell, judge: Judge, pictures: Sequence[int]) -> str:
 
 def _together(
     case: MatrixCase, engine: Engine, journal: Journal, judge: Judge, singles: Sequence[Cell],
-    known: dict[Cell, tuple[Status, str]], ran: list[Cell], progress: Progress,
+    known: dict[Cell, tuple[Status, str]], passes: list[Sequence[Cell]], progress: Progress,
 ) -> tuple[tuple[Step, ...], tuple[Share, ...]]:  # fmt: skip
     """The worst level of each axis, chosen on every second picture, put together and judged on the others."""
     pictures = range(len(engine.data.pictures))
@@ -245,9 +246,9 @@ def _together(
     shares: list[Share] = []
 
     def run(cells: Sequence[Cell]) -> None:
-        new = [each for each in dict.fromkeys(cells) if each not in ran]
-        ran.extend(new)
-        engine.run(new, journal, judge.base, progress)
+        new = [each for each in dict.fromkeys(cells) if not any(each in former for former in passes)]
+        passes.append(new)
+        engine.run(new, journal, None, progress)
 
     def delta(cell: Cell, half: Sequence[int]) -> float:
         found = judge.figures(cell, half)
