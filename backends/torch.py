@@ -45,7 +45,7 @@ class Torch:
         except UnsupportedOperator as error:
             raise Unsupported(error.message, stage="compile", node=error.node, op=error.op, hint=error.hint) from error
         except BadModel as error:
-            raise Unsupported(error.message, stage="compile", hint=error.hint) from error
+            raise Unsupported(error.message, stage="compile", node=error.node or None, hint=error.hint) from error
         options = {"threads": torch.get_num_threads()}
         return _Session(executor, Effective(device="cpu", precision="fp32", options=options))
 
@@ -66,7 +66,7 @@ class _Session:
         except UnsupportedOperator as error:
             raise Unsupported(error.message, stage="run", node=error.node, op=error.op, hint=error.hint) from error
         except BadModel as error:
-            raise Unsupported(error.message, stage="run", hint=error.hint) from error
+            raise Unsupported(error.message, stage="run", node=error.node or None, hint=error.hint) from error
         return {name: to_numpy(value) for name, value in outputs.items()}
 
     def close(self) -> None:

@@ -13,14 +13,15 @@ from sysnoise_conform import __version__, registry
 from sysnoise_conform.card import Card, ImageInput, find_card, load_card
 from sysnoise_conform.case import Limits
 from sysnoise_conform.datasets import DataSet, OnBad, read_data
-from sysnoise_conform.errors import UsageError
+from sysnoise_conform.errors import BackendError, UsageError
 from sysnoise_conform.graph.intake import Model, open_model
+from sysnoise_conform.graph.rewrite import NoOp, NotApplicable, Rewritten
 from sysnoise_conform.inputs.images import fixed_size, image_port
 from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order
-from sysnoise_conform.matrix.engine import Engine, Progress
+from sysnoise_conform.matrix.engine import Engine, Progress, reason
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
 from sysnoise_conform.matrix.gallery import gallery_of
-from sysnoise_conform.matrix.graphs import Graphs
+from sysnoise_conform.matrix.graphs import Distinct, Graphs
 from sysnoise_conform.matrix.journal import Journal
 from sysnoise_conform.matrix.judged import (
     MOST_FLIPS,
@@ -93,17 +94,17 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         journal = stack.enter_context(Journal(out, _identity(case, model, data, card.image, task), resume=case.resume))
         engine = stack.enter_context(Engine(
             model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
-            evaluation=evaluation, graphs=Graphs(model), crew=crew, logs=out / "logs", threads=case.limits.threads,
+            evaluation=evaluation, graphs=Graphs(model, port), crew=crew, logs=out / "logs", threads=case.limits.threads,
             on_bad=case.on_bad,
         ))  # fmt: skip
         judge = Judge(journal, evaluation, base, case.margin, case.seed)
-        singles, known = _singles(case, wanted, card.image, base)
+        singles, known, notes = _singles(case, wanted, card.image, base, engine)
         to_run = [base, Cell(levels=(), variant=case.baseline, again=True)]
         to_run += [each for each in singles if each not in known and each != base]
         resumed = engine.run(to_run, journal, base, progress)
         if journal.results(base.key, pictures) == [None] * len(pictures):
             _nothing(engine, base)
-        facts = [_facts(each, judge, engine, known, pictures) for each in [to_run[1], *singles]]
+        facts = [_facts(each, judge, engine, known, notes, pictures) for each in [to_run[1], *singles]]
         cells = adjusted(facts)
         names = [each.name for each in data.pictures]
         flips: list[Flip] = []
@@ -169,11 +170,16 @@ def _identity(case: MatrixCase, model: Model, data: DataSet, spec: ImageInput, t
 
 
 def _singles(
-    case: MatrixCase, wanted: Sequence[Asked], spec: ImageInput, base: Cell
-) -> tuple[list[Cell], dict[Cell, tuple[Status, str]]]:
-    """Every level alone on every backend, with the card's own way on each, and what is known without running."""
+    case: MatrixCase, wanted: Sequence[Asked], spec: ImageInput, base: Cell, engine: Engine
+) -> tuple[list[Cell], dict[Cell, tuple[Status, str]], dict[Cell, str]]:
+    """Every level alone on every backend, with the card's own way on each, what is known without running, and notes.
+
+    Levels that make the same graph are one cell, under the first one's name; its note names the others.
+    """
     cells: list[Cell] = []
     known: dict[Cell, tuple[Status, str]] = {}
+    notes: dict[Cell, str] = {}
+    graphs = _of_graphs(wanted, engine, base)
     for variant in case.variants:
         own = Cell(levels=(), variant=variant)
         if own != base:
@@ -181,13 +187,53 @@ def _singles(
         for each in wanted:
             for name in each.levels:
                 cell = Cell(levels=((each.axis, name),), variant=variant)
-                cells.append(cell)
                 missing = AXES[each.axis].level(name).missing
-                if missing:
+                if each.axis in graphs:
+                    distinct = graphs[each.axis].get(name)
+                    if distinct is None:
+                        continue
+                    note = _note(distinct)
+                    match distinct.found:
+                        case NotApplicable():
+                            known[cell] = ("not_applicable", reason(distinct.found) + note)
+                        case NoOp() if engine.graphs.settled(distinct.found):
+                            known[cell] = ("noop", distinct.found.why + note)
+                        case _ if note:
+                            notes[cell] = note.removeprefix("; ")
+                        case _:
+                            pass
+                elif missing:
                     known[cell] = ("unavailable", missing)
                 elif _same_way(cell, own, spec):
                     known[cell] = ("noop", "the card's own way is the same")
-    return cells, known
+                cells.append(cell)
+    return cells, known, notes
+
+
+def _of_graphs(wanted: Sequence[Asked], engine: Engine, base: Cell) -> dict[str, dict[str, Distinct]]:
+    """By axis of the graph and level: what it makes of the graph; a level that is another one's twin is left out.
+
+    Axes are missing where nobody can be asked: their cells then tell why as they are run.
+    """
+    asked_for = [each for each in wanted if AXES[each.axis].stage == "graph"]
+    tensor = engine.first(base) if asked_for else None
+    if tensor is None:
+        return {}
+    found: dict[str, dict[str, Distinct]] = {}
+    for each in asked_for:
+        try:
+            distinct = engine.graphs.distinct(each.axis, each.levels, tensor, engine.ask)
+        except BackendError:
+            continue
+        found[each.axis] = {one.level: one for one in distinct}
+    return found
+
+
+def _note(distinct: Distinct) -> str:
+    if not distinct.same:
+        return ""
+    what = "the same holds for" if not isinstance(distinct.found, Rewritten) else "on these sizes the same as"
+    return f"; {what} {', '.join(distinct.same)}"
 
 
 def _same_way(cell: Cell, own: Cell, spec: ImageInput) -> bool:
@@ -196,8 +242,9 @@ def _same_way(cell: Cell, own: Cell, spec: ImageInput) -> bool:
 
 
 def _facts(
-    cell: Cell, judge: Judge, engine: Engine, known: dict[Cell, tuple[Status, str]], pictures: Sequence[int]
-) -> CellFacts:
+    cell: Cell, judge: Judge, engine: Engine, known: dict[Cell, tuple[Status, str]], notes: dict[Cell, str],
+    pictures: Sequence[int],
+) -> CellFacts:  # fmt: skip
     axis, level = label(cell)
     backend = str(cell.variant)
     if cell in known:
@@ -215,8 +262,9 @@ def _facts(
     if why:
         return CellFacts(axis=axis, level=level, backend=backend, status="noop", reason=why)
     return CellFacts(
-        axis=axis, level=level, backend=backend, status="measured", figures=figures, left_out=left_out
-    )
+        axis=axis, level=level, backend=backend, status="measured", figures=figures, left_out=left_out,
+        reason=notes.get(cell, ""),
+    )  # fmt: skip
 
 
 def _without_effect(cell: Cell, judge: Judge, pictures: Sequence[int]) -> str:
