@@ -94,8 +94,8 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         journal = stack.enter_context(Journal(out, _identity(case, model, data, card.image, task), resume=case.resume))
         engine = stack.enter_context(Engine(
             model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
-            evaluation=evaluation, graphs=Graphs(model, port), crew=crew, logs=out / "logs", threads=case.limits.threads,
-            on_bad=case.on_bad,
+            evaluation=evaluation, graphs=Graphs(model, port), crew=crew, logs=out / "logs",
+            threads=case.limits.threads, on_bad=case.on_bad,
         ))  # fmt: skip
         judge = Judge(journal, evaluation, base, case.margin, case.seed)
         singles, known, notes = _singles(case, wanted, card.image, base, engine)

@@ -16,7 +16,7 @@ import onnx
 from sysnoise_conform.errors import BackendError, BackendUnavailable
 from sysnoise_conform.graph.intake import Model, Port, write_proto
 from sysnoise_conform.graph.measured import Measured, question
-from sysnoise_conform.graph.rewrite import NoOp, NotApplicable, Rewrite, Rewritten, edited, merged
+from sysnoise_conform.graph.rewrite import NoOp, NotApplicable, Rewrite, Rewritten, edited, merged, name_of
 from sysnoise_conform.matrix.facts import Levels
 from sysnoise_conform.noise import graphs
 from sysnoise_conform.printable import one_line
@@ -101,7 +101,7 @@ class Graphs:
         return self._measured[key]
 
     def _same_outputs(self, before: Measured, after: Measured) -> NotApplicable | None:
-        """An output of another size than what decodes it was made for. Sizes that hang on the values are passed over."""
+        """An output of another size than what decodes it was made for; sizes that hang on values are passed over."""
         makers = {name: node for node in self._model.proto.graph.node for name in node.output}
         for port in self._model.outputs:
             was, now = before.shapes[port.name], after.shapes[port.name]
@@ -110,10 +110,10 @@ class Graphs:
                 a != b and (isinstance(size, int) or not self._fixed)
                 for a, b, size in zip(was, now, declared, strict=True)
             ):
-                node = makers.get(port.name)
+                node, name = makers.get(port.name), one_line(port.name, 80)
                 return NotApplicable(
-                    node=one_line((node.name if node is not None else "") or port.name, 80),
-                    why=f"the output {one_line(port.name, 80)!r} would be {list(now)}, what decodes it takes {list(was)}",
+                    node=name if node is None else name_of(node),
+                    why=f"the output {name!r} would be {list(now)}, what decodes it takes {list(was)}",
                 )
         return None
 

@@ -66,7 +66,11 @@ def _count(proto: onnx.ModelProto, level: str, measured: Measured) -> Rewrite:
 
 
 def _side(proto: onnx.ModelProto, level: str, measured: Measured) -> Rewrite:
-    """Windows that have a padding, and as many of which there would be: others are none that SAME means."""
+    """Windows that have a padding, and as many of which there would be: others are not those that SAME means.
+
+    A window lies elsewhere only where the padding in front is another: what lies behind follows from the count. The
+    pads are written out, since runtimes differ about auto_pad itself (with dilations, in averages).
+    """
     found = list(nodes(proto, "AveragePool", "Conv", "MaxPool"))
     if not found:
         return NoOp(why="the graph has no Conv and no pooling", always=True)
@@ -75,9 +79,10 @@ def _side(proto: onnx.ModelProto, level: str, measured: Measured) -> Rewrite:
     for at, node in found:
         kernel = measured.shapes[node.input[1]][2:] if node.op_type == "Conv" else ()
         windows = windows_of(node, measured.shapes[node.input[0]], kernel)
-        before = [(each.begin, each.end) for each in windows]
         after = [halves(each.same_total(), extra_first=level == "same_lower") for each in windows]
-        if not any(map(any, before)) or before == after or not all(_same_count(each, node) for each in windows):
+        same = all(each.begin == begin for each, (begin, _) in zip(windows, after, strict=True))
+        padded = any(each.begin or each.end for each in windows)
+        if same or not padded or not all(_same_count(each, node) for each in windows):
             continue
         pads = [each for each, _ in after] + [each for _, each in after]
         edits[at] = {"auto_pad": None, "pads": pads}
