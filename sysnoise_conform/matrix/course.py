@@ -13,15 +13,15 @@ from sysnoise_conform import __version__, registry
 from sysnoise_conform.card import Card, ImageInput, find_card, load_card
 from sysnoise_conform.case import Limits
 from sysnoise_conform.datasets import DataSet, OnBad, read_data
-from sysnoise_conform.errors import BackendError, UsageError
+from sysnoise_conform.errors import UsageError
 from sysnoise_conform.graph.intake import Model, open_model
-from sysnoise_conform.graph.rewrite import NoOp, NotApplicable, Rewritten
 from sysnoise_conform.inputs.images import fixed_size, image_port
-from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order
-from sysnoise_conform.matrix.engine import Engine, Progress, reason
+from sysnoise_conform.matrix.asking import Asker
+from sysnoise_conform.matrix.cells import Cell, asked, counts, in_order
+from sysnoise_conform.matrix.engine import Engine, Progress
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
 from sysnoise_conform.matrix.gallery import gallery_of
-from sysnoise_conform.matrix.graphs import Distinct, Graphs
+from sysnoise_conform.matrix.graphs import Graphs
 from sysnoise_conform.matrix.journal import Journal
 from sysnoise_conform.matrix.judged import (
     MOST_FLIPS,
@@ -33,6 +33,7 @@ from sysnoise_conform.matrix.judged import (
     subsets,
     worst_levels,
 )
+from sysnoise_conform.matrix.singles import Singles, first_tensor, singles, touches_graphs
 from sysnoise_conform.noise import AXES
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import provenance
@@ -92,27 +93,31 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
     with ExitStack() as stack:
         stack.enter_context(told("what was measured is in the journal: --resume goes on behind it"))
         journal = stack.enter_context(Journal(out, _identity(case, model, data, card.image, task), resume=case.resume))
+        asker = stack.enter_context(Asker(model, port.name, crew, out / "logs", case.limits.threads))
+        graphs = Graphs(model, port, asker)
         engine = stack.enter_context(Engine(
             model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
-            evaluation=evaluation, graphs=Graphs(model, port), crew=crew, logs=out / "logs",
+            evaluation=evaluation, graphs=graphs, crew=crew, logs=out / "logs",
             threads=case.limits.threads, on_bad=case.on_bad,
         ))  # fmt: skip
         judge = Judge(journal, evaluation, base, case.margin, case.seed)
-        singles, known, notes = _singles(case, wanted, card.image, base, engine)
+        tensor = first_tensor(base, card.image, data, engine.fixed, port) if touches_graphs(wanted) else None
+        made = singles(case.variants, wanted, card.image, base, graphs, tensor)
+        known = made.known
         to_run = [base, Cell(levels=(), variant=case.baseline, again=True)]
-        to_run += [each for each in singles if each not in known and each != base]
+        to_run += [each for each in made.cells if each not in known and each != base]
         resumed = engine.run(to_run, journal, base, progress)
         if journal.results(base.key, pictures) == [None] * len(pictures):
             _nothing(engine, base)
-        facts = [_facts(each, judge, engine, known, notes, pictures) for each in [to_run[1], *singles]]
+        facts = [_facts(each, judge, engine, made, pictures) for each in [to_run[1], *made.cells]]
         cells = adjusted(facts)
         names = [each.name for each in data.pictures]
         flips: list[Flip] = []
-        for cell in singles:
+        for cell in made.cells:
             if cell not in known:
                 flips += judge.flips(cell, pictures, names, MOST_FLIPS)
         combined: list[Cell] = []
-        steps, shares = _together(case, engine, journal, judge, singles, known, combined, progress)
+        steps, shares = _together(case, engine, journal, judge, made.cells, known, combined, progress)
         return Matrix(
             model=str(case.model), task=task, metric=evaluation.metric, layout=data.layout, pictures=len(pictures),
             baseline_backend=str(case.baseline), baseline=judge.baseline(pictures), margin=case.margin, seed=case.seed,
@@ -169,86 +174,11 @@ def _identity(case: MatrixCase, model: Model, data: DataSet, spec: ImageInput, t
     return digest.hexdigest()
 
 
-def _singles(
-    case: MatrixCase, wanted: Sequence[Asked], spec: ImageInput, base: Cell, engine: Engine
-) -> tuple[list[Cell], dict[Cell, tuple[Status, str]], dict[Cell, str]]:
-    """Every level alone on every backend, with the card's own way on each, what is known without running, and notes.
-
-    Levels that make the same graph are one cell, under the first one's name; its note names the others.
-    """
-    cells: list[Cell] = []
-    known: dict[Cell, tuple[Status, str]] = {}
-    notes: dict[Cell, str] = {}
-    graphs = _of_graphs(wanted, engine, base)
-    for variant in case.variants:
-        own = Cell(levels=(), variant=variant)
-        if own != base:
-            cells.append(own)
-        for each in wanted:
-            for name in each.levels:
-                cell = Cell(levels=((each.axis, name),), variant=variant)
-                missing = AXES[each.axis].level(name).missing
-                if each.axis in graphs:
-                    distinct = graphs[each.axis].get(name)
-                    if distinct is None:
-                        continue
-                    note = _note(distinct)
-                    match distinct.found:
-                        case NotApplicable():
-                            known[cell] = ("not_applicable", reason(distinct.found) + note)
-                        case NoOp() if engine.graphs.settled(distinct.found):
-                            known[cell] = ("noop", distinct.found.why + note)
-                        case _ if note:
-                            notes[cell] = note.removeprefix("; ")
-                        case _:
-                            pass
-                elif missing:
-                    known[cell] = ("unavailable", missing)
-                elif _same_way(cell, own, spec):
-                    known[cell] = ("noop", "the card's own way is the same")
-                cells.append(cell)
-    return cells, known, notes
-
-
-def _of_graphs(wanted: Sequence[Asked], engine: Engine, base: Cell) -> dict[str, dict[str, Distinct]]:
-    """By axis of the graph and level: what it makes of the graph; a level that is another one's twin is left out.
-
-    Axes are missing where nobody can be asked: their cells then tell why as they are run.
-    """
-    asked_for = [each for each in wanted if AXES[each.axis].stage == "graph"]
-    tensor = engine.first(base) if asked_for else None
-    if tensor is None:
-        return {}
-    found: dict[str, dict[str, Distinct]] = {}
-    for each in asked_for:
-        try:
-            distinct = engine.graphs.distinct(each.axis, each.levels, tensor, engine.ask)
-        except BackendError:
-            continue
-        found[each.axis] = {one.level: one for one in distinct}
-    return found
-
-
-def _note(distinct: Distinct) -> str:
-    if not distinct.same:
-        return ""
-    what = "the same holds for" if not isinstance(distinct.found, Rewritten) else "on these sizes the same as"
-    return f"; {what} {', '.join(distinct.same)}"
-
-
-def _same_way(cell: Cell, own: Cell, spec: ImageInput) -> bool:
-    same = cell.inference_key(spec) == own.inference_key(spec)
-    return same and cell.decoding() == own.decoding()
-
-
-def _facts(
-    cell: Cell, judge: Judge, engine: Engine, known: dict[Cell, tuple[Status, str]], notes: dict[Cell, str],
-    pictures: Sequence[int],
-) -> CellFacts:  # fmt: skip
+def _facts(cell: Cell, judge: Judge, engine: Engine, made: Singles, pictures: Sequence[int]) -> CellFacts:
     axis, level = label(cell)
     backend = str(cell.variant)
-    if cell in known:
-        status, why = known[cell]
+    if cell in made.known:
+        status, why = made.known[cell]
         return CellFacts(axis=axis, level=level, backend=backend, status=status, reason=why)
     failure = engine.failure(cell)
     if failure is not None:
@@ -263,7 +193,7 @@ def _facts(
         return CellFacts(axis=axis, level=level, backend=backend, status="noop", reason=why)
     return CellFacts(
         axis=axis, level=level, backend=backend, status="measured", figures=figures, left_out=left_out,
-        reason=notes.get(cell, ""),
+        reason=made.notes.get(cell, ""),
     )  # fmt: skip
 
 

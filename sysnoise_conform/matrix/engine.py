@@ -17,13 +17,11 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 import numpy as np
-import onnx
 
 from sysnoise_conform.card import ImageInput
 from sysnoise_conform.datasets import DataSet, OnBad, Problem
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, BadInput
 from sysnoise_conform.graph.intake import Model, Port
-from sysnoise_conform.graph.rewrite import NotApplicable, Rewrite
 from sysnoise_conform.graph.shapes import numpy_type
 from sysnoise_conform.matrix.cells import Cell
 from sysnoise_conform.matrix.facts import Levels, Status, words
@@ -38,19 +36,18 @@ from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.session import RemoteSession
 from sysnoise_conform.runner.target import Target
 from sysnoise_conform.tasks.evaluation import Evaluation, Result
-from sysnoise_conform.variant import Variant, parse_variant
+from sysnoise_conform.variant import Variant
 
 T = TypeVar("T")
 
 AHEAD = 2  # pictures that are prepared before they are asked for
-MEASURES = "torch"  # the backend that tells what a graph meets: it runs what the golden runs, and names the node
 
 Progress = Callable[[str, int, int], None]  # what, done, of
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a backend has no answer: refused, or died, or the graph can't be rewritten."""
+    """Why a backend has no answer: it refused or died, or its graph can't be."""
 
     status: Status
     why: str
@@ -129,7 +126,6 @@ class Engine:
         whole = len(waiting) - len(open_ones)
         for count, (at, missing, tensors, plain) in enumerate(self._prepared(open_ones, base), start=1):
             before, named = set(self.failures), len(self.runtimes)
-            self._rewrite(missing, tensors)
             found = self._answers(at, missing, tensors)
             if len(self.runtimes) > named:
                 journal.name_runtimes(self.runtimes)
@@ -187,46 +183,6 @@ class Engine:
             found[key] = Tensor(data, third.placement, digest)
         return found
 
-    def first(self, base: Cell) -> np.ndarray | None:
-        """The first picture's tensor in the cell, of the pictures that can be read; None where none can."""
-        for at in range(len(self.data.pictures)):
-            tensor = self._tensor(base, self._tensors(at, [base]))
-            if tensor.data is not None:
-                return tensor.data
-        return None
-
-    def resolve(self, levels: Levels, tensor: np.ndarray) -> Rewrite:
-        """What levels make of the graph for inputs of this tensor's shape. Not while backends are at work."""
-        return self.graphs.resolve(levels, tensor, self.ask)
-
-    def ask(self, proto: onnx.ModelProto, tensor: np.ndarray) -> Mapping[str, np.ndarray]:
-        """The outputs of a graph with the model's weights. Raises BackendError."""
-        variant = parse_variant(MEASURES)
-        child = self._child(variant)
-        folder = child.workdir / "measured"
-        folder.mkdir(exist_ok=True)
-        graph = self.graphs.write_proto(proto, folder)
-        session = RemoteSession(
-            child, variant, Target(path=graph, format="onnx", model=None), graph, {self.port.name: tensor},
-            name=folder.name, threads=self.threads,
-        )  # fmt: skip
-        return session.run({self.port.name: tensor})
-
-    def _rewrite(self, cells: Sequence[Cell], tensors: Mapping[Key, Tensor]) -> None:
-        """Find out about every graph before the backends start."""
-        for cell in cells:
-            tensor = self._tensor(cell, tensors)
-            if not cell.graph_levels() or tensor.data is None or self.failure(cell) is not None:
-                continue
-            try:
-                found = self.resolve(cell.graph_levels(), tensor.data)
-            except BackendError as err:
-                status: Status = "unavailable" if isinstance(err, BackendUnavailable) else "crashed"
-                self.failures[_place(cell)] = Failure(status, one_line(f"the graph's sizes can't be told: {err}", 240))
-                continue
-            if isinstance(found, NotApplicable):
-                self.failures[_place(cell)] = Failure("not_applicable", reason(found))
-
     def _answers(self, at: int, cells: Sequence[Cell], tensors: Mapping[Key, Tensor]) -> dict[str, Result | None]:
         """By cell; inferences of different backends side by side."""
         found: dict[str, Result | None] = {}
@@ -266,6 +222,10 @@ class Engine:
         """Raw outputs, valid until the next run; None where the backend refuses or has died."""
         if self.failure(cell) is not None:
             return None
+        refusal = self.graphs.refusal(cell.graph_levels(), tensor)
+        if refusal is not None:
+            self.failures[_place(cell)] = Failure(*refusal)
+            return None
         try:
             session = self._session(cell, tensor)
             return session.run({self.port.name: tensor})
@@ -288,7 +248,7 @@ class Engine:
             child = self._child(variant)
             folder = child.workdir / f"graph-{len(self._sessions)}"
             folder.mkdir()
-            graph = self.graphs.write(levels, tensor, self.ask, folder)
+            graph = self.graphs.write(levels, folder, tensor)
             self._sessions[key] = RemoteSession(
                 child, variant, Target(path=graph, format="onnx", model=None), graph, {self.port.name: tensor},
                 name=folder.name, threads=self.threads,
@@ -304,11 +264,6 @@ class Engine:
             self.runtimes[name] = f"{runtime.name} {runtime.version}"
             self._children[name] = child
         return self._children[name]
-
-
-def reason(found: NotApplicable) -> str:
-    """Which node stands in the way, and why."""
-    return f"{found.node}: {found.why}" if found.node else found.why
 
 
 def _place(cell: Cell) -> str:

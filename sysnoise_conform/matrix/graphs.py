@@ -6,6 +6,7 @@ own, and a rewritten graph whose sizes move is run once before anything is measu
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ import onnx
 from sysnoise_conform.errors import BackendError, BackendUnavailable
 from sysnoise_conform.graph.intake import Model, Port, write_proto
 from sysnoise_conform.graph.measured import Measured, question
-from sysnoise_conform.graph.rewrite import NoOp, NotApplicable, Rewrite, Rewritten, edited, merged, name_of
-from sysnoise_conform.matrix.facts import Levels
+from sysnoise_conform.graph.rewrite import Edits, NoOp, NotApplicable, Rewrite, Rewritten, edited, merged, name_of
+from sysnoise_conform.matrix.facts import Levels, Status
 from sysnoise_conform.noise import graphs
 from sysnoise_conform.printable import one_line
 
@@ -36,18 +37,20 @@ class Distinct:
 
 
 class Graphs:
-    """Knows what levels make of the model for inputs of a shape, and writes the graphs for sessions.
+    """Knows what levels make of the model for inputs of a shape, and writes the graphs for sessions. For any thread.
 
-    `port` is the picture's input.
+    `port` is the picture's input; `ask` runs a graph, and is asked by one thread at a time.
     """
 
-    def __init__(self, model: Model, port: Port) -> None:
+    def __init__(self, model: Model, port: Port, ask: Ask) -> None:
         self._model = model
+        self._ask = ask
+        self._lock = threading.RLock()
         self._fixed = port.shape is not None and all(isinstance(each, int) for each in port.shape)
         self._found: dict[tuple[Levels, tuple[int, ...]], Rewrite] = {}
         self._measured: dict[tuple[Levels, tuple[int, ...]], Measured | NotApplicable] = {}
 
-    def resolve(self, levels: Levels, tensor: np.ndarray, ask: Ask) -> Rewrite:
+    def resolve(self, levels: Levels, tensor: np.ndarray) -> Rewrite:
         """What `levels`, put on in their order, make of the graph for inputs of this tensor's shape.
 
         NoOp where every one of them is, NotApplicable where one can't be. Raises BackendUnavailable where nobody is
@@ -56,17 +59,27 @@ class Graphs:
         if not levels:
             return _OWN
         key = (levels, tensor.shape)
-        if key not in self._found:
-            self._found[key] = self._resolved(levels, tensor, ask)
-        return self._found[key]
+        with self._lock:
+            if key not in self._found:
+                self._found[key] = self._resolved(levels, tensor)
+            return self._found[key]
 
-    def _resolved(self, levels: Levels, tensor: np.ndarray, ask: Ask) -> Rewrite:
+    def refusal(self, levels: Levels, tensor: np.ndarray) -> tuple[Status, str] | None:
+        """Why there is no graph of these levels for inputs of this tensor's shape; None where there is."""
+        try:
+            found = self.resolve(levels, tensor)
+        except BackendError as err:
+            status: Status = "unavailable" if isinstance(err, BackendUnavailable) else "crashed"
+            return status, one_line(f"what the graph meets can't be told: {err}", 240)
+        return ("not_applicable", reason(found)) if isinstance(found, NotApplicable) else None
+
+    def _resolved(self, levels: Levels, tensor: np.ndarray) -> Rewrite:
         *before, (axis, level) = levels
-        first = self.resolve(tuple(before), tensor, ask)
+        first = self.resolve(tuple(before), tensor)
         if isinstance(first, NotApplicable):
             return first
         edits = first.edits if isinstance(first, Rewritten) else {}
-        measured = self._meets(tuple(before), edits, tensor, ask)
+        measured = self._meets(tuple(before), edits, tensor)
         if isinstance(measured, NotApplicable):
             return measured
         proto = edited(self._model.proto, edits) if edits else self._model.proto
@@ -81,17 +94,15 @@ class Graphs:
         )  # fmt: skip
         if not found.resizes:
             return both
-        after = self._meets(levels, both.edits, tensor, ask)
+        after = self._meets(levels, both.edits, tensor)
         return after if isinstance(after, NotApplicable) else self._same_outputs(measured, after) or both
 
-    def _meets(
-        self, levels: Levels, edits: Mapping[int, Mapping[str, object]], tensor: np.ndarray, ask: Ask
-    ) -> Measured | NotApplicable:
+    def _meets(self, levels: Levels, edits: Edits, tensor: np.ndarray) -> Measured | NotApplicable:
         key = (levels, tensor.shape)
         if key not in self._measured:
-            asked = question(edited(self._model.proto, edits))  # type: ignore[arg-type]
+            asked = question(edited(self._model.proto, edits))
             try:
-                self._measured[key] = asked.answered(ask(asked.proto, tensor))
+                self._measured[key] = asked.answered(self._ask(asked.proto, tensor))
             except BackendUnavailable:
                 raise
             except BackendError as err:
@@ -117,14 +128,14 @@ class Graphs:
                 )
         return None
 
-    def distinct(self, axis: str, levels: Sequence[str], tensor: np.ndarray, ask: Ask) -> list[Distinct]:
+    def distinct(self, axis: str, levels: Sequence[str], tensor: np.ndarray) -> list[Distinct]:
         """An axis' levels, those that come to the same under the first of them.
 
         Of a model whose input has no fixed size this is told only where it holds for every size.
         """
         kept: list[tuple[str, Rewrite, list[str]]] = []
         for level in levels:
-            found = self.resolve(((axis, level),), tensor, ask)
+            found = self.resolve(((axis, level),), tensor)
             twin = next((same for _, other, same in kept if self._same(found, other)), None)
             if twin is None:
                 kept.append((level, found, []))
@@ -147,13 +158,14 @@ class Graphs:
             case _:
                 return False
 
-    def write(self, levels: Levels, tensor: np.ndarray, ask: Ask, folder: Path) -> Path:
-        """A private copy in `folder` of the graph under levels that can be."""
-        found = self.resolve(levels, tensor, ask)
+    def write(self, levels: Levels, folder: Path, tensor: np.ndarray) -> Path:
+        """A private copy in `folder` of the graph that levels make for inputs of this tensor's shape, if they can."""
+        found = self.resolve(levels, tensor)
         if not isinstance(found, Rewritten) or not found.edits:
             return self._model.write(folder)
-        return self.write_proto(edited(self._model.proto, found.edits), folder)
+        return write_proto(edited(self._model.proto, found.edits), folder, "model.onnx", self._model.data_files)
 
-    def write_proto(self, proto: onnx.ModelProto, folder: Path) -> Path:
-        """A graph with the model's weights, in `folder`."""
-        return write_proto(proto, folder, "model.onnx", self._model.data_files)
+
+def reason(found: NotApplicable) -> str:
+    """Which node stands in the way, and why."""
+    return f"{found.node}: {found.why}" if found.node else found.why

@@ -29,7 +29,7 @@ def graphs_of(proto: onnx.ModelProto, folder: Path) -> Graphs:
     """The graphs of a model, opened as always."""
     onnx.save(proto, folder / "own.onnx")
     model = open_model(folder / "own.onnx")
-    return Graphs(model, model.inputs[0])
+    return Graphs(model, model.inputs[0], asking(folder))
 
 
 def ort(proto: onnx.ModelProto | Path, *inputs: np.ndarray) -> list[np.ndarray]:

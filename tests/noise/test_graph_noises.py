@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from graphs import graph
-from noise.asking import asking, graphs_of, ort
+from noise.asking import graphs_of, ort
 
 from sysnoise_conform.graph.rewrite import NoOp, NotApplicable, Rewrite, Rewritten, edited
 from sysnoise_conform.graph.windows import windows_of
@@ -37,7 +37,7 @@ def picture(proto: onnx.ModelProto) -> np.ndarray:
 
 
 def resolved(proto: onnx.ModelProto, folder: Path, **levels: str) -> Rewrite:
-    return graphs_of(proto, folder).resolve(tuple(levels.items()), picture(proto), asking(folder))
+    return graphs_of(proto, folder).resolve(tuple(levels.items()), picture(proto))
 
 
 def rewritten(proto: onnx.ModelProto, folder: Path, **levels: str) -> onnx.ModelProto:
@@ -215,9 +215,9 @@ def test_region_corners_move_by_half_a_pixel(tmp_path: Path) -> None:
 def test_noises_of_one_graph_are_put_together(tmp_path: Path) -> None:
     proto = stem(64, '[up] u = Resize <mode = "nearest"> (p, , twice) ' + GLOBAL.replace("(p)", "(u)"))
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"))
-    graphs, ask, x = graphs_of(proto, tmp_path), asking(tmp_path), picture(proto)
+    graphs, x = graphs_of(proto, tmp_path), picture(proto)
     levels = (("ceil_mode", "ceil"), ("auto_pad", "same_upper"), ("upsample", "linear"))
-    found = graphs.resolve(levels, x, ask)
+    found = graphs.resolve(levels, x)
     assert isinstance(found, Rewritten)
     assert found.changed == ("pool", "stem", "up")
     # Each by hand on the file.
@@ -227,9 +227,9 @@ def test_noises_of_one_graph_are_put_together(tmp_path: Path) -> None:
     nodes["pool"].attribute.append(onnx.helper.make_attribute("ceil_mode", 1))
     next(each for each in nodes["stem"].attribute if each.name == "pads").ints[:] = [2, 2, 3, 3]
     next(each for each in nodes["up"].attribute if each.name == "mode").s = b"linear"
-    np.testing.assert_array_equal(ort(graphs.write(levels, x, ask, tmp_path), x)[0], ort(byhand, x)[0])
+    np.testing.assert_array_equal(ort(graphs.write(levels, tmp_path, x), x)[0], ort(byhand, x)[0])
     # One without an effect changes nothing of what the others do.
-    more = graphs.resolve((*levels, ("roialign", "half_pixel")), x, ask)
+    more = graphs.resolve((*levels, ("roialign", "half_pixel")), x)
     assert isinstance(more, Rewritten)
     assert more.edits == found.edits
 
@@ -238,10 +238,10 @@ def test_an_input_of_any_size_is_asked_size_by_size(tmp_path: Path) -> None:
     proto = stem(64)
     for dim in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
         dim.ClearField("dim_value")
-    graphs, ask = graphs_of(proto, tmp_path), asking(tmp_path)
+    graphs = graphs_of(proto, tmp_path)
     even, odd = (np.zeros((1, 3, size, size), np.float32) for size in (64, 65))
     levels = (("ceil_mode", "ceil"),)
-    assert isinstance(graphs.resolve(levels, even, ask), Rewritten)
-    found = graphs.resolve(levels, odd, ask)
+    assert isinstance(graphs.resolve(levels, even), Rewritten)
+    found = graphs.resolve(levels, odd)
     assert isinstance(found, NoOp)
     assert not graphs.settled(found)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from graphs import graph
-from noise.asking import asking, graphs_of, ort
+from noise.asking import graphs_of, ort
 
 from sysnoise_conform.graph.rewrite import NoOp, NotApplicable, Rewritten, edited
 from sysnoise_conform.matrix.graphs import Distinct
@@ -37,7 +37,7 @@ TORCH_NEAREST = 'mode = "nearest", coordinate_transformation_mode = "asymmetric"
 
 
 def distinct(proto: onnx.ModelProto, folder: Path, levels: list[str] = LEVELS) -> list[Distinct]:
-    return graphs_of(proto, folder).distinct("upsample", levels, X, asking(folder))
+    return graphs_of(proto, folder).distinct("upsample", levels, X)
 
 
 def by_hand(proto: onnx.ModelProto, level: str) -> onnx.ModelProto:
@@ -96,7 +96,7 @@ def test_what_equals_pytorchs_nearest(tmp_path: Path) -> None:
 
 def test_half_pixel_with_floor_moves_three_of_four_pixels(tmp_path: Path) -> None:
     proto = resize((50, 84), TORCH_NEAREST)
-    found = graphs_of(proto, tmp_path).resolve((("upsample", "nearest-half_pixel-floor"),), X, asking(tmp_path))
+    found = graphs_of(proto, tmp_path).resolve((("upsample", "nearest-half_pixel-floor"),), X)
     assert isinstance(found, Rewritten)
     moved = ort(edited(proto, found.edits), X)[0] != ort(proto, X)[0]
     assert moved.mean() == pytest.approx(0.73, abs=0.02)
@@ -106,7 +106,7 @@ def test_half_pixel_with_floor_moves_three_of_four_pixels(tmp_path: Path) -> Non
 def test_linear_is_pytorchs_bilinear(tmp_path: Path, by: str) -> None:
     proto = resize((50, 84), TORCH_NEAREST, by=by)
     for level, align in (("linear-half_pixel", False), ("linear-align_corners", True)):
-        found = graphs_of(proto, tmp_path).resolve((("upsample", level),), X, asking(tmp_path))
+        found = graphs_of(proto, tmp_path).resolve((("upsample", level),), X)
         assert isinstance(found, Rewritten)
         assert found.changed == ("up",)
         expected = F.interpolate(torch.from_numpy(X), (50, 84), mode="bilinear", align_corners=align).numpy()
@@ -155,9 +155,9 @@ def test_sizes_that_the_graph_computes_are_known(tmp_path: Path) -> None:
         s = Shape (x) h = Slice (s, two, four) f = Cast <to = 1> (h) g = Mul (f, k) r = Ceil (g) i = Cast <to = 7> (r)
         n = Slice (s, zero, two) to = Concat <axis = 0> (n, i) [up] y = Resize (x, , , to) }""", opset=19,
     )  # fmt: skip
-    graphs, ask = graphs_of(proto, tmp_path), asking(tmp_path)
-    found = graphs.resolve((("upsample", "linear"),), X, ask)
+    graphs = graphs_of(proto, tmp_path)
+    found = graphs.resolve((("upsample", "linear"),), X)
     assert isinstance(found, Rewritten)
     expected = F.interpolate(torch.from_numpy(X), (38, 63), mode="bilinear").numpy()
-    written = graphs.write((("upsample", "linear"),), X, ask, tmp_path)
+    written = graphs.write((("upsample", "linear"),), tmp_path, X)
     np.testing.assert_allclose(ort(written, X)[0], expected, atol=1e-5)
