@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 import onnx
 
+from sysnoise_conform.errors import BackendDied, Interrupted
 from sysnoise_conform.graph.intake import Model, write_proto
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner.crew import Crew
@@ -36,7 +37,18 @@ class Asker:
         self._stack.close()
 
     def __call__(self, proto: onnx.ModelProto, tensor: np.ndarray) -> Mapping[str, np.ndarray]:
-        """The graph's outputs for the picture's tensor, valid until the next call. Raises BackendError."""
+        """The graph's outputs for the picture's tensor, valid until the next call.
+
+        Raises BackendError, Interrupted where the run ended the child.
+        """
+        try:
+            return self._run(proto, tensor)
+        except BackendDied as err:
+            if self._crew.dismissed:
+                raise Interrupted("the run was interrupted") from err
+            raise
+
+    def _run(self, proto: onnx.ModelProto, tensor: np.ndarray) -> Mapping[str, np.ndarray]:
         variant = parse_variant(_BACKEND)
         if self._child is None:
             log = self._logs / f"{_LABEL}.txt"
