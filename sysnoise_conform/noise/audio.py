@@ -82,4 +82,4 @@ def costs(sound: np.ndarray, base: FrontEnd, other: FrontEnd) -> Costs:
 
 def _features(spectra: np.ndarray, how: FrontEnd) -> np.ndarray:
     bands = np.abs(spectra).astype(np.float64) @ mel.bank(how.mel, how.stft.n_fft).T
-    return np.log(np.maximum(bands, how.floor))
+    return np.asarray(np.log(np.maximum(bands, how.floor)))

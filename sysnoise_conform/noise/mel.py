@@ -105,9 +105,10 @@ def bank(how: Mel, n_fft: int) -> np.ndarray:
     ends = to_mel(np.array([how.low, high]), how.scale)
     hertz = to_hertz(np.linspace(ends[0], ends[1], how.bands + 2), how.scale)
     if how.corners == "bins":
-        corners, places = np.floor((n_fft + 1) * hertz / how.rate), np.arange(n_fft // 2 + 1, dtype=np.float64)
+        corners, step = np.floor((n_fft + 1) * hertz / how.rate), 1.0
     else:
-        corners, places = hertz, np.arange(n_fft // 2 + 1) * (how.rate / n_fft)
+        corners, step = hertz, how.rate / n_fft
+    places = np.arange(n_fft // 2 + 1) * step
     left, centre, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     # Corners in one bin leave a side without width: nothing lies strictly within it.
     with np.errstate(divide="ignore", invalid="ignore"):
