@@ -50,6 +50,9 @@ EXIT_CODES = {
     "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise decoder,resize": (
         (1, 5), "eight pictures of random numbers: every answer turns on a pixel, and they are too few for a PASS",
     ),
+    "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise ceil_mode,upsample=linear": (
+        (5,), "eight pictures are too few for a PASS",
+    ),
 }  # fmt: skip
 
 NETWORK = """

@@ -10,13 +10,14 @@ from pathlib import Path
 from time import perf_counter
 
 from sysnoise_conform import __version__, registry
-from sysnoise_conform.card import Card, ImageInput, Weights, find_card, load_card
+from sysnoise_conform.card import Card, Weights, find_card, load_card
 from sysnoise_conform.case import Limits
 from sysnoise_conform.datasets import DataSet, OnBad, read_data
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs.images import fixed_size, image_port
-from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order, total
+from sysnoise_conform.matrix.asking import Asker
+from sysnoise_conform.matrix.cells import Cell, asked, counts, in_order, total
 from sysnoise_conform.matrix.engine import Engine, Progress
 from sysnoise_conform.matrix.evaluations import evaluation_of
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
@@ -35,6 +36,7 @@ from sysnoise_conform.matrix.judged import (
     worst_levels,
 )
 from sysnoise_conform.matrix.seats import Seats
+from sysnoise_conform.matrix.singles import Singles, first_tensor, singles, touches_graphs
 from sysnoise_conform.noise import AXES
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import provenance
@@ -106,26 +108,30 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         identity = _identity(case, model, data, card, task, "" if hook is None else hook.sha256)
         journal = stack.enter_context(Journal(out, identity, resume=case.resume))
         seats = stack.enter_context(Seats(crew, out / "logs", case.limits.threads))
+        asker = stack.enter_context(Asker(model, port.name, crew, out / "logs", case.limits.threads))
+        graphs = Graphs(model, port, asker)
         engine = Engine(
             model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
-            evaluation=evaluation, graphs=Graphs(model), seats=seats, crew=crew, on_bad=case.on_bad,
+            evaluation=evaluation, graphs=graphs, seats=seats, crew=crew, on_bad=case.on_bad,
         )  # fmt: skip
         judge = Judge(journal, evaluation, base, case.margin, case.seed)
-        singles, known = _singles(case, wanted, card.image, base)
+        tensor = first_tensor(base, card.image, data, engine.fixed, port) if touches_graphs(wanted) else None
+        made = singles(case.variants, wanted, card.image, base, graphs, tensor)
+        known = made.known
         to_run = [base, Cell(levels=(), variant=case.baseline, again=True)]
-        to_run += [each for each in singles if each not in known and each != base]
+        to_run += [each for each in made.cells if each not in known and each != base]
         resumed = engine.run(to_run, journal, base, progress)
         if journal.results(base.key, pictures) == [None] * len(pictures):
             _nothing(engine, base)
-        facts = [_facts(each, judge, engine, known, pictures) for each in [to_run[1], *singles]]
+        facts = [_facts(each, judge, engine, made, pictures) for each in [to_run[1], *made.cells]]
         cells = adjusted(facts)
         names = [each.name for each in data.pictures]
         flips: list[Flip] = []
-        for cell in singles:
+        for cell in made.cells:
             if cell not in known:
                 flips += judge.flips(cell, pictures, names, MOST_FLIPS)
         passes: list[Sequence[Cell]] = [to_run]
-        steps, shares = _together(case, engine, journal, judge, singles, known, passes, progress)
+        steps, shares = _together(case, engine, journal, judge, made.cells, known, passes, progress)
         return Matrix(
             model=str(case.model), task=task, metric=evaluation.metric, layout=data.layout, pictures=len(pictures),
             baseline_backend=str(case.baseline), baseline=judge.baseline(pictures), margin=case.margin, seed=case.seed,
@@ -171,40 +177,11 @@ def _identity(case: MatrixCase, model: Model, data: DataSet, card: Card, task: s
     return digest.hexdigest()
 
 
-def _singles(
-    case: MatrixCase, wanted: Sequence[Asked], spec: ImageInput, base: Cell
-) -> tuple[list[Cell], dict[Cell, tuple[Status, str]]]:
-    """Every level alone on every backend, with the card's own way on each, and what is known without running."""
-    cells: list[Cell] = []
-    known: dict[Cell, tuple[Status, str]] = {}
-    for variant in case.variants:
-        own = Cell(levels=(), variant=variant)
-        if own != base:
-            cells.append(own)
-        for each in wanted:
-            for name in each.levels:
-                cell = Cell(levels=((each.axis, name),), variant=variant)
-                cells.append(cell)
-                missing = AXES[each.axis].level(name).missing
-                if missing:
-                    known[cell] = ("unavailable", missing)
-                elif _same_way(cell, own, spec):
-                    known[cell] = ("noop", "the card's own way is the same")
-    return cells, known
-
-
-def _same_way(cell: Cell, own: Cell, spec: ImageInput) -> bool:
-    same = cell.inference_key(spec) == own.inference_key(spec)
-    return same and cell.decoding() == own.decoding()
-
-
-def _facts(
-    cell: Cell, judge: Judge, engine: Engine, known: dict[Cell, tuple[Status, str]], pictures: Sequence[int]
-) -> CellFacts:
+def _facts(cell: Cell, judge: Judge, engine: Engine, made: Singles, pictures: Sequence[int]) -> CellFacts:
     axis, level = label(cell)
     backend = str(cell.variant)
-    if cell in known:
-        status, why = known[cell]
+    if cell in made.known:
+        status, why = made.known[cell]
         return CellFacts(axis=axis, level=level, backend=backend, status=status, reason=why)
     failure = engine.failure(cell)
     if failure is not None:
@@ -218,8 +195,9 @@ def _facts(
     if why:
         return CellFacts(axis=axis, level=level, backend=backend, status="noop", reason=why)
     return CellFacts(
-        axis=axis, level=level, backend=backend, status="measured", figures=figures, left_out=left_out
-    )
+        axis=axis, level=level, backend=backend, status="measured", figures=figures, left_out=left_out,
+        reason=made.notes.get(cell, ""),
+    )  # fmt: skip
 
 
 def _without_effect(cell: Cell, judge: Judge, pictures: Sequence[int]) -> str:

@@ -42,7 +42,7 @@ Progress = Callable[[str, int, int], None]  # what, done, of
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a backend has no answer: refused, or died."""
+    """Why a backend has no answer: it refused or died, or its graph can't be."""
 
     status: Status
     why: str
@@ -238,6 +238,10 @@ class Engine:
         if self.failure(cell) is not None:
             return None
         name = self.port.name
+        refusal = self.graphs.refusal(cell.graph_levels(), tensors[0])
+        if refusal is not None:
+            self.failures[_place(cell)] = Failure(*refusal)
+            return None
         try:
             with self.seats.taken(cell.variant) as seat:
                 session = seat.session(cell.graph_levels(), name, tensors[0], self.graphs.write)

@@ -42,14 +42,14 @@ class Seat:
     _sessions: dict[tuple[Levels, tuple[int, ...]], RemoteSession] = field(default_factory=dict)
 
     def session(
-        self, levels: Levels, name: str, tensor: np.ndarray, write: Callable[[Levels, Path], Path]
+        self, levels: Levels, name: str, tensor: np.ndarray, write: Callable[[Levels, Path, np.ndarray], Path]
     ) -> RemoteSession:
         """The session of a graph, compiled when it is first asked for. Raises BackendError."""
         key = (levels, tensor.shape)
         if key not in self._sessions:
             folder = self.child.workdir / f"graph-{len(self._sessions)}"
             folder.mkdir(exist_ok=True)
-            graph = write(levels, folder)
+            graph = write(levels, folder, tensor)
             self._sessions[key] = RemoteSession(
                 self.child, self.variant, Target(path=graph, format="onnx", model=None), graph, {name: tensor},
                 name=folder.name, threads=self.threads,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sysnoise_conform.errors import UsageError
-from sysnoise_conform.noise import boxes, colour, decoder, exif, geometry, normalise, resize, scores
+from sysnoise_conform.noise import audio, boxes, colour, decoder, exif, geometry, graphs, normalise, resize, scores
 from sysnoise_conform.noise.axis import IDENTITY, STAGES, Axis, Level, Stage, by_name
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
@@ -18,7 +18,7 @@ __all__ = ["AXES", "IDENTITY", "STAGES", "Axis", "Level", "Stage", "axis"]
 AXES: Mapping[str, Axis] = by_name(
     (
         decoder.AXIS, exif.AXIS, colour.AXIS, resize.AXIS, *geometry.AXES, colour.INPUT_AXIS, *normalise.AXES,
-        *boxes.AXES, *scores.AXES,
+        *graphs.AXES, *boxes.AXES, *scores.AXES, *audio.AXES,
     )
 )  # fmt: skip
 

@@ -39,11 +39,14 @@ def test_without_a_noise_the_tensor_is_the_cards(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "level"), [(name, each.name) for name, axis in AXES.items() for each in axis.levels[1:]]
+    ("name", "level"),
+    [
+        (name, each.name)
+        for name, axis in AXES.items() if axis.stage not in ("graph", "output", "audio")
+        for each in axis.levels[1:]
+    ],
 )
 def test_every_input_level_gives_a_tensor_of_the_cards_shape(path: Path, name: str, level: str) -> None:
-    if AXES[name].stage in ("graph", "output", "audio"):
-        pytest.skip("not a step before the network")
     if missing := AXES[name].level(level).missing:
         pytest.skip(missing)
     if level == "opencv-bilinear-exact" and SPEC.resize_dtype != "uint8":
