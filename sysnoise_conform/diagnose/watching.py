@@ -154,8 +154,8 @@ class _Tapping:
         golden = self._shop.goldens.sample(number)
         for name in piece.names:
             if name not in golden:
-                why = golden.left_out.get(name, "PyTorch did not compute it")
-                piece.absent[name] = f"the golden keeps none: {why}"
+                lost = golden.left_out.get(name, "PyTorch did not compute it")
+                piece.absent[name] = f"the golden keeps none: {lost}"
             elif name not in got:
                 piece.absent[name] = "the runtime did not return it"
             elif why := other_tensor(self._shop, name, golden[name].shape, got[name].shape):

@@ -27,7 +27,7 @@ from calibration.draft import Network
 from calibration.measure import LastingCrew
 from calibration.sets import networks
 from diagnose.planted import _followed
-from located import diagnosed
+from locating.planting import diagnosed
 
 from sysnoise_conform.diagnose.facts import Diagnosis
 from sysnoise_conform.errors import ConformError
