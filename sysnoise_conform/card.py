@@ -206,7 +206,9 @@ class _Reader:
 
     def heads(self) -> Heads:
         default = Heads()
-        strides = tuple(int(each) for each in self.numbers("strides", ()) if each >= 1)
+        strides = tuple(int(each) for each in self.numbers("strides", ()))
+        if not all(each == int(each) >= 1 for each in self.numbers("strides", ())):
+            self.wrong("strides", "whole numbers from 1 on")
         sizes = self._take("sizes") or []
         if not isinstance(sizes, list) or len(sizes) != len(strides):
             self.wrong("sizes", "a list for each of the strides: [[32, 40], [64, 80]]")
@@ -219,13 +221,17 @@ class _Reader:
             self.wrong("ratios", "positive numbers, height / width")
         if len(variances) not in (0, 4):
             self.wrong("variances", "four numbers")
+        first = self.number("first_class", default.first_class) or 0.0
+        if first != int(first):
+            self.wrong("first_class", "a whole number")
+        iou = self.number("iou", default.iou)
         heads = Heads(
             boxes=self.text("boxes"),
             scores=self.text("scores"),
             classes=self.text("classes"),
             activation=self.choice("activation", ("none", "sigmoid", "softmax")) or default.activation,
             background=self.choice("background", ("none", "first", "last")) or default.background,
-            first_class=int(self.number("first_class", default.first_class) or 0),
+            first_class=int(first),
             normalised=self.flag("normalised", default=default.normalised),
             strides=strides,
             sizes=tuple(
@@ -235,7 +241,7 @@ class _Reader:
             centre=self.number("centre", default.centre) or 0.0,
             variances=variances,
             clip=self.flag("clip", default=default.clip),
-            iou=None if self.flag("suppressed", default=False) else self.number("iou", default.iou),
+            iou=None if self.flag("suppressed", default=False) else iou,
         )
         self.done()
         return heads

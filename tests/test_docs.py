@@ -283,6 +283,7 @@ TOML: dict[str, Callable[[str, Path, pytest.MonkeyPatch], None]] = {
     "docs/environments.md": as_config,
     "docs/reading-a-report.md": as_policy,
     "docs/inputs.md": as_card,
+    "docs/tasks.md": as_card,
     "backends/README.md": as_entry_point,
 }
 
