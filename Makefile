@@ -5,8 +5,9 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 # A plain torch would bring several GB of CUDA packages on some machines: the exact pin finds a CPU wheel where one lies ready.
 TORCH   ?= torch==2.13.0
 TIMES   ?= 1
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: demo test faults check node-tests bench clean calibrate
+.PHONY: demo test test-gpu faults check node-tests bench clean calibrate
 
 .venv/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: conform needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -30,6 +31,11 @@ demo: .venv/.base
 
 test: .venv/.dev
 	$(BIN)/python -m pytest -q
+
+# contract, run and diagnosis on an NVIDIA GPU; installs nothing, and names what is missing. GPU_PYTHON: the interpreter
+# that has numpy, onnx, pytest and a TensorRT; what else it has (PyTorch, onnxruntime-gpu, conform's own packages) is used
+test-gpu:
+	@$(GPU_PYTHON) tests/gpu.py
 
 # backends that die, hang and lie, kills, interrupts, full disks, flipped bits: all on the real command line; ends with the
 # first round that fails. make faults TIMES=10 CI_STRICT_TIME=1: ten rounds, each of at most 120 s
@@ -58,7 +64,7 @@ node-tests: .venv/.dev
 calibrate: .venv/.dev
 	$(BIN)/python tests/calibration/calibrate.py --work .demo/calibration
 
-# against Polygraphy and a bare script, memory, start, profile; writes docs/benchmarks.md. About ten minutes, on an idle machine
+# against Polygraphy and a bare script, memory, start, profile; writes docs/benchmarks.md. About a quarter of an hour, on an idle machine
 bench: .venv/.dev
 	$(BIN)/python tests/benchmarks/write_page.py
 

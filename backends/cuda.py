@@ -57,9 +57,12 @@ class Gpu:
         self._check(self._cuda.cuMemcpyHtoD_v2(ctypes.c_uint64(address), source, ctypes.c_size_t(dense.nbytes)))
         return address
 
-    def download(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """A new array with what lies at `address`, after the stream has finished."""
-        self._check(self._cuda.cuStreamSynchronize(ctypes.c_void_p(self.stream)))
+    def download(
+        self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], *, stream: int | None = None
+    ) -> np.ndarray:
+        """A new array with what lies at `address`, after `stream` (our own by default) has finished."""
+        handle = self.stream if stream is None else stream
+        self._check(self._cuda.cuStreamSynchronize(ctypes.c_void_p(handle)))
         array = np.empty(shape, dtype)
         target = ctypes.c_void_p(array.ctypes.data)
         self._check(self._cuda.cuMemcpyDtoH_v2(target, ctypes.c_uint64(address), ctypes.c_size_t(array.nbytes)))

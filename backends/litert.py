@@ -6,14 +6,15 @@ import base64
 import importlib
 import importlib.metadata
 import zlib
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sysnoise_conform.backends.shares import Shares
 from sysnoise_conform.errors import BackendUnavailable
 from sysnoise_conform.printable import one_line
 
@@ -32,7 +33,16 @@ _TINY = zlib.decompress(
         "n/F+iz+9szUfOF5wHCDu3RO45pq2hq0Zcs15LwsjHj9zvzz2Ds8H8rG75++9DyPdEIf/3CvJ3TJmz9jb/uP13Uv0DUbHO0Y="
     )
 )
-_WORDS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "int8": "int8"}
+_WORDS = {
+    "float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64", "int8": "int8", "uint8": "int8",
+    "int16": "int16",
+}  # fmt: skip
+# Operators that convert, view or move, whatever type they do it in.
+_PLUMBING = {
+    "DELEGATE", "QUANTIZE", "DEQUANTIZE", "CAST", "RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "SHAPE", "PACK",
+    "UNPACK", "CONCATENATION", "SPLIT", "SLICE", "STRIDED_SLICE", "GATHER", "PAD", "PADV2", "TILE", "BROADCAST_TO",
+}  # fmt: skip
+_PRODUCTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "TRANSPOSE_CONV"}
 
 
 @dataclass(frozen=True)
@@ -96,17 +106,46 @@ def delegated(interpreter: Any) -> str:
     return f"XNNPACK, {partitions} partition{'s' if partitions != 1 else ''}" if partitions else "none"
 
 
-def precision(interpreter: Any) -> str:
-    """The types that the operators' results have, by share."""
-    kinds = {each["index"]: np.dtype(each["dtype"]).name for each in interpreter.get_tensor_details()}
-    counts: Counter[str] = Counter()
+def shares(interpreter: Any) -> Shares:
+    """The types that the operators compute in, by share.
+
+    A product of float activations with 8-bit weights, quantised as they come, counts as `int8 dynamic`.
+    """
+    details = {each["index"]: each for each in interpreter.get_tensor_details()}
+    found = Shares()
     for each in interpreter._get_ops_details():
-        if each["op_name"] != "DELEGATE":
-            words = (_WORDS.get(kinds.get(int(index), "")) for index in each["outputs"])
-            counts.update(word for word in words if word)
-    if len(counts) < 2:
-        return next(iter(counts), "integers")
-    return ", ".join(f"{word} {round(100 * n / sum(counts.values()))} %" for word, n in counts.most_common())
+        if each["op_name"] in _PLUMBING:
+            continue
+        inputs, outputs = ([details.get(int(index)) for index in each[side]] for side in ("inputs", "outputs"))
+        word = next((_word(tensor) for tensor in outputs if _word(tensor) is not None), None)
+        if word is None:
+            continue
+        product = each["op_name"] in _PRODUCTS and len(inputs) > 1
+        if product and word in ("fp32", "fp16") and _word(inputs[1]) == "int8":
+            word = "int8 dynamic"
+        found.add(word, _flops(each["op_name"], inputs, outputs) if product else 0)
+    return found
+
+
+def _word(tensor: Mapping[str, Any] | None) -> str | None:
+    return None if tensor is None else _WORDS.get(np.dtype(tensor["dtype"]).name)
+
+
+def _flops(name: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> float:
+    """Two for each product; the weight is (out, kh, kw, in), or (1, kh, kw, out) of a depthwise convolution."""
+    data, weight, out = inputs[0], inputs[1], outputs[0]
+    if data is None or weight is None or out is None:
+        return 0.0
+    shape = [int(size) for size in weight["shape"]]
+    elements = prod(int(size) for size in out["shape"])
+    if name == "DEPTHWISE_CONV_2D":
+        return 2.0 * elements * prod(shape[1:3])
+    if name == "TRANSPOSE_CONV":  # (shape, weight, data): each element of the data meets one kernel
+        third = inputs[2] if len(inputs) > 2 else None
+        return 0.0 if third is None else 2.0 * prod(int(size) for size in third["shape"]) * prod(shape[:3])
+    if name == "BATCH_MATMUL":
+        return 2.0 * elements * int(data["shape"][-1])
+    return 2.0 * elements * prod(shape[1:])
 
 
 def inner(interpreter: Any, names: Collection[str]) -> dict[str, int]:

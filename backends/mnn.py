@@ -34,6 +34,7 @@ _CHATTER = ("Start to ", "ONNX Model ", "inputTensors", "outputTensors", "The de
 # convolutions directly; by default many by Winograd's tiles of 8x8, whose rounding was measured 24 to 350 times
 # PyTorch's (3.6.1; docs/calibration.md), as much as TF32 costs, 1.0 times at level 0. So it is pinned like a precision.
 _WINOGRAD_MEMORY_LEVEL = 3
+_STORED = {"": [], "int8": ["--weightQuantBits", "8"], "fp16": ["--fp16"]}  # flags of its converter
 
 
 class MNN:
@@ -44,6 +45,8 @@ class MNN:
         about="MNN through its own converter, precision high",
         extra="mnn",
         options=(
+            Option("hint", "MNN's precision mode; high by default, normal is :auto's", ("high", "normal", "low")),
+            Option("weights", "how its converter stores weights: as they are by default", ("int8", "fp16")),
             Option("winograd", "Winograd's convolutions: off keeps float32's accuracy, on is :auto's", ("on", "off")),
         ),
         auto=True,
@@ -63,7 +66,7 @@ class MNN:
         command = [sys.executable, "-c", _CONVERTER, "-f", "ONNX", "--modelFile", str(source)]
         convert(
             "mnnconvert",
-            [*command, "--MNNModel", str(target), "--bizCode", "conform"],
+            [*command, "--MNNModel", str(target), "--bizCode", "conform", *_STORED[build.options.get("weights", "")]],
             folder=build.workdir,
             expect=target,
             explain=lambda text: _explain(text, plain),
@@ -84,11 +87,12 @@ class _Session:
         self._outputs = dict(plain.outputs)
         auto = build.precision == "auto"
         threads = build.threads or 1  # MNN's default
-        mode = expr.PrecisionMode.Normal if auto else expr.PrecisionMode.High
+        precision = build.options.get("hint", "normal" if auto else "high")
+        mode = getattr(expr.PrecisionMode, precision.capitalize())
         winograd = build.options.get("winograd", "on" if auto else "off")
         modes: dict[str, Any] = {"backend": expr.Backend.CPU, "precision_mode": mode, "thread_num": threads}
         if winograd == "off":
-            modes["runtime_manager"] = _without_winograd("normal" if auto else "high", threads)
+            modes["runtime_manager"] = _without_winograd(precision, threads)
         self._module = self._load(path, **modes)
         self._kinds = {
             str(expr.dtype.float): np.float32,
@@ -97,9 +101,12 @@ class _Session:
         }
         self.effective = Effective(
             device="cpu",
-            precision="not reported by MNN" if auto else "fp32 requested (precision=high); MNN does not report it",
-            options={"precision_mode": "normal" if auto else "high", "threads": threads, "winograd": winograd},
-        )
+            precision=_told(precision, build.options.get("weights")),
+            options={
+                "precision_mode": precision, "threads": threads, "winograd": winograd,
+                **({"weights": build.options["weights"]} if "weights" in build.options else {}),
+            },
+        )  # fmt: skip
 
     def _load(self, path: Path, **modes: Any) -> Any:
         """The module; an inner tensor that its optimiser removed is left out of the outputs."""
@@ -157,6 +164,14 @@ class _Session:
     def close(self) -> None:
         """Let go of the module."""
         self._module = None
+
+
+def _told(precision: str, weights: str | None) -> str:
+    """What was asked for, for MNN tells nothing of what it did."""
+    stored = f", {weights} weights" if weights else ""
+    if precision == "high":
+        return f"fp32 requested (precision=high){stored}; MNN does not report it"
+    return f"not reported by MNN{stored}"
 
 
 def _import() -> Any:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Optimised, Option, Runtime, Tensors
-from sysnoise_conform.backends import openvino_blocks
+from sysnoise_conform.backends import openvino_blocks, openvino_readback
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -21,8 +21,6 @@ _CURES = {
 }
 # The CPU plugin quantises activations of layers with compressed weights, and the attention cache, by itself.
 _PINS = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "KV_CACHE_PRECISION": "f32"}
-_PLUMBING = {"Const", "Convert", "Input", "Output", "Reorder"}  # layers that compute nothing
-_INT8_LAYERS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
 _NOISE = re.compile(r"^(Exception from|Check '|FrontEnd API failed|Model wasn't fully converted|Summary:|\s*$)")
 _CPU_NODE = re.compile(r"\[CPU\] (?P<op>\w+) node with name '(?P<node>[^']*)'")
 _ONNX_NODE = re.compile(r"<Node\((?P<op>\w+)\): (?P<node>[^>]*)>")
@@ -80,7 +78,13 @@ class OpenVINO:
             "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")) if device == "cpu" else "device's own",
             "execution_mode": _name(compiled.get_property("EXECUTION_MODE_HINT")),
         }
-        effective = Effective(device=device, precision=_precision_used(compiled), options=options)
+        shares = openvino_readback.shares(compiled, _WORDS)
+        effective = Effective(
+            device=device,
+            precision=shares.text or _word(compiled.get_property("INFERENCE_PRECISION_HINT")),
+            options=options | shares.told,
+            shares=shares.fields(),
+        )
 
         def optimised() -> Optimised:
             return openvino_blocks.optimised(compiled, openvino_blocks.operators(model))
@@ -188,25 +192,6 @@ def _own_type(model: Any) -> str:
             counts.update(port.get_element_type().get_type_name() for port in op.outputs())
     found = [name for name, _ in counts.most_common() if name in _WORDS]
     return found[0] if found and found[0] in ("f16", "bf16") else "f32"
-
-
-def _precision_used(compiled: Any) -> str:
-    """The types that the layers really run in, by share, from the plugin's own execution graph."""
-    counts: Counter[str] = Counter()
-    for op in compiled.get_runtime_model().get_ops():
-        info = op.get_rt_info()
-        if "runtimePrecision" not in info or "layerType" not in info:
-            continue
-        layer, precision = info["layerType"].value, info["runtimePrecision"].value
-        if precision in _WORDS and layer not in _PLUMBING:
-            counts[_WORDS[precision]] += 1
-        elif precision in ("i8", "u8") and layer in _INT8_LAYERS:
-            counts["int8"] += 1
-    if not counts:
-        return _word(compiled.get_property("INFERENCE_PRECISION_HINT"))
-    if len(counts) == 1:
-        return next(iter(counts))
-    return ", ".join(f"{word} {round(100 * n / sum(counts.values()))} %" for word, n in counts.most_common())
 
 
 def _tap(model: Any, taps: Iterable[str]) -> None:

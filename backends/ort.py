@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Optimised, Option, Runtime, Tensors
-from sysnoise_conform.backends import declared, ort_optimiser
+from sysnoise_conform.backends import declared, ort_optimiser, ort_readback
+from sysnoise_conform.backends.shares import Shares
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -58,6 +59,7 @@ class OnnxRuntime:
             Option("disable", "passes of its optimiser to leave out: ConvMulFusion:GeluFusionL2"),
         ),
         auto=True,  # on CUDA the runtime's own choice is TF32
+        tf32=True,
     )
 
     def probe(self) -> Runtime:
@@ -81,6 +83,12 @@ class OnnxRuntime:
             raise BackendUnavailable(
                 f"this build of ONNX Runtime has no {provider}", hint=f"pip install {package} in place of onnxruntime"
             )
+        if build.precision == "tf32" and device != "cuda":
+            raise Unsupported(
+                f"ONNX Runtime computes in TF32 on CUDA alone, not on {device}",
+                stage="compile",
+                hint="ort:tf32@cuda runs it, torch:tf32 emulates it",
+            )
         level = build.options.get("opt", "all")
         options = _options(ort, level, build.threads)
         disabled = {each for each in build.options.get("disable", "").split(":") if each}
@@ -98,17 +106,24 @@ class OnnxRuntime:
                 f"{provider} could not start and ONNX Runtime fell back to the CPU",
                 hint="see the log for the library or driver that it misses",
             )
-        precision = model.precision
+        precision, shares = model.precision, None
         if optimised is not None:
-            precision = _computed(optimised, precision)
-        elif device in ("cuda", "tensorrt") and build.precision == "auto" and precision == "fp32":
+            shares = ort_readback.shares(optimised, build.model, build.shapes)
+            precision = _told(shares, precision)
+        elif device in ("cuda", "tensorrt") and build.precision in ("auto", "tf32") and precision == "fp32":
             precision = "fp32 with TF32 allowed"
         threads = build.threads or "runtime's choice"
         effective = Effective(
             device=device,
             precision=precision,
-            options={"opt": level, "threads": threads, "providers": session.get_providers()}
-            | ({"disable": ":".join(sorted(disabled))} if disabled else {}),
+            options={
+                "opt": level,
+                "threads": threads,
+                "providers": session.get_providers(),
+                **({"disable": ":".join(sorted(disabled))} if disabled else {}),
+                **(shares.told if shares else {}),
+            },
+            shares=shares.fields() if shares else {},
         )
 
         def optimise(path: Path, level: str) -> None:
@@ -204,31 +219,21 @@ def _provider_options(device: str, number: str, build: Build) -> dict[str, str]:
     options = {"device_id": number} if number else {}
     # Since NVIDIA's Ampere, ONNX Runtime multiplies float32 in TF32 unless told not to.
     if device == "cuda" and build.precision != "auto":
-        options["use_tf32"] = "0"
+        options["use_tf32"] = "1" if build.precision == "tf32" else "0"
     return options
 
 
 def _narrow(device: str, model: declared.Declared) -> bool:
     """Whether the CPU provider may compute the model in another type than it is written in."""
-    return device == "cpu" and model.precision in ("fp16", "bf16")
+    return device == "cpu" and model.precision in ("fp16", "bf16", "int8")
 
 
-def _computed(optimised: Path, written: str) -> str:
-    """The types that the operators of an optimised graph compute in, by share.
-
-    Where the CPU has no kernel for a narrow float, ONNX Runtime computes in float32 between casts of its own,
-    and names the tensors in between after them.
-    """
-    try:
-        nodes = [n for n in onnx.load(str(optimised), load_external_data=False).graph.node if n.op_type != "Cast"]
-    except Exception:  # above 2 GiB the file can't be read back
+def _told(shares: Shares | None, written: str) -> str:
+    """The types that operators compute in, in words. In float32 a narrow model's weights are still narrow."""
+    if shares is None:
         return f"{written} weights, computed in a type that was not read back"
-    optimised.unlink(missing_ok=True)
-    wide = sum(any(t.startswith("InsertedPrecisionFreeCast_") for t in (*n.input, *n.output)) for n in nodes)
-    if wide in (0, len(nodes)):
-        return f"fp32 ({written} weights)" if wide else written
-    share = round(100 * wide / len(nodes))
-    return f"fp32 {share} %, {written} {100 - share} %"
+    text = shares.text or written
+    return f"fp32 ({written} weights)" if text == "fp32" else text
 
 
 def _is_foreign(dtype: np.dtype[Any]) -> bool:

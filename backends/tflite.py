@@ -15,6 +15,7 @@ from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Run
 from sysnoise_conform.backends import litert
 from sysnoise_conform.backends.plain import Plain
 from sysnoise_conform.backends.tflite_convert import INSTALL, Converted, Output, lacking, operator, to_tflite
+from sysnoise_conform.backends.tflite_quantise import HINTS, from_codes, read_samples, reduced, to_codes
 from sysnoise_conform.errors import Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -34,7 +35,11 @@ class TFLite:
         extra="tflite",
         formats=("onnx", "tflite"),
         native_taps=("tflite",),
-        options=(Option("delegate", "xnnpack by default; none runs the builtin kernels", ("xnnpack", "none")),),
+        options=(
+            Option("delegate", "xnnpack by default; none runs the builtin kernels", ("xnnpack", "none")),
+            Option("hint", "TFLite's own precision instead of float32: by onnx2tf and ai-edge-quantizer", HINTS),
+            Option("calibration", "for hint int8 and int16x8: a folder of .npz samples, an absolute path"),
+        ),
     )
 
     def probe(self) -> Runtime:
@@ -47,7 +52,11 @@ class TFLite:
     def compile(self, build: Build) -> _FromOnnx | _Deployed:
         """Convert an ONNX file and load it, or load a `.tflite` file."""
         home = litert.find()
-        return _Deployed(home, build) if build.format == "tflite" else _FromOnnx(home, build)
+        if build.format != "tflite":
+            return _FromOnnx(home, build)
+        if "hint" in build.options:
+            raise Unsupported("a deployed .tflite has its precision already", stage="compile", hint="leave +hint= away")
+        return _Deployed(home, build)
 
 
 @dataclass
@@ -64,19 +73,31 @@ class _FromOnnx:
     def __init__(self, home: litert.Home, build: Build) -> None:
         self._home = home
         self._build = build
+        self._hint = build.options.get("hint")
+        self._samples = read_samples(build.options.get("calibration"), self._hint or "", build.shapes)
         self._folders = (build.workdir / f"shapes_{number}" for number in itertools.count())
         self._loaded: dict[tuple[tuple[str, tuple[int, ...]], ...], _Loaded] = {}
         first = self._for(build.shapes)
         self._inputs = tuple(first.converted.inputs.values())
-        self.effective = _effective(build, first.interpreter, _recast(first.converted, first.interpreter))
+        self.effective = _effective(build, first.interpreter, self._facts(first))
 
     def _for(self, shapes: Mapping[str, tuple[int, ...]]) -> _Loaded:
         key = tuple(sorted(shapes.items()))
         if key not in self._loaded:
             converted = to_tflite(self._build.model, shapes, next(self._folders))
+            if self._hint is not None:
+                converted = reduced(converted, self._hint, self._samples, self._home)
             interpreter = _load(self._home, self._build, converted.path, converted.plain)
             self._loaded[key] = _Loaded(converted, interpreter)
         return self._loaded[key]
+
+    def _facts(self, loaded: _Loaded) -> dict[str, Any]:
+        """What the record says beside delegate and threads."""
+        if self._hint is None:
+            return dict(_recast(loaded.converted, loaded.interpreter))
+        kinds = sorted({np.dtype(each["dtype"]).name for each in loaded.interpreter.get_input_details()})
+        facts: dict[str, Any] = {"hint": self._hint, "inputs": ", ".join(kinds)}
+        return {**facts, "calibration_samples": len(self._samples.feeds)} if self._samples.feeds else facts
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
         """Run once, after converting for these shapes where they are new. Every array is a copy."""
@@ -87,7 +108,7 @@ class _FromOnnx:
         converted, interpreter = loaded.converted, loaded.interpreter
         try:
             for name, detail in litert.ports(interpreter, "inputs"):
-                _feed(interpreter, detail, converted.inputs[name], feeds)
+                _feed(interpreter, detail, converted.inputs[name], feeds, rounds=self._hint is not None)
             interpreter.reset_all_variables()  # an LSTM's state would else come from the run before
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
@@ -97,7 +118,8 @@ class _FromOnnx:
         raw = {}
         for name, detail in litert.ports(interpreter, "outputs"):
             with contextlib.suppress(ValueError):  # "Tensor data is null": the converter left the tensor unwritten
-                raw[name] = interpreter.get_tensor(detail["index"])
+                array = interpreter.get_tensor(detail["index"])
+                raw[name] = array if self._hint is None else from_codes(array, detail)
         return converted.plain.all_outputs(
             {each.name: _declared(raw, key, each) for key, each in converted.outputs.items() if key in raw}
         )
@@ -174,7 +196,10 @@ def _signature_names(interpreter: Any) -> dict[str, str]:
     return {detail["name"]: key for key, detail in details.items() if detail["name"] != key}
 
 
-def _feed(interpreter: Any, detail: Mapping[str, Any], name: str, feeds: Mapping[str, np.ndarray]) -> None:
+def _feed(
+    interpreter: Any, detail: Mapping[str, Any], name: str, feeds: Mapping[str, np.ndarray], *, rounds: bool = False
+) -> None:
+    """Hand one input over, cast to the file's type; only where the file `rounds` on purpose may values change."""
     if name not in feeds:
         raise Unsupported(f"the input {one_line(name)!r} was not given", stage="run")
     array = feeds[name]
@@ -188,8 +213,9 @@ def _feed(interpreter: Any, detail: Mapping[str, Any], name: str, feeds: Mapping
             else None
         )
         raise Unsupported(f"the file's input {one_line(name)!r} is {shape}, not {array.shape}", stage="run", hint=hint)
-    cast = array.astype(kind)
-    if not _lossless(array, cast):
+    codes = to_codes(array, detail) if rounds else None
+    cast = array.astype(kind) if codes is None else codes
+    if not (rounds and array.dtype.kind == "f") and not _lossless(array, cast):
         raise Unsupported(
             f"the file's input {one_line(name)!r} is {kind}, which can't hold {array.dtype} values", stage="run"
         )
@@ -208,6 +234,9 @@ def _declared(raw: Mapping[str, np.ndarray], key: str, output: Output) -> np.nda
     array = raw[key]
     if shape is not None and array.size == np.prod(shape):
         array = array.reshape(shape)
+    if array.dtype == np.int8 and output.dtype == np.uint8:
+        # LiteRT computes in int8 alone: onnx2tf moves uint8 codes and their zero point down by 128.
+        return array.view(np.uint8) ^ np.uint8(0x80)
     return array if output.dtype is None else array.astype(output.dtype, copy=False)
 
 
@@ -223,8 +252,12 @@ def _recast(converted: Converted, interpreter: Any) -> dict[str, str]:
 
 
 def _effective(build: Build, interpreter: Any, more: Mapping[str, str]) -> Effective:
-    options = {"delegate": litert.delegated(interpreter), "threads": build.threads or "runtime's choice", **more}
-    return Effective(device="cpu", precision=litert.precision(interpreter), options=options)
+    shares = litert.shares(interpreter)
+    options = {
+        "delegate": litert.delegated(interpreter), "threads": build.threads or "runtime's choice", **more,
+        **shares.told,
+    }  # fmt: skip
+    return Effective(device="cpu", precision=shares.text or "integers", options=options, shares=shares.fields())
 
 
 def _unsupported(error: Exception, stage: str, plain: Plain | None, interpreter: Any = None) -> Unsupported:

@@ -163,7 +163,7 @@ def max_roi_pool(call: Call, x: Tensor, rois: Tensor) -> Tensor:
     scale = np.float32(call.get("spatial_scale", 1.0))
     pooled = x.new_zeros((rois.shape[0], x.shape[1], *shape))
     # The corners are rounded to elements: a decision taken in the declared float32.
-    regions: list[npt.NDArray[np.float32]] = list(rois.to(torch.float32).numpy())
+    regions: list[npt.NDArray[np.float32]] = list(rois.to(torch.float32).cpu().numpy())
     for index, region in enumerate(regions):
         if not 0 <= int(region[0]) < x.shape[0]:
             call.bad(f"region {index} lies in image {int(region[0])} of {x.shape[0]}")

@@ -9,6 +9,7 @@ import sysnoise_conform.golden.control_flow
 import sysnoise_conform.golden.convolution
 import sysnoise_conform.golden.cropping
 import sysnoise_conform.golden.detection
+import sysnoise_conform.golden.dialect_ops
 import sysnoise_conform.golden.elementwise
 import sysnoise_conform.golden.filling
 import sysnoise_conform.golden.generators

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sysnoise_conform.golden.op import Call, op
+from sysnoise_conform.golden.integer_sums import integer_matmul
+from sysnoise_conform.golden.op import Call, Typed, op
+from sysnoise_conform.golden.types import T
 
 
 @op("MatMul")
@@ -62,26 +64,15 @@ def det(call: Call, x: Tensor) -> Tensor:
     return determinant
 
 
-def integer_matmul(a: Tensor, b: Tensor) -> Tensor:
-    """The product of integer tensors, exact in float64 while sums stay below 2**53.
-
-    Each product of two 8-bit values is below 2**16, so only an inner size beyond 2**37 could exceed it.
-    """
-    product: Tensor = torch.matmul(a.to(torch.float64), b.to(torch.float64))
-    return product
-
-
 @op("MatMulInteger")
 def matmul_integer(
     call: Call, a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None
-) -> Tensor:
+) -> Typed:
     """The int32 product of 8-bit matrices, zero points (per row of A, per column of B) subtracted first."""
-    left, right = a.to(torch.int32), b.to(torch.int32)
-    if a_zero is not None:
-        left = left - per_row(a_zero.to(torch.int32), a)
-    if b_zero is not None:
-        right = right - b_zero.to(torch.int32)
-    return integer_matmul(left, right).to(torch.int64)
+    none = torch.zeros((), dtype=torch.int32)
+    left, right = none if a_zero is None else per_row(a_zero, a), none if b_zero is None else b_zero
+    product = integer_matmul(call, a, left, b, right, (call.input_types[0], call.input_types[1]))
+    return Typed(product.to(torch.int64), T.INT32)
 
 
 def per_row(values: Tensor, matrix: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sysnoise_conform.golden.linear_algebra import integer_matmul
+from sysnoise_conform.golden.integer_sums import integer_matmul
 from sysnoise_conform.golden.microsoft import MICROSOFT
 from sysnoise_conform.golden.op import Call, Typed, op
 from sysnoise_conform.golden.pooling import average_pool
@@ -96,9 +96,8 @@ def qlinear_concat(call: Call, y_scale: Tensor, y_zero: Tensor, *parts: Tensor) 
     return _codes(call, joined, y_scale, y_zero, call.input_types[1])
 
 
-def _centred(x: Tensor, zero: Tensor | None) -> Tensor:
-    wide = x.to(torch.float64)
-    return wide if zero is None else wide - zero.to(torch.float64)
+def _offset(zero: Tensor | None) -> Tensor:
+    return torch.zeros((), dtype=torch.int32) if zero is None else zero
 
 
 @op("MatMulIntegerToFloat", domain=MICROSOFT)
@@ -107,7 +106,8 @@ def matmul_integer_to_float(
     b_zero: Tensor | None = None, bias: Tensor | None = None,
 ) -> Typed:  # fmt: skip
     """The integer product times both scales; those of `b` may be one per column."""
-    product = integer_matmul(_centred(a, a_zero), _centred(b, b_zero)).to(call.working)
+    types = (call.input_types[0], call.input_types[1])
+    product = integer_matmul(call, a, _offset(a_zero), b, _offset(b_zero), types).to(call.working)
     y = product * (grid(a_scale, T.FLOAT) * grid(b_scale, T.FLOAT))
     return Typed(y if bias is None else y + bias, call.input_types[2])
 
@@ -119,7 +119,8 @@ def dynamic_quantize_matmul(
     """`a` quantised to uint8 by its own range, times the quantised `b`."""
     # Which code a number gets is decided in the declared float32, in both modes.
     codes, scale, zero = dynamic_quantize_linear(call, a.to(torch.float32))
-    product = integer_matmul(_centred(codes.data, zero.data), _centred(b, b_zero)).to(call.working)
+    types = (T.UINT8, call.input_types[1])
+    product = integer_matmul(call, codes.data, zero.data, b, _offset(b_zero), types).to(call.working)
     y: Tensor = product * (scale.to(call.working) * grid(b_scale, T.FLOAT))
     return y if bias is None else y + bias
 

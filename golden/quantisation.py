@@ -7,11 +7,15 @@ from torch import Tensor
 
 from sysnoise_conform.golden.casting import small_float
 from sysnoise_conform.golden.convolution import convolve
-from sysnoise_conform.golden.linear_algebra import integer_matmul, per_row
+from sysnoise_conform.golden.integer_sums import integer_matmul, lost_in_pairs
+from sysnoise_conform.golden.linear_algebra import per_row
 from sysnoise_conform.golden.op import Call, Typed, op
 from sysnoise_conform.golden.shaping import axis_of
 from sysnoise_conform.golden.types import INTEGER_RANGE, SMALL_FLOATS, T, type_name
 from sysnoise_conform.golden.values import settle
+
+ROUNDING = "conform_rounding"  # an attribute that `golden.dialects` adds; without it ties go to even
+HALF_AWAY = "half_away"
 
 
 def along(call: Call, x: Tensor, parameter: Tensor) -> Tensor:
@@ -60,12 +64,18 @@ def saturated(call: Call, quotient: Tensor, zero: Tensor | None, elem_type: int)
     if elem_type not in INTEGER_RANGE:
         call.bad(f"it can't quantise to {type_name(elem_type)}")
     low, high = INTEGER_RANGE[elem_type]
-    rounded = torch.round(quotient)
+    rounded = _half_away(quotient) if call.get(ROUNDING) == HALF_AWAY else torch.round(quotient)
     if zero is not None:
         rounded = rounded + zero.to(rounded.dtype)
     # NaN has no integer; the lowest value is what conversions on this hardware give.
     limited = torch.clamp(torch.nan_to_num(rounded, nan=float(low)), low, high)
     return Typed(limited.to(torch.int64), elem_type)
+
+
+def _half_away(quotient: Tensor) -> Tensor:
+    """To the nearest integer, ties away from zero: C's round(). Adding a half before truncating would round twice."""
+    whole = torch.trunc(quotient)
+    return torch.where((quotient - whole).abs() >= 0.5, whole + torch.sign(quotient), whole)
 
 
 @op("QuantizeLinear")
@@ -115,18 +125,34 @@ def qlinear_matmul(
     y_scale: Tensor, y_zero: Tensor,
 ) -> Typed:  # fmt: skip
     """The product of two quantised matrices, quantised again."""
-    left = a.to(torch.float64) - per_row(a_zero.to(torch.float64), a)
-    right = b.to(torch.float64) - b_zero.to(torch.float64)
-    product = integer_matmul(left, right).to(call.working)
+    types = (call.input_types[0], call.input_types[3])
+    product = integer_matmul(call, a, per_row(a_zero, a), b, b_zero, types).to(call.working)
     factor = per_row(a_scale, a) * b_scale / y_scale
     zero = y_zero if y_zero.numel() == 1 else per_row(y_zero, product)
     quotient = in_precision(product * factor, call.input_types[6])
     return saturated(call, quotient, zero.reshape(()) if zero.numel() == 1 else zero, call.input_types[7])
 
 
-def _per_channel(values: Tensor, rank: int) -> Tensor:
+def per_channel(values: Tensor, rank: int) -> Tensor:
     """A scalar, or one value per output channel, shaped to broadcast along the first axis."""
     return values.reshape(()) if values.numel() == 1 else values.reshape(-1, *([1] * (rank - 1)))
+
+
+def code_sums(
+    call: Call, x: Tensor, x_zero: Tensor | None, w: Tensor, w_zero: Tensor | None, types: tuple[int, int]
+) -> Tensor:
+    """The convolution of codes less their zero points, in float64; sums are exact (below 2**53) or saturate in pairs.
+
+    `types` are the element types of `x` and `w`.
+    """
+    wide = torch.float64
+    left, right = x.to(wide), w.to(wide)
+    lost = lost_in_pairs(call, left, x_zero, right, types)
+    if x_zero is not None:
+        left = left - x_zero.to(wide).reshape(())
+    if w_zero is not None:
+        right = right - per_channel(w_zero.to(wide), w.dim())
+    return convolve(call, left, right) + lost
 
 
 @op("QLinearConv")
@@ -134,25 +160,19 @@ def qlinear_conv(
     call: Call, x: Tensor, x_scale: Tensor, x_zero: Tensor, w: Tensor, w_scale: Tensor, w_zero: Tensor,
     y_scale: Tensor, y_zero: Tensor, bias: Tensor | None = None,
 ) -> Typed:  # fmt: skip
-    """The convolution of quantised tensors, quantised again; sums are exact (below 2**53)."""
-    wide = torch.float64
-    total = convolve(
-        call, x.to(wide) - x_zero.to(wide).reshape(()), w.to(wide) - _per_channel(w_zero.to(wide), w.dim()),
-        None if bias is None else bias.to(wide),
-    )  # fmt: skip
+    """The convolution of quantised tensors, quantised again."""
+    total = code_sums(call, x, x_zero, w, w_zero, (call.input_types[0], call.input_types[3]))
+    if bias is not None:
+        total = total + per_channel(bias.to(torch.float64), total.dim() - 1)
     factor = x_scale.reshape(()) * w_scale / y_scale.reshape(())
-    quotient = total.to(call.working) * _per_channel(factor, total.dim() - 1)
+    quotient = total.to(call.working) * per_channel(factor, total.dim() - 1)
     return saturated(call, in_precision(quotient, T.FLOAT), y_zero.reshape(()), call.input_types[7])
 
 
 @op("ConvInteger")
 def conv_integer(
     call: Call, x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None
-) -> Tensor:
+) -> Typed:
     """The int32 convolution of 8-bit tensors, zero points subtracted first."""
-    left, right = x.to(torch.float64), w.to(torch.float64)
-    if x_zero is not None:
-        left = left - x_zero.to(torch.float64).reshape(())
-    if w_zero is not None:
-        right = right - _per_channel(w_zero.to(torch.float64), w.dim())
-    return convolve(call, left, right).to(torch.int64)
+    total = code_sums(call, x, x_zero, w, w_zero, (call.input_types[0], call.input_types[1]))
+    return Typed(total.to(torch.int64), T.INT32)

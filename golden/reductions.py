@@ -246,7 +246,7 @@ def unique(call: Call, x: Any) -> tuple[Any, Tensor, Tensor, Tensor]:
 
 def _comparable(call: Call, x: Tensor) -> np.ndarray[Any, Any]:
     if has_uint64(call):
-        return x.contiguous().numpy().view(np.uint64)
+        return x.contiguous().cpu().numpy().view(np.uint64)
     if call.input_types[0] in (T.FLOAT, T.FLOAT16, T.BFLOAT16):
         x = x.to(torch.float32)
-    return np.asarray(x.numpy())
+    return np.asarray(x.cpu().numpy())

@@ -19,9 +19,12 @@ import onnx
 import torch
 
 from sysnoise_conform.backend import Tensors
+from sysnoise_conform.compare.arithmetic import ARITHMETICS, FLOAT32, INT8
+from sysnoise_conform.compare.parts import parts_of, sums_by_part
 from sysnoise_conform.errors import BadModel
 from sysnoise_conform.golden.executor import Executor, Mode
 from sysnoise_conform.golden.floor import Sigma, floor_of
+from sysnoise_conform.golden.narrow import Kept, Narrowed
 from sysnoise_conform.golden.sigma import Sigmas
 from sysnoise_conform.golden.simulation import Disturbed
 from sysnoise_conform.golden.types import FLOATS, type_name
@@ -31,45 +34,49 @@ from sysnoise_conform.store.entry import STORED, EntryWriter
 
 BLOCK_RUNS = 4  # simulated runs that tell what the inside of blocks may be off
 
-# Bits of a float32's mantissa that a dot product in this arithmetic drops from its operands.
-DROPPED_BITS = {"bfloat16": 16, "float16": 13, "tf32": 13}
-_DOT_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 class Replayer:
     """The references of one model, for any number of recordings.
 
-    With `operands`, one of `DROPPED_BITS`, what operators read is rounded to that format first, and so are the weights
-    of dot products: what a unit gives that multiplies in it and adds in float32. (float16's narrower range is lost.)
+    With `operands`, one of `ARITHMETICS`, what operators read is rounded to that format first, and so are the weights
+    of dot products: what a unit gives that multiplies in it and adds in float32. Floors and sigmas are then those of
+    that arithmetic. How a result was kept, what was recorded tells (`golden.narrow`). The grid of int8 is the runtime's
+    own choice: there nothing is rounded, and the sigma holds its steps.
     """
 
     def __init__(self, model: onnx.ModelProto, base_dir: Path, operands: str | None = None) -> None:
-        self._dropped = 0 if operands is None else DROPPED_BITS[operands]
-        if self._dropped:
-            model = _rounded_weights(model, base_dir, self._dropped)
+        self._arithmetic = FLOAT32 if operands is None else ARITHMETICS[operands]
+        self._narrowed = Narrowed(model, base_dir, self._arithmetic)
+        model = self._narrowed.model
         self._exact = Executor(model, Mode.FLOAT64, base_dir=base_dir)
         self._float32 = Executor(model, Mode.FLOAT32, base_dir=base_dir)
-        self._sigmas = Sigmas(model)
+        self._sigmas = Sigmas(model, self._arithmetic)
         self.inputs = frozenset(each.name for each in model.graph.input)
 
-    def write(self, feeds: Tensors, recorded: Tensors, out: Path) -> dict[str, Any]:
+    def write(
+        self, feeds: Tensors, recorded: Tensors, out: Path, stored: Collection[str] | None = None
+    ) -> dict[str, Any]:
         """Write an entry: for each recorded tensor what its operator gives in float64, and that one operator's floor.
 
-        The floor's sums are those of the same operator in float32 on the same inputs; its sigma is derived, with what
-        the unrecorded operators before it add. Raises what the golden raises.
+        The floor's sums are those of the same operator in float32 on the same inputs, its result rounded where it is
+        `stored` in the arithmetic's format: unless told, where every recorded value has it. Its sigma is derived, with
+        what the unrecorded operators before it add. `about.parts` holds the floor's sums by part (`compare.parts`).
+        Raises what the golden raises.
         """
-        if self._dropped:
-            feeds, recorded = (
-                {name: rounded(array, self._dropped) for name, array in each.items()} for each in (feeds, recorded)
-            )
-        try:
-            return self._write(feeds, recorded, out)
-        except BadModel:  # what a backend gave for an index, a size or a condition may be impossible
-            floats = {name: array for name, array in recorded.items() if array.dtype.kind not in "iub"}
-            if len(floats) == len(recorded):
-                raise
-            out.write_bytes(b"")
-            return self._write(feeds, floats, out)
+        kept = self._narrowed.kept(recorded, stored)
+        feeds, recorded = (
+            {name: self._arithmetic.rounded(array) for name, array in each.items()} for each in (feeds, recorded)
+        )
+        floats = {name: array for name, array in recorded.items() if array.dtype.kind not in "iub"}
+        for any_size in (True, False):
+            try:
+                return self._write(feeds, recorded, out, kept, any_size=any_size)
+            except BadModel:  # what a backend gave for an index, a size or a condition may be impossible
+                out.write_bytes(b"")
+                if not any_size and len(floats) == len(recorded):
+                    raise
+        return self._write(feeds, floats, out, kept, any_size=False)
 
     def errors(
         self, feeds: Tensors, recorded: Tensors, names: Collection[str]
@@ -93,41 +100,50 @@ class Replayer:
         self._exact.run(feeds, listen=keep, disturb=stand_in)
         return found
 
-    def _write(self, feeds: Tensors, recorded: Tensors, out: Path) -> dict[str, Any]:
+    def _write(self, feeds: Tensors, recorded: Tensors, out: Path, kept: Kept, *, any_size: bool) -> dict[str, Any]:
         squares: dict[str, float | None] = {}
         relative: dict[str, float] = {}
         left_out: dict[str, str] = {}
         floors: dict[str, Floor] = {}
+        parts: dict[str, list[list[float]]] = {}
+        steps = self._arithmetic is INT8
         with EntryWriter(out) as writer:
-            stand_in = _StandIn(recorded)
+            stand_in = _StandIn(recorded, kept=kept, any_size=any_size)
 
             def keep(node: onnx.NodeProto, inputs: Sequence[Any], name: str, _: Value) -> None:
                 value = stand_in.computed.pop(name, None)
                 if value is None:
                     return
                 if name not in recorded:
-                    relative[name] = self._sigmas.relative(node, inputs, name, value)
+                    narrow = self._arithmetic is not FLOAT32
+                    relative[name] = self._sigmas.relative(
+                        node, inputs, name, value, stored=self._arithmetic.stores, represented=narrow
+                    )
                 elif value.elem_type in STORED:
-                    squares[name] = self._sigmas.sum_of_squares(node, inputs, name, value)
-                    writer.add(name, value.elem_type, _stored(value))
+                    squares[name] = self._sigmas.sum_of_squares(
+                        node, inputs, name, value, stored=kept.stored(name), represented=steps
+                    )
+                    writer.add(name, value.elem_type, _stored(kept.exact(node, inputs, name, value)))
                 else:
                     left_out[name] = f"of type {type_name(value.elem_type)}"
 
             self._exact.run(feeds, listen=keep, disturb=stand_in)
-            inside = self._inside(feeds, recorded, relative, writer)
+            inside = self._inside(feeds, recorded, relative, writer, any_size=any_size)
 
             def measure(_: onnx.NodeProto, __: Sequence[Any], name: str, ___: Value) -> None:
                 value = single.computed.pop(name, None)
                 if value is not None and name in writer:
+                    value = kept.single(name, value)
                     floors[name] = _with_sigma(floor_of(writer, name, value), squares.get(name), inside.get(name))
+                    parts.update(_by_part(writer, name, value))
 
-            single = _StandIn(recorded)
+            single = _StandIn(recorded, kept=kept, any_size=any_size)
             self._float32.run(feeds, listen=measure, disturb=single)
-            writer.finish(floors, left_out=left_out)
+            writer.finish(floors, left_out=left_out, about={"parts": parts})
         return {"count": len(floors), "left_out": left_out, "other_shapes": sorted(stand_in.other_shapes)}
 
     def _inside(
-        self, feeds: Tensors, recorded: Tensors, relative: Mapping[str, float], exact: EntryWriter
+        self, feeds: Tensors, recorded: Tensors, relative: Mapping[str, float], exact: EntryWriter, *, any_size: bool
     ) -> dict[str, Sigma]:
         """What the errors of unrecorded operators become at the recorded tensors behind them."""
         if not any(relative.values()):
@@ -139,36 +155,34 @@ class Replayer:
                 found.setdefault(name, Sigma()).add(exact, name, value)
 
         for number in range(BLOCK_RUNS):
-            self._exact.run(feeds, disturb=_StandIn(recorded, Disturbed(relative, feeds, number), seen))
+            disturbed = Disturbed(relative, feeds, number)
+            self._exact.run(feeds, disturb=_StandIn(recorded, disturbed, seen, any_size=any_size))
         return found
 
 
-def rounded(array: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
-    """A float32 array rounded to nearest even without its last `bits` of the mantissa; another type as it is."""
-    if array.dtype != np.float32:
-        return array
-    whole = np.ascontiguousarray(array).view(np.uint32)
-    half = np.uint32((1 << (bits - 1)) - 1)
-    kept = (whole + half + ((whole >> np.uint32(bits)) & np.uint32(1))) & ~np.uint32((1 << bits) - 1)
-    return np.where(np.isfinite(array), kept.view(np.float32), array).reshape(array.shape)
-
-
-def _rounded_weights(model: onnx.ModelProto, base_dir: Path, bits: int) -> onnx.ModelProto:
-    weights = {name for node in model.graph.node if node.op_type in _DOT_PRODUCTS for name in node.input[:2]}
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    for each in made.graph.initializer:
-        if each.name in weights and each.data_type == onnx.TensorProto.FLOAT:
-            array = onnx.numpy_helper.to_array(each, base_dir=str(base_dir))
-            each.CopyFrom(onnx.numpy_helper.from_array(rounded(array, bits), each.name))
-    return made
+def _by_part(exact: EntryWriter, name: str, value: Value) -> dict[str, list[list[float]]]:
+    """What the float32 run is off in each part of the tensor, under its name; nothing where it has no parts."""
+    shape = exact.shape(name)
+    if value.elem_type not in FLOATS or tuple(value.data.shape) != shape or not parts_of(shape):
+        return {}
+    truth = exact.block(name, 0, math.prod(shape)).reshape(shape)
+    return {name: sums_by_part(truth, value.data.to(torch.float64).numpy()).tolist()}
 
 
 class _StandIn:
-    """What was recorded, in the place of what is computed, which is noted before it goes."""
+    """What was recorded, in the place of what is computed, which is noted before it goes.
 
-    def __init__(self, recorded: Tensors, disturbed: Disturbed | None = None, seen: Any = None) -> None:
+    With `any_size` a tensor of another size, as a pool by another rule makes it, too: what is behind it read that one.
+    Where the graph can't be computed from it, float64's own goes on.
+    """
+
+    def __init__(
+        self, recorded: Tensors, disturbed: Disturbed | None = None, seen: Any = None, kept: Kept | None = None, *,
+        any_size: bool = False,
+    ) -> None:  # fmt: skip
         self._recorded = recorded
+        self._any_size = any_size
+        self._kept = kept
         self._disturbed = disturbed
         self._seen = seen
         self.computed: dict[str, Value] = {}
@@ -180,11 +194,14 @@ class _StandIn:
         elif name in self._recorded:
             self._seen(name, value)
         if name not in self._recorded:
-            return value if self._disturbed is None else self._disturbed(name, value)
+            if self._disturbed is not None:
+                return self._disturbed(name, value)
+            return value if self._kept is None else self._kept.operand(name, value)
         array = self._recorded[name]
-        if tuple(array.shape) != tuple(value.data.shape):  # nothing behind it could be computed from that
+        if tuple(array.shape) != tuple(value.data.shape):
             self.other_shapes.add(name)
-            return value
+            if not self._any_size:
+                return value
         return _held(array, value)
 
 

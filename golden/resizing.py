@@ -97,7 +97,7 @@ def _style(call: Call) -> Style:
 
 
 def _floats(values: Tensor | None) -> npt.NDArray[np.float32]:
-    return np.zeros(0, np.float32) if values is None else values.detach().numpy().astype(np.float32).reshape(-1)
+    return np.zeros(0, np.float32) if values is None else values.detach().cpu().numpy().astype(np.float32).reshape(-1)
 
 
 def _from_sizes(call: Call, shape: Sequence[int], axes: list[int], sizes: list[int]) -> list[tuple[int, Scale]]:

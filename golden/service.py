@@ -17,6 +17,7 @@ from sysnoise_conform.errors import BadInput, BadModel, ConformError
 from sysnoise_conform.golden.executor import Executor, Mode
 from sysnoise_conform.golden.floor import Sigma, floor_of
 from sysnoise_conform.golden.gains import Injector
+from sysnoise_conform.golden.observing import Observer, observer_of
 from sysnoise_conform.golden.replay import Replayer
 from sysnoise_conform.golden.sigma import Sigmas
 from sysnoise_conform.golden.simulation import Disturbed, runs_for
@@ -31,13 +32,16 @@ Facts = dict[str, Any]
 
 
 def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
-    """Answer one request; `do` is `golden`, `replay`, `gains`, `apply`, `module` or `export`.
+    """Answer one request; `do` is `golden`, `exact`, `replay`, `gains`, `apply`, `observe`, `module` or `export`.
 
     golden  {model, out, threads, base_dir?, only?}: one sample's entry is written to the file `out`.
-    replay  {model, out, threads, base_dir?, operands?}: the tensors are feeds and recorded ones; `golden.replay`.
+    exact   {model, threads, base_dir?}: one sample's outputs in float64, under `tensors`; nothing is kept.
+    replay  {model, out, threads, base_dir?, operands?, stored?}: the tensors are feeds and recorded ones;
+            `golden.replay`.
     gains   {model, names, output, seconds, threads, base_dir?}: of feeds and recorded tensors; `golden.gains`, under
             `gains`.
     apply   {model, threads, base_dir?}: what a model gives in float64, rounded to its declared types, under `tensors`.
+    observe {model, threads, base_dir?, histograms}: what one sample does to every float32 tensor; `golden.observing`.
     module  {factory, weights?, path?, outputs, dtype?, threads}: the nn.Module's outputs, under `tensors`, by the
             names of the graph's outputs.
     export  {factory, weights?, path?, shapes, dtypes?, opset?, seed?, out, dynamic_batch?}: `golden.export`.
@@ -49,9 +53,11 @@ def handle(request: Mapping[str, Any], feeds: Tensors) -> Facts:
         torch.set_num_threads(threads)
     requests: dict[str, Callable[[Mapping[str, Any], Tensors], Facts]] = {
         "golden": _golden,
+        "exact": _exact,
         "replay": _replay,
         "gains": _gains,
         "apply": _apply,
+        "observe": _observe,
         "module": _module,
         "export": _export,
     }
@@ -187,6 +193,17 @@ def _golden(request: Mapping[str, Any], feeds: Tensors) -> Facts:
     return _recorder(model, base_dir).record(feeds, Path(request["out"]), only=request.get("only"))
 
 
+@lru_cache(maxsize=1)
+def _executor(model: Path, base_dir: Path) -> Executor:
+    return Executor(_loaded(model), Mode.FLOAT64, base_dir=base_dir)
+
+
+def _exact(request: Mapping[str, Any], feeds: Tensors) -> Facts:
+    model = Path(request["model"])
+    outputs = _executor(model, Path(request.get("base_dir") or model.parent)).run(feeds)
+    return {"tensors": {name: _as_stored(value) for name, value in outputs.items() if isinstance(value, Value)}}
+
+
 @lru_cache(maxsize=2)
 def _replayer(model: Path, base_dir: Path, operands: str | None) -> Replayer:
     return Replayer(_loaded(model), base_dir, operands)
@@ -195,7 +212,7 @@ def _replayer(model: Path, base_dir: Path, operands: str | None) -> Replayer:
 def _replay(request: Mapping[str, Any], tensors: Tensors) -> Facts:
     model = Path(request["model"])
     replayer = _replayer(model, Path(request.get("base_dir") or model.parent), request.get("operands"))
-    return replayer.write(*_parted(replayer, tensors), Path(request["out"]))
+    return replayer.write(*_parted(replayer, tensors), Path(request["out"]), request.get("stored"))
 
 
 def _parted(replayer: Replayer, tensors: Tensors) -> tuple[Tensors, Tensors]:
@@ -229,6 +246,18 @@ def _apply(request: Mapping[str, Any], feeds: Tensors) -> Facts:
     model = Path(request["model"])
     results = _applier(model, Path(request.get("base_dir") or model.parent)).run(feeds)
     return {"tensors": {name: to_numpy(value) for name, value in results.items() if isinstance(value, Value)}}
+
+
+@lru_cache(maxsize=1)
+def _observer(model: Path, base_dir: Path) -> Observer:
+    proto = _loaded(model)
+    return observer_of(proto, fed_tensors(proto.graph), base_dir)
+
+
+def _observe(request: Mapping[str, Any], feeds: Tensors) -> Facts:
+    model = Path(request["model"])
+    base_dir = Path(request.get("base_dir") or model.parent)
+    return _observer(model, base_dir).observe(feeds, histograms=bool(request.get("histograms")))
 
 
 def _module(request: Mapping[str, Any], feeds: Tensors) -> Facts:

@@ -79,7 +79,8 @@ def _shared(array: np.ndarray[Any, Any]) -> torch.Tensor:
     with warnings.catch_warnings():
         # A read-only array is fine: no operator writes into its inputs.
         warnings.filterwarnings("ignore", message=".*not writable.*")
-        return torch.from_numpy(array)
+        # The default device: the CPU, whose memory is then shared, unless the torch backend has chosen a GPU.
+        return torch.from_numpy(array).to(torch.get_default_device())
 
 
 def from_proto(proto: onnx.TensorProto, base_dir: Path | None = None) -> Value:
@@ -121,7 +122,7 @@ def to_numpy(value: Value, *, declared: bool = True) -> np.ndarray[Any, Any]:
 
 
 def _owned(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    return np.array(tensor.contiguous().numpy(), order="C")
+    return np.array(tensor.cpu().contiguous().numpy(), order="C")
 
 
 def settle(tensor: torch.Tensor, elem_type: int, working: torch.dtype) -> torch.Tensor:

@@ -11,6 +11,7 @@ from sysnoise_conform.outcome import TensorDiff
 from sysnoise_conform.reports.chart import Trace, chart
 from sysnoise_conform.reports.diagnosis_rows import (
     DiagnosedLayer,
+    arithmetic_in_words,
     coverage_in_words,
     cumulative_in_words,
     diagnosed_layers,
@@ -18,6 +19,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     known_in_words,
     method_in_words,
     observed_in_words,
+    parts_in_words,
     proof_in_words,
     reading_in_words,
     relative,
@@ -27,7 +29,9 @@ from sysnoise_conform.reports.diagnosis_rows import (
     who,
 )
 from sysnoise_conform.reports.html import provenance
-from sysnoise_conform.reports.html_variant import facts_list, key, runtime_facts
+from sysnoise_conform.reports.html_design import design_section
+from sysnoise_conform.reports.html_parts import facts_list, key
+from sysnoise_conform.reports.html_variant import runtime_facts
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.page import page
 from sysnoise_conform.reports.wording import (
@@ -65,6 +69,7 @@ def render(diagnosis: Diagnosis) -> str:
         _spine(rows),
         _culprits(diagnosis, rows),
         _ranking(diagnosis),
+        design_section(diagnosis.design),
         _unobservable(diagnosis),
         _outputs(diagnosis),
         _layers(rows),
@@ -99,6 +104,9 @@ def _strip(diagnosis: Diagnosis) -> Markup:
         ("target", runtime(diagnosis.runtime)),
         ("truth", golden(diagnosis.golden)),
     ]
+    computing = arithmetic_in_words(diagnosis)
+    if computing is not None:
+        cells.append(("arithmetic", computing))
     facts = (element("div", element("dt", label), element("dd", text(fact, 300))) for label, fact in cells)
     return element("section", element("dl", *facts, class_="strip"))
 
@@ -205,6 +213,9 @@ def _evidence(culprit: Culprit) -> Iterator[tuple[str, object]]:
             "farthest at",
             f"sample {worst.sample} [{place(worst.index)}]: {worst.got:.7g} where {worst.golden:.7g} is right",
         )
+    parts = parts_in_words(layer)
+    if parts is not None:
+        yield "parts", parts
     yield "cumulative", cumulative_in_words(culprit)
     yield "reading", reading_in_words(culprit)
     for label, said in (("share", share_in_words(culprit)), ("proof", proof_in_words(culprit))):
@@ -290,7 +301,7 @@ def _layers(rows: Sequence[DiagnosedLayer]) -> Markup:
             each.number,
             _named(each.layer.node, each.layer.output),
             shorten(each.layer.op_type, 40),
-            NOTHING if each.introduced is None or trouble(each.introduced) else number(each.introduced.z),
+            NOTHING if each.introduced is None or trouble(each.introduced) else _in_its_unit(each),
             _cell(each.introduced),
             _cell(each.layer.cumulative),
             element("strong", "culprit") if each.culprit is not None else shorten(each.layer.not_runnable, 120),
@@ -308,6 +319,13 @@ def _layers(rows: Sequence[DiagnosedLayer]) -> Markup:
             _more(len(rows) - LAYERS),
         ),
     )
+
+
+def _in_its_unit(row: DiagnosedLayer) -> str:
+    """z, with the name of its unit where that is not float32."""
+    diff = row.layer.in_unit or row.introduced
+    said = NOTHING if diff is None else number(diff.z)
+    return said if row.layer.in_unit is None else f"{said} {row.layer.arithmetic}"
 
 
 def _more(count: int) -> Markup:
@@ -338,7 +356,11 @@ def _times(seconds: Mapping[str, float]) -> str:
 _TERMS: list[tuple[str, object]] = [
     ("introduced", "An operator’s output against the float64 operator on the very inputs that it was given."),
     ("cumulative", "The same output against PyTorch’s tensor of that name: what all before it did comes with it."),
-    ("z", "rms(introduced) in units of what correct arithmetic may be off in this one operator: 1 is rounding."),
+    (
+        "z",
+        "rms(introduced) in units of what correct arithmetic may be off in this one operator: 1 is rounding. The unit "
+        "is float32’s, or that of the arithmetic that is named beside it.",
+    ),
     ("floor ×", "rms(target − golden) ÷ the rounding that PyTorch’s own float32 has at that tensor."),
     ("gain", "How much of a relative error that is made here arrives at the output."),
     (

@@ -6,9 +6,10 @@ import json
 import math
 from typing import Any
 
-from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, Layer, Proof, Ranked
+from sysnoise_conform.diagnose.facts import Computing, Culprit, Diagnosis, Flags, Layer, Proof, Ranked
 from sysnoise_conform.outcome import Reading, TensorDiff
 from sysnoise_conform.report.records import encode
+from sysnoise_conform.reports import diagnosis_design
 from sysnoise_conform.reports.diagnosis_rows import reading_in_words
 from sysnoise_conform.reports.summary import numbers
 
@@ -31,9 +32,11 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "tapped": effect.tapped,
             "boundaries": effect.boundaries,
         },
+        "arithmetic": None if diagnosis.computing is None else _computing(diagnosis.computing),
         "coverage": _finite(diagnosis.coverage),
         "culprits": [_culprit(each) for each in diagnosis.culprits],
         "ranking": [_ranked(each) for each in diagnosis.ranking],
+        "design": None if diagnosis.design is None else diagnosis_design.as_json(diagnosis.design),
         "outputs": [_output(each) for each in diagnosis.outputs],
         "layers": [_layer(each) for each in diagnosis.layers],
         "unobservable": [{"tensor": each.tensor, "why": each.why} for each in diagnosis.unobservable],
@@ -68,6 +71,7 @@ def _culprit(found: Culprit) -> dict[str, Any]:
         "index": layer.index,
         "attributes": layer.attributes,
         "block": list(layer.block),
+        "arithmetic": layer.arithmetic,
         "introduced_z": metrics["z"],
         "introduced_rel_l2": metrics["rel_l2"],
         "floor_ratio": metrics["floor_ratio"],
@@ -105,11 +109,44 @@ def _layer(layer: Layer) -> dict[str, Any]:
     broken = max((each.nan_mismatch for each in diffs if each is not None), default=0)
     if broken:
         told["nan_mismatch"] = broken
+    if layer.in_unit is not None:
+        told["arithmetic"] = layer.arithmetic
+    if layer.flags is not None:
+        told |= _flags(layer.flags)
+    decided = layer.in_unit or layer.replayed or layer.island
+    if decided is not None and decided.ties is not None:
+        told["ties"], told["flips"] = decided.ties, decided.mismatches
     if layer.block:
         told["block"] = list(layer.block)
     if layer.not_runnable:
         told["not_runnable"] = layer.not_runnable
     return told
+
+
+def _flags(flags: Flags) -> dict[str, Any]:
+    """In units of the layer's arithmetic; what the tensor has no part for, or nothing of, is left out."""
+    told: dict[str, Any] = {}
+    for name in ("rms_z", "max_z", "channel_z", "border_z", "interior_z"):
+        value = _finite(getattr(flags, name))
+        if value is not None:
+            told[name] = float(f"{value:.4g}")
+    if flags.channel is not None:
+        told["channel"] = {"dimension": flags.channel[0], "index": flags.channel[1]}
+    if flags.saturated:
+        told["saturated"] = flags.saturated
+    if flags.finding:
+        told["finding"] = flags.finding
+    return told
+
+
+def _computing(found: Computing) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "told_by": found.told_by,
+        "chosen": found.chosen,
+        "operators": list(found.operators),
+        "types": list(found.types),
+    }
 
 
 def _output(diff: TensorDiff) -> dict[str, Any]:

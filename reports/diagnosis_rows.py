@@ -101,6 +101,33 @@ def in_words(diff: TensorDiff | None) -> str:
     )
 
 
+def parts_in_words(layer: Layer) -> str | None:
+    """`worst element 14.2, worst channel (3 of dimension 1) 1.1, border 0.98, inside 1`; None where none is known."""
+    flags = layer.flags
+    if flags is None or flags.max_z is None:
+        return None
+    said = [f"worst element {number(flags.max_z)}"]
+    if flags.channel_z is not None and flags.channel is not None:
+        dimension, index = flags.channel
+        said.append(f"worst channel ({index} of dimension {dimension}) {number(flags.channel_z)}")
+    if flags.border_z is not None:
+        said.append(f"border {number(flags.border_z)}, inside {number(flags.interior_z)}")
+    if flags.saturated:
+        said.append(f"{flags.saturated:,} at the end of the type's range")
+    return f"{', '.join(said)} times what {layer.arithmetic} may be off"
+
+
+def arithmetic_in_words(diagnosis: Diagnosis) -> str | None:
+    """In how few bits the target computes, and how that is known; None for float32."""
+    found = diagnosis.computing
+    if found is None:
+        return None
+    how = "as the runtime reports" if found.told_by == "runtime" else "as the rounding of operands tells"
+    types = ", ".join(one_line(each, 40) for each in found.types)
+    said = f"{found.name} in {counted(len(found.operators), 'operator')} ({types}), {how}"
+    return f"{said}; their errors count in units of {found.name}"
+
+
 def method_in_words(method: Method | None) -> str:
     """Where the introduced error was measured."""
     return NOTHING if method is None else _METHODS[method]

@@ -5,18 +5,30 @@ from __future__ import annotations
 import io
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sysnoise_conform.diagnose.design import DesignFindings
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, VerdictWord
 from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.reports.diagnosis_design import (
+    LAYER_HEADINGS,
+    LAYERS,
+    WON_HEADINGS,
+    keep_line,
+    layer_cells,
+    outputs_in_words,
+    together_in_words,
+    won_cells,
+)
 from sysnoise_conform.reports.diagnosis_rows import (
     DiagnosedLayer,
+    arithmetic_in_words,
     coverage_in_words,
     cumulative_in_words,
     diagnosed_layers,
@@ -24,6 +36,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     known_in_words,
     method_in_words,
     observed_in_words,
+    parts_in_words,
     proof_in_words,
     reading_in_words,
     relative,
@@ -77,6 +90,8 @@ def _draw(diagnosis: Diagnosis, console: Console) -> None:
         console.print()
         console.print(_indented(_ranking(diagnosis, max(12, min(48, console.width - 56)))))
         _more(console, len(diagnosis.ranking) - RANKED, "layer")
+    if diagnosis.design is not None:
+        _draw_design(diagnosis.design, console)
     if diagnosis.unobservable:
         console.print()
         console.print(_indented(_facts(_hidden(diagnosis))))
@@ -95,6 +110,9 @@ def _head(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "coverage", coverage_in_words(diagnosis)
     yield "model", one_line(diagnosis.model, 200)
     yield "variant", f"{one_line(diagnosis.variant, 200)}: {runtime(diagnosis.runtime)}"
+    computing = arithmetic_in_words(diagnosis)
+    if computing is not None:
+        yield "arithmetic", computing
 
 
 def _verdict(diagnosis: Diagnosis) -> Text:
@@ -117,6 +135,9 @@ def _culprit(culprit: Culprit) -> Iterator[tuple[str, str]]:
     if layer.block:
         yield "block", ", ".join(shorten(each, 40) for each in layer.block[-6:])
     yield "introduced", f"{in_words(culprit.diff)} ({method_in_words(culprit.method)})"
+    parts = parts_in_words(layer)
+    if parts is not None:
+        yield "parts", parts
     yield "cumulative", cumulative_in_words(culprit)
     yield "reading", reading_in_words(culprit)
     if culprit.words:
@@ -128,6 +149,34 @@ def _culprit(culprit: Culprit) -> Iterator[tuple[str, str]]:
         yield "known", known_in_words(known)
     if culprit.reproducer:
         yield "reproducer", f"{one_line(culprit.reproducer, 200)}: python repro.py"
+
+
+def _draw_design(found: DesignFindings, console: Console) -> None:
+    """What the conversion costs, after what the runtime gets wrong: it has another owner."""
+    width = max(12, min(40, console.width - 60))
+    console.print()
+    console.print(_indented(_facts(outputs_in_words(found))))
+    for headings, rows in (
+        (LAYER_HEADINGS, [layer_cells(each, width) for each in found.layers[:LAYERS]]),
+        (WON_HEADINGS, [won_cells(each, width) for each in found.won_back]),
+    ):
+        if rows:
+            console.print()
+            console.print(_indented(_table(headings, rows)))
+    line = keep_line(found)
+    if line is not None:
+        console.print()
+        console.print(Text(f"  {together_in_words(found)}, with", overflow="fold"))
+        console.print(Text(f"  {line}"), soft_wrap=True)  # ready to paste
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    for at, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if at < 2 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
 
 
 def _ranking(diagnosis: Diagnosis, name_width: int) -> Table:

@@ -13,9 +13,10 @@ from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import lines
 from sysnoise_conform.report import Report
+from sysnoise_conform.report.graphs import conversion_of, graph_of
 from sysnoise_conform.reports import html_variant
 from sysnoise_conform.reports.chart import Trace, chart
-from sysnoise_conform.reports.html_variant import chip, facts_list, key, layer_name, relative_error, relative_floor
+from sysnoise_conform.reports.html_parts import chip, facts_list, key, layer_name, relative_error, relative_floor
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.page import page
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
@@ -105,7 +106,7 @@ def _overview_row(row: VariantRow, header: Mapping[str, Any], at: int) -> list[o
     if isinstance(outcome, Measured):
         if outcome.outputs:
             worst = floor_units(max(outcome.outputs, key=_badness))
-        layers = f"{len(outcome.layers)} of {len(header.get('layers', ()))}"
+        layers = f"{len(outcome.layers)} of {len(graph_of(header, row.result.variant).get('layers', ()))}"
     first = row.verdict.first_departure
     return [
         element("a", shorten(row.result.variant, 60), href=f"#v{at}"),
@@ -125,9 +126,13 @@ def _badness(diff: TensorDiff) -> float:
 
 
 def _together(rows: Sequence[VariantRow], header: Mapping[str, Any]) -> Markup:
-    """All variants in one drawing, where there is more than one to compare."""
-    seen = [(row, row.result.outcome) for row in rows if isinstance(row.result.outcome, Measured)]
-    drawn = [(row, layer_rows(header, outcome)) for row, outcome in seen if outcome.layers]
+    """All variants of one graph, the model's own, in one drawing, where there is more than one to compare."""
+    seen = [
+        (row, row.result.outcome)
+        for row in rows
+        if isinstance(row.result.outcome, Measured) and conversion_of(header, row.result.variant) is None
+    ]
+    drawn = [(row, layer_rows(header, row.result.variant, outcome)) for row, outcome in seen if outcome.layers]
     if len(drawn) < 2:
         return Markup("")
     traces = [
@@ -213,6 +218,12 @@ _TERMS: list[tuple[str, object]] = [
     ("golden", "PyTorch’s answer in float64, operator by operator, from the same ONNX graph."),
     ("noise floor", "How far PyTorch’s own float32 run, or rounding to the declared type, is from that answer."),
     ("floor ×", "rms(target − golden) ÷ noise floor. About 1 is what an honest float32 implementation has."),
+    (
+        "design, implementation",
+        "Of a graph in another precision: golden(converted) − golden(original), which is the conversion’s, and "
+        "target − golden(converted), which is the runtime’s. Their sum is the total. Unit × is the latter’s error in "
+        "units of what correct arithmetic of the graph’s types may be off, or of the noise floor if that is larger.",
+    ),
     ("rel. L2", "‖target − golden‖ ÷ ‖golden‖; SQNR is the same in decibels."),
     ("z", "rms(target − golden) in units of the rounding that the operator’s own operands explain."),
     (

@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from sysnoise_conform.judge.departure import floor_of
 from sysnoise_conform.judge.departure import floor_units as floor_ratio
 from sysnoise_conform.judge.verdict import Finding
 from sysnoise_conform.outcome import Measured, RuntimeFacts, TensorDiff
+from sysnoise_conform.report.graphs import conversion_of
+from sysnoise_conform.reports import html_conversion
 from sysnoise_conform.reports.chart import Trace, chart
+from sysnoise_conform.reports.html_parts import chip, facts_list, key, layer_name, relative_error, relative_floor
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.rows import LayerRow, VariantRow, layer_rows
 from sysnoise_conform.reports.wording import (
@@ -35,6 +37,7 @@ from sysnoise_conform.reports.wording import (
 WORST = 5
 WORST_OF_A_FAILURE = 15
 FINDINGS = 40
+MOST_LISTED = 12  # entries of one option
 
 
 def section(header: Mapping[str, Any], row: VariantRow, whole: str, anchor: str, budget: int) -> Markup:
@@ -53,36 +56,15 @@ def section(header: Mapping[str, Any], row: VariantRow, whole: str, anchor: str,
     parts.extend(_findings(row.verdict.findings, row.verdict.first_departure))
     if isinstance(outcome, Measured):
         parts.extend(_measured(header, row, outcome, budget))
+    made = conversion_of(header, row.result.variant)
+    if made is not None:
+        parts.extend(html_conversion.recipe(made, row.result.variant))
     facts = runtime_of(outcome)
     pairs = [*(runtime_facts(facts) if facts else ()), *_costs(row)]
     if pairs:
         parts.append(element("h3", "How it ran"))
         parts.append(facts_list(pairs))
     return element("section", *parts, id=anchor, class_=row.verdict.verdict.name)
-
-
-def chip(word: str) -> Markup:
-    """A verdict, small."""
-    return element("span", word, class_=f"chip {word}")
-
-
-def facts_list(pairs: Sequence[tuple[str, object]]) -> Markup:
-    """Label and fact, row by row."""
-    return element("dl", *(join(element("dt", label), element("dd", fact)) for label, fact in pairs), class_="facts")
-
-
-def relative_floor(diff: TensorDiff) -> float | None:
-    """The noise floor on the chart's axis: one floor unit / rms(golden)."""
-    if not diff.finite or diff.sum_sq_golden <= 0:
-        return None
-    return floor_of(diff) / math.sqrt(diff.sum_sq_golden / diff.finite)
-
-
-def relative_error(diff: TensorDiff) -> float | None:
-    """The error on the chart's axis: 0 when exact, NaN when it has no finite value, None without a scale."""
-    if trouble(diff):
-        return math.nan
-    return 0.0 if diff.exact else diff.rel_l2
 
 
 def _findings(findings: Sequence[Finding], departure: str | None) -> Iterator[Markup]:
@@ -100,11 +82,13 @@ def _findings(findings: Sequence[Finding], departure: str | None) -> Iterator[Ma
 
 
 def _measured(header: Mapping[str, Any], row: VariantRow, measured: Measured, budget: int) -> Iterator[Markup]:
-    layers = layer_rows(header, measured)
+    layers = layer_rows(header, row.result.variant, measured)
     if any(each.diff is not None for each in layers):
         yield _along_the_graph(row, layers, budget)
     yield element("h3", "Outputs, from the untouched graph")
     yield _outputs(measured)
+    yield from html_conversion.apart(measured)
+    yield from html_conversion.along_the_original(header, row.result.variant, measured, budget)
     yield from _remarks(measured, row.verdict.departing)
     if measured.probe:
         yield element("h3", "What this target is known to get wrong")
@@ -149,18 +133,6 @@ def _along_the_graph(row: VariantRow, layers: Sequence[LayerRow], budget: int) -
     return element(
         "figure", element("figcaption", "Error along the graph"), drawing, element("ul", *keys, class_="legend")
     )
-
-
-def key(kind: str, label: str) -> Markup:
-    """One entry of a legend, with a sample of its stroke."""
-    shape = "M11 5h0" if kind == "mark" else "M0 5H22"
-    sample = element("svg", element("path", class_=kind, d=shape), viewBox="0 0 22 10", aria_hidden="true")
-    return element("li", sample, label)
-
-
-def layer_name(layer: LayerRow) -> str:
-    """A layer by its number in graph order, its operator and its tensor."""
-    return f"layer {layer.number}  {shorten(layer.op_type, 40)}  {shorten(layer.tensor, 90)}"
 
 
 def _title(layer: LayerRow) -> str:
@@ -299,9 +271,16 @@ def runtime_facts(facts: RuntimeFacts) -> Iterator[tuple[str, object]]:
         ),
     )
     if facts.options:
-        yield "options", element("code", ", ".join(f"{name}={value}" for name, value in facts.options.items()))
+        yield "options", element("code", ", ".join(f"{name}={_told(value)}" for name, value in facts.options.items()))
     if facts.python:
         yield "interpreter", element("code", facts.python)
+
+
+def _told(value: object) -> str:
+    """An option's value; of a long list, such as an engine's layers, how long it is: summary.json has all of it."""
+    if isinstance(value, list) and len(value) > MOST_LISTED:
+        return f"{len(value)} entries, see summary.json"
+    return str(value)
 
 
 def _costs(row: VariantRow) -> Iterator[tuple[str, object]]:

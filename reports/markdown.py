@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
+from sysnoise_conform.report.graphs import conversion_of
+from sysnoise_conform.reports.conversion_rows import command_of, facts_of, in_units, parts, relative, sqnr
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import (
     NOTHING,
@@ -47,6 +50,7 @@ def render(report: Report, judgement: Judgement) -> str:
                 *(line for row in rows for line in _lines(row)),
             ]
         ),
+        *_apart(rows),
         "<details><summary>Details</summary>",
         "\n".join(_detail(report, row) for row in rows) or "No variant ran.",
         f"Model {code(model.get('path', 'unknown'))}, sha256 {code(model.get('sha256', 'unknown'))}. "
@@ -69,6 +73,25 @@ def _lines(row: VariantRow) -> list[str]:
     return [f"{head if not at else '| | | '}{_cells(diff)}" for at, diff in enumerate(outcome.outputs)]
 
 
+def _apart(rows: Sequence[VariantRow]) -> list[str]:
+    """Converted graphs, where there are any: what the conversion costs beside what the runtime gets wrong."""
+    lines = [
+        f"| {code(row.result.variant)} | {code(each.name)} | {relative(each.design)} | {sqnr(each.design)} "
+        f"| {relative(each.implementation)} | {in_units(each.implementation)} | {relative(each.total)} |"
+        for row in rows
+        if isinstance(row.result.outcome, Measured)
+        for each in parts(row.result.outcome)
+    ]
+    if not lines:
+        return []
+    head = "| variant | output | design, rel. L2 | SQNR dB | implementation, rel. L2 | in its unit | total |"
+    return [
+        "Design is the conversion's, PyTorch against PyTorch; implementation is the runtime's, against PyTorch on the "
+        "same converted graph.",
+        "\n".join([head, "|---|---|---:|---:|---:|---:|---:|", *lines]),
+    ]
+
+
 def _cells(diff: TensorDiff) -> str:
     known = diff.comparable and diff.finite > 0
     return (
@@ -80,8 +103,13 @@ def _cells(diff: TensorDiff) -> str:
 def _detail(report: Report, row: VariantRow) -> str:
     outcome = row.result.outcome
     said = [f"- {code(row.result.variant)}: {prose(row.verdict.sentence)}"]
+    made = conversion_of(report.header, row.result.variant)
+    if made is not None:
+        said += [f"  - {label}: {prose(fact)}" for label, fact in facts_of(made)]
+        command = command_of(made, row.result.variant)
+        said += [f"  - again: {code(command, 1000)}"] if command else []
     if isinstance(outcome, Measured):
-        layers = layer_rows(report.header, outcome)
+        layers = layer_rows(report.header, row.result.variant, outcome)
         inner = int((report.header.get("model") or {}).get("inner_tensors") or 0)
         seen = [each.diff for each in layers if each.diff is not None]
         said.append(f"  - layers: {prose(coverage(len(layers), seen, outcome.unobservable, inner))}")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _TEXT, _COUNT, _NUMBER, _FLAG, _INDEX = "text", "count", "number", "flag", "index"
 COLUMNS = {
     "variant": _TEXT,
-    "role": _TEXT,  # output: untouched graph; layer: tapped graph; observer: tapped against untouched
+    "role": _TEXT,  # output: untouched graph; layer: tapped graph; observer: tapped against untouched;
+    # design: a converted graph's golden against the original's; total: its outputs against the original's golden
     "index": _COUNT,  # in graph order; null for outputs
     "node": _TEXT,
     "op_type": _TEXT,
@@ -94,11 +95,16 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
         if not isinstance(result.outcome, Measured):
             continue
         measured = result.outcome
-        layers = layer_rows(report.header, measured)
+        layers = layer_rows(report.header, result.variant, measured)
         makers = {each.tensor: {"node": each.node, "op_type": each.op_type} for each in layers}
         for role, diffs in (("output", measured.outputs), ("observer", measured.observer_effect)):
             for diff in diffs:
                 yield {"variant": result.variant, "role": role, **makers.get(diff.name, {}), **_facts(diff)}
+        told = ("index", "node", "op_type")
+        nodes = {str(each["tensor"]): {key: each[key] for key in told} for each in report.header.get("layers", ())}
+        for role, diffs in (("design", measured.design), ("total", measured.total)):
+            for diff in diffs:
+                yield {"variant": result.variant, "role": role, **nodes.get(diff.name, {}), **_facts(diff)}
         for each in measured.missing_outputs:
             lost = {"tensor": each.tensor, "observable": False, "why": each.why}
             yield {"variant": result.variant, "role": "output", **lost}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sysnoise_conform.judge.verdict import Judgement, VariantVerdict
 from sysnoise_conform.outcome import Measured, Result, TensorDiff
 from sysnoise_conform.report import Report
+from sysnoise_conform.report.graphs import graph_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,13 +44,25 @@ def variant_rows(report: Report, judgement: Judgement) -> tuple[VariantRow, ...]
     return tuple(VariantRow(result=each, verdict=verdicts[each.variant]) for each in report.results)
 
 
-def layer_rows(header: Mapping[str, Any], measured: Measured) -> tuple[LayerRow, ...]:
-    """Every layer of the model, whether the variant showed it or not."""
+def layer_rows(header: Mapping[str, Any], variant: str, measured: Measured) -> tuple[LayerRow, ...]:
+    """Every layer of the graph that the variant ran, whether it showed it or not."""
     seen = {each.name: each for each in measured.layers}
     unsaid = "not recorded" if measured.layers or measured.unobservable else "layers were not asked for"
     hidden = {each.tensor: each.why for each in measured.unobservable}
+    return _rows(graph_of(header, variant).get("layers", ()), seen, hidden, unsaid)
+
+
+def design_rows(header: Mapping[str, Any], measured: Measured) -> tuple[LayerRow, ...]:
+    """Every layer of the original model, with what the conversion costs there."""
+    seen = {each.name: each for each in measured.design}
+    return _rows(header.get("layers", ()), seen, {}, "the converted graph has no such tensor")
+
+
+def _rows(
+    layers: Iterable[Mapping[str, Any]], seen: Mapping[str, TensorDiff], hidden: Mapping[str, str], unsaid: str
+) -> tuple[LayerRow, ...]:
     rows = []
-    for number, layer in enumerate(header.get("layers", ()), start=1):
+    for number, layer in enumerate(layers, start=1):
         tensor = str(layer["tensor"])
         diff = seen.get(tensor)
         rows.append(

@@ -13,6 +13,7 @@ from sysnoise_conform.judge.verdict import Finding, Judgement
 from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
+from sysnoise_conform.report.graphs import conversion_of
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, reason, runtime_of, status
 
@@ -63,9 +64,11 @@ def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:
         "verdict": verdict.verdict.name,
         "exit_code": verdict.exit_code,
         "sentence": verdict.sentence,
+        "owners": list(verdict.owners),
         "findings": [_finding(each) for each in verdict.findings],
         "runtime": None if facts is None else _runtime(facts),
-        "outputs": [_output(each) for each in measured.outputs] if measured else [],
+        "conversion": _conversion(conversion_of(header, row.result.variant), row.result.variant),
+        "outputs": [_output(each, measured) for each in measured.outputs] if measured else [],
         "missing_outputs": [{"tensor": each.tensor, "why": each.why} for each in measured.missing_outputs]
         if measured
         else [],
@@ -92,7 +95,27 @@ def _runtime(facts: RuntimeFacts) -> dict[str, Any]:
     }
 
 
-def _output(diff: TensorDiff) -> dict[str, Any]:
+def _conversion(made: Mapping[str, Any] | None, variant: str) -> dict[str, Any] | None:
+    """By what a converted graph came about; None for the model as it is."""
+    if made is None:
+        return None
+    record = made.get("record") or {}
+    return {
+        **{name: _plain(value) for name, value in (record.get("recipe") or {}).items() if name != "keep_fp32"},
+        "keep_fp32": list((record.get("recipe") or {}).get("keep_fp32") or ()),
+        "sha256": made.get("sha256"),
+        "nodes": made.get("nodes"),
+        "opset": made.get("opset"),
+        "converted": record.get("converted"),
+        "calibration": made.get("calibration"),
+        "command": dict(zip(made.get("variants") or (), made.get("commands") or (), strict=False)).get(variant),
+    }
+
+
+def _output(diff: TensorDiff, measured: Measured) -> dict[str, Any]:
+    design, total = (
+        next((each for each in group if each.name == diff.name), None) for group in (measured.design, measured.total)
+    )
     return {
         "name": diff.name,
         "dtype": diff.dtype,
@@ -101,10 +124,19 @@ def _output(diff: TensorDiff) -> dict[str, Any]:
         "shape_got": None if diff.shape_got is None else list(diff.shape_got),
         "exact": diff.exact,
         **numbers(diff),
+        "design": None if design is None else _apart(design),
+        "implementation": {**_apart(diff), "floor_ratio": numbers(diff)["floor_ratio"]},
+        "total": None if total is None else _apart(total),
         "nan_mismatch": diff.nan_mismatch,
         "worst": _worst(diff),
         "readings": [_reading(each) for each in diff.readings],
     }
+
+
+def _apart(diff: TensorDiff) -> dict[str, float | None]:
+    """One part of a difference, relative to its golden."""
+    known = numbers(diff)
+    return {name: known[name] for name in ("rel_l2", "sqnr_db")}
 
 
 def numbers(diff: TensorDiff) -> dict[str, float | None]:
@@ -126,7 +158,7 @@ def numbers(diff: TensorDiff) -> dict[str, float | None]:
 
 
 def _layers(header: Mapping[str, Any], measured: Measured, row: VariantRow) -> dict[str, Any]:
-    layers = layer_rows(header, measured)
+    layers = layer_rows(header, row.result.variant, measured)
     model = header.get("model")
     return {
         "total": len(layers),
@@ -159,6 +191,7 @@ def _finding(found: Finding) -> dict[str, Any]:
         "node": found.node,
         "op_type": found.op_type,
         "floor_units": _finite(found.number),
+        "owner": found.owner,
         "reading": found.reading,
         "sentence": found.sentence,
     }
@@ -181,4 +214,8 @@ def _plain(value: Any) -> Any:
     """An option's value as JSON: what JSON has no word for is told as text."""
     if value is None or isinstance(value, bool | int | str):
         return value
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
     return _finite(value) if isinstance(value, float) else str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -17,6 +17,9 @@ from sysnoise_conform.judge.verdict import Judgement
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
+from sysnoise_conform.report.graphs import conversion_of
+from sysnoise_conform.reports import conversion_rows
+from sysnoise_conform.reports.conversion_rows import Parts
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import (
     NOTHING,
@@ -125,7 +128,9 @@ def _variant(header: Mapping[str, Any], row: VariantRow, whole: str, name_width:
         title.append(f"  {status(outcome)}")
     parts: list[RenderableType] = [title]
     if isinstance(outcome, Measured) and outcome.outputs:
-        parts.append(Padding(_outputs(row, outcome, name_width), (0, 0, 0, 2)))
+        apart = conversion_rows.parts(outcome)
+        drawn = _apart(row, apart, max(12, name_width - 8)) if apart else _outputs(row, outcome, name_width)
+        parts.append(Padding(drawn, (0, 0, 0, 2)))
     parts.append(Padding(_facts(_lines(header, row, whole)), (0, 0, 0, 2)))
     return Group(*parts)
 
@@ -140,6 +145,27 @@ def _outputs(row: VariantRow, measured: Measured, name_width: int) -> Table:
     blamed = {each.tensor for each in row.verdict.findings}
     for diff in measured.outputs:
         table.add_row(*(Text(cell) for cell in _cells(diff, name_width)), _mark(row, diff.name in blamed))
+    return table
+
+
+def _apart(row: VariantRow, outputs: Sequence[Parts], name_width: int) -> Table:
+    """Of a converted graph: what the conversion costs, and what the runtime gets wrong, each against its golden."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("output", no_wrap=True)
+    for heading in ("design", "SQNR dB", "implementation", "unit ×", "total"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    blamed = {each.tensor for each in row.verdict.findings}
+    for each in outputs:
+        cells = (
+            shorten(each.name, name_width),
+            conversion_rows.relative(each.design),
+            conversion_rows.sqnr(each.design),
+            conversion_rows.relative(each.implementation),
+            conversion_rows.in_units(each.implementation),
+            conversion_rows.relative(each.total),
+        )
+        table.add_row(*(Text(cell) for cell in cells), _mark(row, each.name in blamed))
     return table
 
 
@@ -167,11 +193,17 @@ def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[t
     why = reason(outcome)
     if why is not None:
         yield "reason", one_line(why, 1000)
+    made = conversion_of(header, row.result.variant)
+    if made is not None:
+        yield from conversion_rows.facts_of(made)
+        command = conversion_rows.command_of(made, row.result.variant)
+        if command:
+            yield "again", one_line(command, 1000)
     facts = runtime_of(outcome)
     if facts is not None:
         yield "runtime", runtime(facts)
     if isinstance(outcome, Measured):
-        yield from _measured(header, outcome, row.verdict.departing)
+        yield from _measured(header, row.result.variant, outcome, row.verdict.departing)
         for known in outcome.probe:
             yield "probe", one_line(known, 1000)
     for found in row.verdict.findings[:1]:
@@ -186,9 +218,9 @@ def _lines(header: Mapping[str, Any], row: VariantRow, whole: str) -> Iterator[t
 
 
 def _measured(
-    header: Mapping[str, Any], measured: Measured, departing: Container[str]
+    header: Mapping[str, Any], variant: str, measured: Measured, departing: Container[str]
 ) -> Iterator[tuple[str, str | Text]]:
-    layers = layer_rows(header, measured)
+    layers = layer_rows(header, variant, measured)
     inner = int((header.get("model") or {}).get("inner_tensors") or 0)
     seen = [each.diff for each in layers if each.diff is not None]
     yield "layers", coverage(len(layers), seen, measured.unobservable, inner)

@@ -36,7 +36,9 @@ class Capabilities:
     devices: tuple[str, ...] = ("cpu",)  # accepted after @, lower case, first is the default
     options: tuple[Option, ...] = ()
     auto: bool = False  # `:auto` is something else than the model's own types here
+    tf32: bool = False  # `:tf32`, float32 operands with 10 bits of fraction, can be asked for
     native_taps: tuple[str, ...] = ()  # formats whose inner tensors `Build.taps` can reach
+    native_watch: tuple[str, ...] = ()  # values of `+watch=` under which it reaches those of an ONNX graph, too
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Effective:
     device: str
     precision: str  # fp32, bf16, ..., or a share: "bf16 93 %, fp32 7 %"
     options: Mapping[str, Any] = field(default_factory=dict)
+    # What `precision` says in numbers from 0 to 1, as far as the runtime tells: "layers", and "flops" (of the matrix
+    # products), each precision -> share. Empty where the runtime reports none.
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,9 @@ class Build:
 
     `model` is a private copy: a converter may rewrite it. `shapes` and `dtypes` (numpy names) are
     those of the feeds to come. `precision` is None (the model's own types, to be pinned and read
-    back) or "auto" (the runtime's own choice). `taps` names inner tensors to return beside the
-    outputs, only for a format in `Capabilities.native_taps`: an ONNX graph is tapped by surgery.
+    back), "auto" (the runtime's own choice) or, where `Capabilities.tf32`, "tf32". `taps` names inner
+    tensors to return beside the outputs, only for a format in `Capabilities.native_taps` or under a
+    `native_watch`: else an ONNX graph is tapped by surgery.
     `workdir` is an empty private folder; `threads` 0 means the runtime's own choice.
     """
 

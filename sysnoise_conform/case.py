@@ -47,6 +47,8 @@ class Case:
     deployed: Deployed | None = None
     torch_module: str | None = None  # package.module:factory
     weights: Path | None = None
+    calibration: Path | None = None  # None: a part of the inputs that is not judged
+    keep_fp32: tuple[str, ...] = ()  # nodes that conversions leave as they are
     limits: Limits = field(default_factory=Limits)
     layers: bool = True  # False: outputs only
     cache: bool = True

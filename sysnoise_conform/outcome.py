@@ -106,6 +106,7 @@ class TensorDiff:
     dot: float = 0.0
     max_golden: float = 0.0
     mismatches: int = 0  # elements that differ at all, after rounding the golden to the declared type
+    ties: int | None = None  # of a decision: elements that rounding explains, counted as equal; None: no decision
     nan_golden: int = 0  # NaN or Inf
     nan_got: int = 0
     nan_mismatch: int = 0  # NaN or Inf on one side only, NaN against Inf, or Inf of the other sign
@@ -221,7 +222,10 @@ class RuntimeFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """The variant ran: outputs from the untouched graph, layers from the tapped one."""
+    """The variant ran: outputs from the untouched graph, layers from the tapped one.
+
+    Of a converted graph total = design + implementation: the last is in `outputs` and `layers`.
+    """
 
     runtime: RuntimeFacts
     outputs: tuple[TensorDiff, ...]
@@ -229,6 +233,9 @@ class Measured:
     unobservable: tuple[Unobservable, ...] = ()
     missing_outputs: tuple[Unobservable, ...] = ()  # graph outputs that could not be compared, or for some samples only
     observer_effect: tuple[TensorDiff, ...] = ()  # outputs: tapped graph against untouched graph
+    # Of a converted graph, whose own golden `outputs` and `layers` are compared with:
+    design: tuple[TensorDiff, ...] = ()  # its golden against the original's, by the original's names
+    total: tuple[TensorDiff, ...] = ()  # the outputs against the original's golden
     tasks: tuple[TaskFigure, ...] = ()
     nondeterministic: tuple[str, ...] = ()  # outputs that differed when the same feeds ran twice
     seconds: Seconds = field(default_factory=Seconds)

@@ -19,6 +19,7 @@ from typing import Any
 
 from sysnoise_conform.backend import Backend, Option
 from sysnoise_conform.errors import UsageError
+from sysnoise_conform.precision.presets import OBSERVERS, PRESETS
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import Variant, nearest
 
@@ -32,6 +33,10 @@ BUILTIN: Mapping[str, str] = {
 }
 VARIABLE = "CONFORM_BACKENDS"
 GROUP = "sysnoise_conform.backends"
+PRECISION_OPTIONS = (  # of every backend where the precision is int8: they choose the graph, and no runtime sees them
+    Option(name="preset", about="the deployment whose quantisation is imitated", choices=tuple(PRESETS)),
+    Option(name="observer", about="how ranges come from the calibration", choices=tuple(OBSERVERS)),
+)
 COMMON_OPTIONS = (
     Option(name="python", about="the interpreter that runs this backend, a path"),
     Option(name="threads", about="how many threads the runtime may use, a number"),
@@ -92,8 +97,15 @@ def check(variant: Variant) -> None:
             hint=nearest(variant.device.lower(), capabilities.devices),
         )
     options = {each.name: each for each in (*capabilities.options, *COMMON_OPTIONS)}
+    if variant.precision == "int8":
+        options |= {each.name: each for each in PRECISION_OPTIONS}
     for name, value in variant.options:
         option = options.get(name)
+        if option is None and name in {each.name for each in PRECISION_OPTIONS}:
+            raise UsageError(
+                f"+{name} goes with int8 alone, not with {one_line(variant)!r}",
+                hint=f"write {variant.backend}:int8+{name}={value}",
+            )
         if option is None:
             raise UsageError(f"{variant.backend} has no option {one_line(name)!r}", hint=nearest(name, options))
         if option.choices and value not in option.choices:
@@ -102,6 +114,12 @@ def check(variant: Variant) -> None:
             )
         if name == "threads" and not (value.isascii() and value.isdigit() and int(value) > 0):
             raise UsageError(f"{one_line(value)!r} is no number of threads", hint="write +threads=2")
+
+
+def runtime_options(variant: Variant) -> dict[str, str]:
+    """The options of a variant that its runtime is to see, without those that choose an interpreter or the graph."""
+    ours = {"python", *(each.name for each in PRECISION_OPTIONS)} if variant.precision == "int8" else {"python"}
+    return {name: value for name, value in variant.options if name not in ours}
 
 
 def absolute_environment() -> str | None:

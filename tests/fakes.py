@@ -91,6 +91,25 @@ class Exact(_Fake):
     name = "exact"
 
 
+class ShowsInside(_Fake):
+    """Shows inner tensors by itself under `+watch=debug`, and then refuses a graph that was tapped by surgery."""
+
+    name = "shows_inside"
+    capabilities = Capabilities(
+        about="a fake for tests", extra="dev", options=(Option("watch", "how", ("debug", "outputs")),),
+        native_watch=("debug",),
+    )  # fmt: skip
+
+    def compile(self, build: Build) -> Session:
+        model = onnx.load(build.model)
+        outputs = {each.name for each in model.graph.output}
+        if build.taps and outputs >= set(build.taps):
+            raise Unsupported("every tensor to be shown is an output already", stage="compile")
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in build.taps if name not in outputs)
+        build.model.write_bytes(model.SerializeToString())
+        return _Session(self, build)
+
+
 class OneUlpOff(_Fake):
     name = "one_ulp_off"
 
@@ -400,6 +419,7 @@ BACKENDS: dict[str, type[_Fake]] = {
         OneUlpOff,
         ShiftedOnePixel,
         ShiftedHalfAPixel,
+        ShowsInside,
         Scaled,
         BFloat16,
         MakesNaN,

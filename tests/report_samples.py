@@ -357,3 +357,50 @@ def odd() -> dict[str, tuple[Report, Judgement]]:
         ),
         "twenty variants": (twenty, judged(twenty)),
     }
+
+
+def converted(*, name: str = "sigmoid_0.tmp_0") -> tuple[Report, Judgement]:
+    """A quantised variant beside the model as it is; `name` is the output's."""
+    names = [*names_of(5)[:-1], name]
+    head = header(names, outputs=[name])
+    codes = [f"{each}_QuantizeLinear_Output" for each in names]
+    graph = header(codes)["layers"]
+    head["conversions"] = [
+        {
+            "variants": ["ort:int8"],
+            "commands": ["conform run --model models/det.onnx --backends ort:int8+preset=ort+observer=minmax"],
+            "recipe": "int8 (preset ort, observer minmax)",
+            "sha256": "c0de" * 16,
+            "opset": 13,
+            "nodes": 15,
+            "layers": graph,
+            "random": [],
+            "steps": {name: 0.01},
+            "codes": dict(zip(names, codes, strict=True)),
+            "record": {
+                "recipe": {"precision": "int8", "preset": "ort", "observer": "minmax", "keep_fp32": [name]},
+                "opset": 13, "opset_before": 12, "converted": 4,
+                "kept": [{"node": name, "op_type": "Conv", "why": "asked for"}],
+                "weights": [], "activations": [], "notes": [f"{name} stays as it is"],
+            },
+            "calibration": {
+                "origin": "split", "kind": "images", "samples": 16, "sha256": "ca1b" * 16,
+                "names": [f"{name}{at}" for at in range(16)], "judged_too": [],
+            },
+        }
+    ]  # fmt: skip
+    quantised = measured(
+        codes,
+        hidden=0.0,
+        facts=runtime(precision="int8 80 %, fp32 20 %", asked="int8"),
+        outputs=(diff(name),),
+        design=tuple(diff(each, rel=0.04, floor=0.0) for each in names),
+        total=(diff(name, rel=0.041),),
+        observer_effect=(diff(name, rel=1e-7),),
+    )
+    report = Report(
+        header=head,
+        results=(Result(variant="ort", outcome=measured(names)), Result(variant="ort:int8", outcome=quantised)),
+        footer={},
+    )
+    return report, judged(report)

@@ -14,6 +14,7 @@ import onnx.parser
 import pytest
 import torch
 from graphs import build_of, ramp
+from precisions import network, sample
 
 from sysnoise_conform.backend import Build
 from sysnoise_conform.backends.mnn import MNN
@@ -70,6 +71,21 @@ def test_precision_and_threads_are_reported(tmp_path: Path) -> None:
     assert auto.options == {"precision_mode": "normal", "threads": 1, "winograd": "on"}
     assert pinned.precision == "fp32 requested (precision=high); MNN does not report it"
     assert auto.precision == "not reported by MNN"
+
+
+def test_its_precision_modes_and_stored_weights_are_asked_for_and_reported(tmp_path: Path) -> None:
+    exact = MNN().compile(build_of(network("fp32"), tmp_path / "exact", {"x": sample()})).run({"x": sample()})["y"]
+    errors = {}
+    for name, options in {
+        "low": {"hint": "low"}, "fp16": {"weights": "fp16"}, "int8": {"weights": "int8"},
+    }.items():  # fmt: skip
+        session = MNN().compile(build_of(network("fp32"), tmp_path / name, {"x": sample()}, options=options))
+        errors[name] = float(np.abs(session.run({"x": sample()})["y"] - exact).max())
+        assert session.effective.options["precision_mode"] == options.get("hint", "high")
+        assert ("weights" in options) == (f"{options.get('weights')} weights" in session.effective.precision)
+    assert 1e-6 < errors["fp16"] < 2e-3  # float16 keeps 11 bits
+    assert errors["fp16"] < errors["int8"] < 2e-2
+    assert errors["low"] < 2e-2
 
 
 def test_a_convolution_over_one_axis_keeps_the_rank_of_the_graph(tmp_path: Path) -> None:

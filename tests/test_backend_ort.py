@@ -73,6 +73,12 @@ def test_a_provider_that_this_build_lacks_is_unavailable_with_its_package(tmp_pa
     assert "pip install onnxruntime-" in str(caught.value.hint)
 
 
+def test_tf32_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="in TF32 on CUDA alone, not on cpu") as caught:
+        OnnxRuntime().compile(build_of(RELU, tmp_path, precision="tf32"))
+    assert "torch:tf32" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("level", ["disable", "basic", "extended", "all"])
 def test_the_optimisation_level_is_kept_and_reported(tmp_path: Path, level: str) -> None:
     session = OnnxRuntime().compile(build_of(RELU, tmp_path, options={"opt": level}, threads=1))

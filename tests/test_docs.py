@@ -43,12 +43,22 @@ EXIT_CODES = {
         (0, 1), "1 on a processor with bfloat16, which OpenVINO then takes by itself: that is what it shows",
     ),
     "conform diagnose --model det.onnx --backend openvino:auto": ((0, 1), "the same"),
+    "conform run --model det.onnx --backends torch,torch+u8s8=saturate,torch+operands=tf32": (
+        (1,), "1 because TF32's operands are beyond float32's limits: that is what it shows",
+    ),
     "conform diagnose --model det.onnx --backend openvino:auto --prove": ((0, 1), "the same"),
     "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise decoder,resize": (
         (1, 5), "eight pictures of random numbers: every answer turns on a pixel, and they are too few for a PASS",
     ),
     "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise ceil_mode,upsample=linear": (
         (5,), "eight pictures are too few for a PASS",
+    ),
+    "conform run --model det.onnx --backends "
+    "ort:fp16,ort:int8,openvino:int8+preset=tensorrt,tflite:int8+observer=entropy": (
+        (1,), "1 because tflite:int8 gets floats, and is told so: that is what it shows",
+    ),
+    "conform run --model det.onnx --backends ort:fp16,ort:int8,openvino:int8,tflite:int8,ort --calibration photos/": (
+        (1,), "the same",
     ),
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ import pytest
 from calibration.sets import networks
 from graphs import graph
 
+from sysnoise_conform.graph.alike import by_kind
 from sysnoise_conform.graph.explode import Archipelago, Explosion, Islands
 from sysnoise_conform.graph.tap import tap
 
@@ -150,3 +151,83 @@ def test_a_tensor_that_pytorch_does_not_keep_leaves_its_readers_out() -> None:
 
     assert found.nodes == ()
     assert found.left_out == {0: "PyTorch keeps no tensor 'y'"}
+
+
+def repeated(count: int, *, weights: str = "w", other: str = "w") -> onnx.ModelProto:
+    """`count` times the same three operators, on tensors of their own; every second one with `other` weights."""
+    steps = [
+        f"m{at} = MatMul({f'a{at - 1}' if at else 'x'}, {other if at % 2 else weights}) r{at} = Relu(m{at}) "
+        f"a{at} = Add(r{at}, {f'a{at - 1}' if at else 'x'})"
+        for at in range(count)
+    ]
+    proto = graph(f"g (float[2,3] x) => (float[2,3] a{count - 1}) {{ {' '.join(steps)} }}")
+    rng = np.random.default_rng(0)
+    square = rng.standard_normal((3, 3)).astype(np.float32)
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(array, name)
+        for name, array in {"w": square, "same": square.copy(), "v": square + 1}.items()
+    )
+    return proto
+
+
+def everything(models: list[Islands], known: Feeds) -> Feeds:
+    """What all rounds of all models give, by the tensors that it stands for."""
+    found: Feeds = {}
+    for islands in models:
+        onnx.checker.check_model(islands.model)
+        made = session(islands.model)
+        names = [each.name for each in made.get_outputs()]
+        for each in islands.rounds:
+            got = dict(zip(names, made.run(names, {ours: known[n] for ours, n in each.inputs.items()}), strict=True))
+            for ours, name in each.outputs.items():
+                assert name not in found
+                found[name] = got[ours]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("other", "kinds"),
+    [("w", [8, 8, 8]), ("same", [8, 8, 8]), ("v", [4, 4, 8, 8])],
+    ids=["one tensor", "equal tensors", "other weights"],
+)
+def test_operators_that_are_alike_are_compiled_once_and_run_each(other: str, kinds: list[int]) -> None:
+    proto = repeated(8, other=other)
+    known = every_tensor(proto, {"x": np.float32([[1, 2, 3], [-1, 0, 1]])})
+    explosion = Explosion(proto, known)
+
+    models = all_islands(explosion)
+
+    assert sorted(len(kind) for each in models for kind in each.kinds) == kinds
+    assert sum(len(each.model.graph.node) for each in models) == len(kinds)
+    assert sorted(at for each in models for at in each.nodes) == list(range(24))
+    found = everything(models, known)
+    assert set(found) == {name for node in proto.graph.node for name in node.output}
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, known[name], err_msg=name)
+
+
+def test_operators_of_other_shapes_attributes_or_operands_are_not_alike() -> None:
+    proto = graph("""g (float[2,2] x, float[2] u) => (float[2,2] a7) {
+        a0 = Softmax <axis = 0> (x)
+        a1 = Softmax <axis = 1> (a0)
+        a2 = Softmax <axis = 0> (a1)
+        a3 = Add(a2, u)
+        a4 = Add(u, a3)
+        a5 = Mul(a4, a4)
+        a6 = Mul(a5, a4)
+        a7 = Mul(a6, a6)
+    }""")
+    known = every_tensor(proto, {"x": np.ones((2, 2), np.float32), "u": np.float32([1, 2])})
+    explosion = Explosion(proto, known)
+
+    alike = by_kind(range(8), lambda at, contents: explosion.told(at, contents=contents))
+
+    assert alike == [(0, 2), (1,), (3,), (4,), (5, 7), (6,)]
+
+
+def test_few_that_are_alike_stay_in_one_model() -> None:
+    network = SLICE["unet"]
+
+    (islands,) = all_islands(Explosion(network.model, every_tensor(network.model, network.feeds[0])))
+
+    assert len(islands.rounds) == 1

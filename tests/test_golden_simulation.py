@@ -9,11 +9,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from graphs import graph
 from onnx import numpy_helper
 
 from sysnoise_conform.golden.service import Recorder
-from sysnoise_conform.golden.simulation import Disturbed, runs_for
+from sysnoise_conform.golden.simulation import FLIPPED, Disturbed, runs_for
 from sysnoise_conform.golden.values import Value
 from sysnoise_conform.outcome import Floor
 from sysnoise_conform.store.entry import GoldenSample
@@ -123,3 +124,38 @@ def test_no_error_turns_a_sign_however_large_it_is() -> None:
 
     assert float(disturbed.data.min()) >= 0
     assert Disturbed({}, feeds(), 0)("y", ones) is ones
+
+
+QUANTISED = """g (float[1,8,24,24] x) => (float[1,64] y) <float s = {0.02}, int8 z = {0}> {
+  a = Conv <kernel_shape=[3,3], pads=[1,1,1,1]> (x, w)
+  b = Relu (a)
+  q = QuantizeLinear (b, s, z)
+  d = DequantizeLinear (q, s, z)
+  p = GlobalAveragePool (d)
+  y = Flatten (p)
+}"""
+
+
+def test_a_few_codes_flip_by_one_and_the_network_behind_them_hears_of_it(tmp_path: Path) -> None:
+    model = graph(QUANTISED)
+    weights = np.random.default_rng(0).normal(0, 0.05, (64, 8, 3, 3)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+
+    found = floors(model, tmp_path, feeds())
+
+    # A code that flips moves the mean of its 576 by s / 576; of 36,864 codes FLIPPED do so in each run.
+    flips = FLIPPED * 64 * 576
+    assert sigma(found["y"]) == pytest.approx(0.02 / 576 * np.sqrt(flips / 64), rel=0.4)
+
+
+def test_codes_flip_within_their_range_and_the_same_ones_for_the_same_run() -> None:
+    value = Value(torch.full((10_000,), 127, dtype=torch.int8), onnx.TensorProto.INT8)
+
+    def flipped(number: int) -> Any:
+        return Disturbed({"q": 0.01}, feeds(), number)("q", value).data.numpy()
+
+    assert set(flipped(0).tolist()) == {126, 127}  # at the end of the range the other half goes nowhere
+    assert 20 < np.count_nonzero(flipped(0) == 126) < 80
+    assert np.array_equal(flipped(0), flipped(0))
+    assert not np.array_equal(flipped(0), flipped(1))
+    assert Disturbed({}, feeds(), 0)("q", value) is value

@@ -420,7 +420,7 @@ def test_a_pass_that_only_the_derived_sigma_explains_says_so() -> None:
     )
 
     assert only(ort=ran(explained)).sentence.endswith(
-        "worst 50 floor units (limit 5; correct float32 arithmetic may be that far off here: z 2)"
+        "worst 50 floor units (limit 5; correct arithmetic may be that far off here: z 2)"
     )
 
 

@@ -12,7 +12,7 @@ from diagnose.small import network
 
 from sysnoise_conform import registry
 from sysnoise_conform.backend import Build, Inspectable, Optimised, Session
-from sysnoise_conform.backends.tensorrt import layer_outputs
+from sysnoise_conform.backends.tensorrt_watch import layer_outputs
 from sysnoise_conform.graph.tap import tap
 
 NET = """

@@ -218,6 +218,10 @@ def test_a_runtime_that_is_not_there_is_no_difference(tmp_path: Path, variant: s
         ("mnn:auto", "PrecisionMode.Normal", "set_hint"),
         ("tflite+delegate=none", "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "AUTO"),
         ("trt", "clear_flag(trt.BuilderFlag.TF32)", "device), 1)"),
+        ("ort:tf32@cuda", '"use_tf32": "1"', "CPUExecutionProvider"),
+        ("mnn+hint=low", '"precision": "low"', "PrecisionMode.High"),
+        ("trt:tf32", "STRONGLY_TYPED", "clear_flag"),
+        ("trt+hint=fp16", "config.set_flag(trt.BuilderFlag.FP16)", "STRONGLY_TYPED"),
         ("trt:auto@1", "cuDeviceGet(ctypes.byref(device), 1)", "clear_flag"),
     ],
 )

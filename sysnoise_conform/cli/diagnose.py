@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,6 +39,12 @@ def diagnose(
     node: Annotated[
         list[str] | None, typer.Option("--node", help="Look at this node (or tensor) only. Repeatable.")
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="What :int8 calibrates on; else inputs that are not judged.")
+    ] = None,
+    keep_fp32: Annotated[
+        list[str] | None, typer.Option("--keep-fp32", help="A node that conversions leave in float32. Repeatable.")
+    ] = None,
     policy: Annotated[Path | None, typer.Option("--policy", help="Thresholds (TOML) in place of the defaults.")] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the diagnosis; a former one's files are removed first.")
@@ -49,6 +55,16 @@ def diagnose(
     islands_only: Annotated[
         bool, typer.Option("--islands-only", help="Try operators alone only: quicker, and without PyTorch once stored.")
     ] = False,
+    granularity: Annotated[
+        Literal["op", "block"] | None,
+        typer.Option(
+            "--granularity", help="Judge single operators, or blocks from DQ to Q as integer kernels compute them.",
+            show_default="block where the graph has Q and DQ",
+        ),
+    ] = None,
+    win_back: Annotated[
+        int, typer.Option("--win-back", help="Of :int8, :fp16: costly layers to leave in float32 in turn.", min=0)
+    ] = 5,
     timeout: Annotated[
         float, typer.Option("--timeout", help="Seconds for one compile or one run, PyTorch's too.", min=0.1)
     ] = 300.0,
@@ -95,8 +111,15 @@ def diagnose(
         else Deployed(
             path=deployed, names=parse.pairs(names, "--map"), layouts=parse.layouts(parse.pairs(layout, "--layout"))
         ),
+        calibration=calibration,
+        keep_fp32=tuple(keep_fp32 or ()),
         limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads_for(threads)),
         cache=not no_cache,
         allow_linked_data=allow_linked_data,
     )
-    raise typer.Exit(examine(case, out, policy, replay=not islands_only, prove=prove, only=node or ()))
+    raise typer.Exit(
+        examine(
+            case, out, policy, replay=not islands_only, prove=prove, only=node or (), granularity=granularity,
+            win_back=win_back,
+        )
+    )

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import assert_never
 
 from sysnoise_conform.case import Case
+from sysnoise_conform.diagnose.blocks import Granularity
 from sysnoise_conform.diagnose.facts import VerdictWord
 
 
-def examine(case: Case, out: Path, policy: Path | None, *, replay: bool, prove: bool, only: Sequence[str]) -> int:
+def examine(
+    case: Case, out: Path, policy: Path | None, *, replay: bool, prove: bool, only: Sequence[str],
+    granularity: Granularity | None = None, win_back: int = 0,
+) -> int:  # fmt: skip
     """Diagnose `case`, write and print what was found; the exit code."""
     from sysnoise_conform import runner
     from sysnoise_conform.report.folder import begin_diagnosis
@@ -24,7 +28,10 @@ def examine(case: Case, out: Path, policy: Path | None, *, replay: bool, prove: 
 
         chosen = load_policy(policy)
         with progress() as watch:
-            found = diagnose(case, out, crew=crew, watch=watch, policy=chosen, replay=replay, prove=prove, only=only)
+            found = diagnose(
+                case, out, crew=crew, watch=watch, policy=chosen, replay=replay, prove=prove, only=only,
+                granularity=granularity, win_back=win_back,
+            )  # fmt: skip
     diagnosis_publish.publish(out, found)
     diagnosis_terminal.show(found)
     return exit_code(found.verdict)

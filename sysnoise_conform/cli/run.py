@@ -44,6 +44,15 @@ def run(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Weights for --torch: .safetensors, or a state dict.")
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="What :int8 calibrates on; else inputs that are not judged.")
+    ] = None,
+    keep_fp32: Annotated[
+        list[str] | None, typer.Option("--keep-fp32", help="A node that conversions leave in float32. Repeatable.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Of every :int8 that names none with +preset=; all: each of them.")
+    ] = None,
     policy: Annotated[Path | None, typer.Option("--policy", help="Thresholds (TOML) in place of the defaults.")] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the report; what a former run left there is removed first.")
@@ -75,6 +84,7 @@ def run(
     from sysnoise_conform.case import Case, Deployed, Limits
     from sysnoise_conform.cli import conclude, parse
     from sysnoise_conform.errors import UsageError
+    from sysnoise_conform.precision.recipe import with_preset
     from sysnoise_conform.report.folder import clear
     from sysnoise_conform.runner.provenance import threads_for
     from sysnoise_conform.variant import parse_variants
@@ -86,7 +96,7 @@ def run(
         raise UsageError("--weights goes with --torch", hint="add --torch package.module:factory")
     case = Case(
         model=model,
-        variants=parse_variants(backends),
+        variants=with_preset(parse_variants(backends), preset) if preset else parse_variants(backends),
         inputs=inputs,
         card=card,
         samples=samples,
@@ -100,6 +110,8 @@ def run(
         ),
         torch_module=torch,
         weights=weights,
+        calibration=calibration,
+        keep_fp32=tuple(keep_fp32 or ()),
         limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads_for(threads)),
         layers=not no_layers,
         cache=not no_cache,

@@ -120,6 +120,7 @@ def merge(a: TensorDiff, b: TensorDiff) -> TensorDiff:
         dot=a.dot + b.dot,
         max_golden=max(a.max_golden, b.max_golden),
         mismatches=a.mismatches + b.mismatches,
+        ties=None if a.ties is None or b.ties is None else a.ties + b.ties,
         nan_golden=a.nan_golden + b.nan_golden,
         nan_got=a.nan_got + b.nan_got,
         nan_mismatch=a.nan_mismatch + b.nan_mismatch,

@@ -23,10 +23,15 @@ UNREAD = ("unknown", "size_of_bfloat16", "size_of_float16_or_tf32")
 
 def read_arithmetic(shop: Workshop, seen: Seen, culprits: Sequence[Culprit]) -> tuple[Culprit, ...]:
     """The culprits; those that no reading explains with the format that their operands were rounded to, if one does."""
-    open_ones = {each.layer.output for each in culprits if each.kind in UNREAD and each.method == "replay"}
+    open_ones = {
+        each.layer.output
+        for each in culprits
+        if each.kind in UNREAD and each.method == "replay" and each.layer.in_unit is None
+    }
     best: dict[str, Reading] = {}
-    for recorded in seen.first if open_ones else ():
-        wanted = [name for name in recorded if name in open_ones and recorded[name].dtype.kind == "f"]
+    for recording in seen.first if open_ones else ():
+        recorded = recording.tensors
+        wanted = [name for name in recording.own if name in open_ones and recorded[name].dtype.kind == "f"]
         if not wanted:
             continue
         with shop.goldens.replayed(0, recorded) as exact:

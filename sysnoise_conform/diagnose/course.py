@@ -12,26 +12,31 @@ from time import perf_counter
 import numpy as np
 
 from sysnoise_conform.case import Case
-from sysnoise_conform.diagnose import observe
-from sysnoise_conform.diagnose.arithmetic import in_few_bits, in_one_sentence, read_arithmetic
+from sysnoise_conform.diagnose import design, islands, watching
+from sysnoise_conform.diagnose.arithmetic import in_few_bits
+from sysnoise_conform.diagnose.blame import departs
+from sysnoise_conform.diagnose.blocks import Granularity
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
+from sysnoise_conform.diagnose.judging import judged
 from sysnoise_conform.diagnose.known import recognised
 from sysnoise_conform.diagnose.optimiser import explain
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.ranking import Ranking, rank
 from sysnoise_conform.diagnose.reproducing import reproduce
 from sysnoise_conform.diagnose.seen import Seen
-from sysnoise_conform.diagnose.verdict import decide, departs, vanishing
+from sysnoise_conform.diagnose.shown import in_words, shown_otherwise
+from sysnoise_conform.diagnose.vanishing import vanishing
 from sysnoise_conform.errors import BackendUnavailable, Unsupported, UsageError
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import NotApplicable
 from sysnoise_conform.outcome import Unsupported as UnsupportedOutcome
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.runner import provenance
+from sysnoise_conform.runner import converted, provenance
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.opening import open_case, told
+from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.runner.workshop import Watch, Workshop
 from sysnoise_conform.store import Store
 from sysnoise_conform.variant import nearest
@@ -39,12 +44,16 @@ from sysnoise_conform.variant import nearest
 
 def diagnose(
     case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
-    only: Collection[str] = (),
+    only: Collection[str] = (), granularity: Granularity | None = None, win_back: int = 0,
 ) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
 
+    What is judged as one is the operator, or of a graph that is quantised by Q and DQ the block that an integer kernel
+    computes, unless `granularity` says otherwise.
+
     `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
+    Of a converted graph `win_back` costly layers are left in float32 in turn.
 
     Raises what `runner.run` raises; BackendError where the untouched graph does not run at all.
     """
@@ -54,7 +63,6 @@ def diagnose(
         crew.recruit_golden()
     opened = open_case(case)
     (cell,) = opened.plan.cells
-    chosen = _chosen(opened.model, only)
     match cell.known:
         case NotApplicable(why=why):
             raise Unsupported(why, stage="plan")
@@ -66,8 +74,10 @@ def diagnose(
         stack.enter_context(told())
         store = stack.enter_context(Store.open(enabled=case.cache))
         logs = out / "logs"
+        pytorch = stack.enter_context(PyTorch(crew, logs))
+        conversions = stack.enter_context(converted.conversions(case, opened, pytorch))
         goldens = stack.enter_context(
-            Goldens(opened.model, opened.samples, store, crew, logs, threads=case.limits.threads)
+            Goldens(opened.model, opened.samples, store, crew, logs, threads=case.limits.threads, pytorch=pytorch)
         )
         shop = Workshop(
             model=opened.model, samples=opened.samples, goldens=goldens, plan=opened.plan, crew=crew, logs=logs,
@@ -75,23 +85,34 @@ def diagnose(
             asked=threading.Event(), compiled=threading.Event(),
         )
         goldens.begin()
-        seen = Seen.nothing(shop)
+        for conversion in conversions.made.values():  # of one variant one, at most
+            shop = converted.workshop(shop, conversion, store, pytorch, stack, in_pieces=granularity == "op")
+            shop.goldens.begin()
+        seen = Seen.nothing(shop, granularity)
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
-            seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in opened.model.layers})
+            seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in shop.model.layers})
         child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
-        observe.watch(shop, variant, child, seen, replay=replay)
-        observe.explode(shop, variant, cell.place, child, seen, chosen)
-        found = decide(shop, str(variant), seen, policy, chosen)
+        chosen = seen.blocks.ends(_chosen(shop.model, only)) - shop.plan.aside
+        watching.watch(shop, variant, cell.place, child, seen, replay=replay)
+        islands.explode(shop, variant, cell.place, child, seen, chosen)
+        before = perf_counter()
+        found = judged(shop, variant, seen, policy, chosen)
+        right = shown_otherwise(shop, str(variant), seen, found.layers, found.culprits, policy)
+        if right:
+            seen.notes.append(in_words(right))
+            found = judged(shop, variant, seen, policy, chosen.difference(right))
+        seen.seconds["judge"] = perf_counter() - before
         before = perf_counter()
         found = vanishing(shop, variant, cell.place, found, policy)
         seen.seconds["bisect"] = perf_counter() - before
-        culprits: tuple[Culprit, ...] = read_arithmetic(shop, seen, found.culprits)
+        culprits: tuple[Culprit, ...] = found.culprits
         before = perf_counter()
         first = culprits[0].words if culprits else ""
         culprits, parts = explain(
-            shop, variant, cell.place, child, culprits, lambda diff: departs(diff, str(variant), policy) is not None
-        )
+            shop, variant, cell.place, child, culprits, lambda diff: departs(diff, str(variant), policy) is not None,
+            hidden=seen.blocks.hidden,
+        )  # fmt: skip
         seen.seconds["optimiser"] = perf_counter() - before
         sentence = found.sentence.replace(first, culprits[0].words, 1) if culprits else found.sentence
         ranking = Ranking()
@@ -101,20 +122,28 @@ def diagnose(
             seen.seconds["rank"] = perf_counter() - before
         if prove and culprits:
             before = perf_counter()
-            culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs)
+            culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs, seen.blocks)
             seen.seconds["prove"] = perf_counter() - before
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
-        culprits = reproduce(shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts)
-        culprits = recognised(culprits, opened.plan.target.model, str(variant), seen.runtime)
+        culprits = reproduce(
+            shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts, blocks=seen.blocks
+        )
+        culprits = recognised(culprits, shop.plan.target.model, str(variant), seen.runtime)
+        findings = None
+        for conversion in conversions.made.values():
+            before = perf_counter()
+            findings = design.look(shop, conversion, conversions, goldens, pytorch, win_back=win_back)
+            seen.seconds["design"] = perf_counter() - before
         facts = goldens.facts()
     return Diagnosis(
         variant=str(variant),
         model=str(case.model),
         runtime=seen.runtime,
         verdict=found.verdict,
-        sentence=in_one_sentence(sentence, str(variant), culprits),
+        sentence=sentence + ("" if findings is None else design.in_words(findings, variant.precision)),
         observer_effect=found.observer_effect,
+        computing=found.computing,
         outputs=found.outputs,
         layers=found.layers,
         culprits=culprits,
@@ -123,6 +152,7 @@ def diagnose(
         notes=(*found.notes, *ranking.notes),
         environment=provenance.environment(case.limits.threads),
         golden=facts,
+        design=findings,
         seconds=_rounded({**seen.seconds, "total": perf_counter() - clock}),
     )
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sysnoise_conform.outcome import Reading, RuntimeFacts, TensorDiff, Unobservable
+
+if TYPE_CHECKING:  # the command line reads the verdicts' words before it has imported anything
+    from sysnoise_conform.diagnose.design import DesignFindings
 
 # Of a single culprit; exactly, over all orders in which several can be taken away; over some of these orders.
 ProofMethod = Literal["alone", "shapley", "orders"]
@@ -30,12 +33,49 @@ class ObserverEffect:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Flags:
+    """An operator's own error, whole and by part, in units of what correct arithmetic may be off there.
+
+    `channel_z` is the worst channel's rms (`channel`: its dimension and index), `border_z` that of the worst of the
+    four sides, `interior_z` that of what lies between them; None where the tensor has no such part. `saturated` counts
+    elements at the end of their type's range that PyTorch has within it. `part` and `finding` say, as a reading's kind
+    and in words, which part is beyond its limit; empty where none is.
+    """
+
+    rms_z: float | None = None
+    max_z: float | None = None
+    channel_z: float | None = None
+    channel: tuple[int, int] | None = None
+    border_z: float | None = None
+    interior_z: float | None = None
+    saturated: int = 0
+    part: str = ""  # "one_channel", "border"
+    finding: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Computing:
+    """An arithmetic of fewer bits that the target computes in, though the model's types do not say so.
+
+    `told_by` the runtime itself, or read from how operands are rounded. `operators` are the tensors whose operators it
+    explains, in graph order, `types` their kinds; `chosen` says whether the runtime did so by itself.
+    """
+
+    name: str  # of compare.arithmetic
+    told_by: Literal["runtime", "operands"]
+    chosen: bool
+    operators: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
     """One output of one operator, and what was found of it.
 
     `replayed` compares with the float64 operator on the backend's own recorded inputs, `island` with the same on
     PyTorch's tensors, each operator alone in a graph without edges; both in units of what that one operator may be
-    off. `cumulative` compares with PyTorch's tensor. None where it was not measured.
+    off in float32. `in_unit` is the first of them that there is in units of `arithmetic`, where that is another.
+    `cumulative` compares with PyTorch's tensor. None where it was not measured. `flags` are in units of `arithmetic`.
     `block` holds the nodes between the nearest recorded tensors and this one, where fusion hides what lies between;
     the node itself is always the last.
     """
@@ -50,6 +90,9 @@ class Layer:
     island: TensorDiff | None = None
     cumulative: TensorDiff | None = None
     not_runnable: str = ""  # why the backend does not run it alone
+    arithmetic: str = "float32"  # that it computes in, as far as its error tells
+    in_unit: TensorDiff | None = None
+    flags: Flags | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +165,7 @@ class Diagnosis:
     verdict: VerdictWord
     sentence: str
     observer_effect: ObserverEffect
+    computing: Computing | None = None
     outputs: tuple[TensorDiff, ...]  # of the untouched graph
     layers: tuple[Layer, ...]  # in graph order
     culprits: tuple[Culprit, ...] = ()  # in graph order
@@ -131,6 +175,7 @@ class Diagnosis:
     environment: Mapping[str, Any] = field(default_factory=dict)
     golden: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, and `total`
+    design: DesignFindings | None = None  # of a converted graph: what the conversion costs
 
     @property
     def coverage(self) -> float:

@@ -13,10 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from sysnoise_conform.backend import Tensors
+from sysnoise_conform.diagnose.blocks import Blocks
 from sysnoise_conform.diagnose.observe import declared
 from sysnoise_conform.diagnose.switchboard import Switchboard
 from sysnoise_conform.errors import Unsupported
 from sysnoise_conform.graph.explode import Explosion, Islands
+from sysnoise_conform.graph.quantised import integer_blocks
 from sysnoise_conform.outcome import TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
@@ -33,11 +35,13 @@ class InFull:
     Raises Unsupported where one of them does not stand alone, and what a `Switchboard` raises.
     """
 
-    def __init__(self, shop: Workshop, variant: Variant, child: Child, tensors: Collection[str], *, name: str) -> None:
+    def __init__(
+        self, shop: Workshop, variant: Variant, child: Child, tensors: Collection[str], blocks: Blocks, *, name: str
+    ) -> None:
         self._shop = shop
         order = {each.tensor: at for at, each in enumerate(shop.model.layers)}
         self._tensors = sorted(tensors, key=order.__getitem__)
-        self._alone = _alone(shop, self._tensors)
+        self._alone = _alone(shop, self._tensors, blocks)
         reads = {name for each in self._alone.values() for name in each.inputs.values()}
         self.board = Switchboard(shop, variant, child, self._tensors, name=name, taps=reads & set(order))
         self._answers: dict[tuple[int, tuple[str, ...]], Tensors] = {}
@@ -84,10 +88,13 @@ class InFull:
         return answers[ours]
 
 
-def _alone(shop: Workshop, tensors: Sequence[str]) -> dict[str, Islands]:
-    """The model's own operators that make `tensors`, each a model of its own; the graph under test may have others."""
+def _alone(shop: Workshop, tensors: Sequence[str], blocks: Blocks) -> dict[str, Islands]:
+    """The model's own operators that make `tensors`, each a model of its own; the graph under test may have others.
+
+    Where the graph under test is judged by `blocks`, so is the model.
+    """
     known = {name: declared(each) for name, each in shop.goldens.sample(0).items()} | shop.samples.feed(0)
-    explosion = Explosion(shop.model.proto, known)
+    explosion = Explosion(shop.model.proto, known, integer_blocks(shop.model.proto) if blocks.taken else ())
     standing = set(explosion.archipelago().nodes)
     found = {}
     for name in tensors:

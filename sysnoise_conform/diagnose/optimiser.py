@@ -29,17 +29,20 @@ Departs = Callable[[TensorDiff], bool]
 
 
 def explain(
-    shop: Workshop, variant: Variant, place: str, used: Child, culprits: Sequence[Culprit], departs: Departs
-) -> tuple[tuple[Culprit, ...], dict[str, Part]]:
+    shop: Workshop, variant: Variant, place: str, used: Child, culprits: Sequence[Culprit], departs: Departs, *,
+    hidden: Collection[str] = (),
+) -> tuple[tuple[Culprit, ...], dict[str, Part]]:  # fmt: skip
     """The culprits with what the optimiser has to do with each, and the smallest part that shows each, by tensor.
 
     `used` is a child of that variant, which may be dead, or die of it. A culprit that is off alone at the least level
-    of optimisation is a kernel's, and stays what it is.
+    of optimisation is a kernel's, and stays what it is; so does one of an arithmetic of fewer bits, in which all parts
+    are off by float32's measure. No part starts at a tensor that is `hidden` in a block, which it would take apart.
     """
     options = {each.name: each for each in registry.load(variant.backend).capabilities.options}
     levels = options[LEVEL].choices if LEVEL in options else ()
-    fused = [each for each in culprits if each.method == "cut" or each.layer.block]
-    looked_at = list(culprits[:MOST]) if levels else fused[:MOST]
+    told = [each for each in culprits if each.layer.in_unit is None]
+    fused = [each for each in told if each.method == "cut" or each.layer.block]
+    looked_at = told[:MOST] if levels else fused[:MOST]
     parts: dict[str, Part] = {}
     if shop.plan.target.model is None or not looked_at:
         return tuple(culprits), parts
@@ -52,7 +55,7 @@ def explain(
         trials = _Trials(shop, variant, child, departs)
         try:
             for culprit in looked_at:
-                before = data_before(shop, culprit.layer.output)
+                before = data_before(shop, culprit.layer.output, hidden)
                 part = trials.smallest(culprit.layer.output, before)
                 if part is None:
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sysnoise_conform.backend import Optimised, Tensors
@@ -101,10 +102,10 @@ def ancestors(shop: Workshop, output: str) -> set[str]:
     return {names[each] for each in found if each in names}
 
 
-def data_before(shop: Workshop, tensor: str) -> tuple[str, ...]:
+def data_before(shop: Workshop, tensor: str, hidden: Collection[str] = ()) -> tuple[str, ...]:
     """The layers that a tensor is computed from, in graph order, itself not among them.
 
-    Those that tell a shape, or that PyTorch keeps none of, are computed as ever.
+    Those that are `hidden` in blocks, that tell a shape, or that PyTorch keeps none of, are computed as ever.
     """
     target = shop.plan.target
     assert target.model is not None
@@ -115,6 +116,6 @@ def data_before(shop: Workshop, tensor: str) -> tuple[str, ...]:
     return tuple(
         each.tensor
         for each in shop.model.layers
-        if each.tensor in there and each.tensor in golden
+        if each.tensor in there and each.tensor in golden and each.tensor not in hidden
         and target.name(each.tensor) in made and target.name(each.tensor) not in shapes
     )  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from sysnoise_conform.diagnose.blocks import Blocks
 from sysnoise_conform.diagnose.facts import Culprit, Proof, ProofMethod
 from sysnoise_conform.diagnose.infull import InFull
 from sysnoise_conform.diagnose.observe import declared
@@ -44,8 +45,9 @@ class _Evidence:
 
 
 def prove(
-    shop: Workshop, variant: Variant, place: str, culprits: Sequence[Culprit], outputs: Sequence[TensorDiff]
-) -> tuple[Culprit, ...]:
+    shop: Workshop, variant: Variant, place: str, culprits: Sequence[Culprit], outputs: Sequence[TensorDiff],
+    blocks: Blocks,
+) -> tuple[Culprit, ...]:  # fmt: skip
     """The culprits with their shares of the worst output's squared error, and what it becomes without each.
 
     Where there are several, the first one's proof tells of all of them together. Culprits as they were where the graph
@@ -60,7 +62,7 @@ def prove(
     for gather in (_by_switches, _by_graphs):
         with ExitStack() as stack:
             try:
-                evidence = gather(shop, variant, place, chosen, output, stack)
+                evidence = gather(shop, variant, place, chosen, output, stack, blocks)
                 return tuple(_proved(each, everybody, chosen, evidence, output) for each in culprits)
             except (BackendError, BadModel):
                 continue
@@ -85,11 +87,12 @@ def _proved(
 
 
 def _by_switches(
-    shop: Workshop, variant: Variant, place: str, chosen: Sequence[str], output: TensorDiff, stack: ExitStack
-) -> _Evidence:
+    shop: Workshop, variant: Variant, place: str, chosen: Sequence[str], output: TensorDiff, stack: ExitStack,
+    blocks: Blocks,
+) -> _Evidence:  # fmt: skip
     """All in one graph. Raises Unsupported where its switches change the very error that is to be explained."""
     child = _member(shop, variant, f"{place}-proof", stack)
-    full = InFull(shop, variant, child, chosen, name="switches")
+    full = InFull(shop, variant, child, chosen, blocks, name="switches")
 
     def squared(gone: frozenset[int]) -> float:
         return _relative(full.error(output.name, [chosen[each] for each in gone]), output.name) ** 2
@@ -110,8 +113,9 @@ def _by_switches(
 
 
 def _by_graphs(
-    shop: Workshop, variant: Variant, place: str, chosen: Sequence[str], output: TensorDiff, stack: ExitStack
-) -> _Evidence:
+    shop: Workshop, variant: Variant, place: str, chosen: Sequence[str], output: TensorDiff, stack: ExitStack,
+    _: Blocks,
+) -> _Evidence:  # fmt: skip
     """A graph for each culprit; a share is then what goes when it goes alone."""
     without = _graphs(shop, variant, _member(shop, variant, f"{place}-proof-graphs", stack), output)
     before = output.rel_l2 or 0.0

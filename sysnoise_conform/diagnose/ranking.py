@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sysnoise_conform.backend import Tensors
+from sysnoise_conform.diagnose.blocks import Blocks
 from sysnoise_conform.diagnose.facts import Layer, Ranked
 from sysnoise_conform.diagnose.infull import InFull
 from sysnoise_conform.diagnose.seen import Seen
@@ -53,7 +54,7 @@ def rank(
     notes = []
     if len(gains) < len(introducing):
         notes.append(f"the gain is known of {len(gains)} of {len(introducing)} layers that introduce an error")
-    ranked, more = _with_fallback(shop, variant, place, found[:MOST_RANKED], output)
+    ranked, more = _with_fallback(shop, variant, place, found[:MOST_RANKED], output, seen.blocks)
     return Ranking(layers=ranked, notes=(*notes, *more))
 
 
@@ -76,13 +77,13 @@ def _gains(
     shop: Workshop, seen: Seen, introducing: Sequence[Ranked], output: str
 ) -> Mapping[str, tuple[float, float]]:
     """What each introduced and what of it arrived, on the first sample; nothing where nothing was recorded."""
-    recorded: Tensors = {name: array for part in seen.first for name, array in part.items()}
+    recorded: Tensors = {name: array for part in seen.first for name, array in part.tensors.items()}
     names = [each.output for each in introducing if each.output in recorded][:MOST_GAINS]
     return shop.goldens.gains(0, recorded, names, output, seconds=GAIN_SECONDS) if names else {}
 
 
 def _with_fallback(
-    shop: Workshop, variant: Variant, place: str, ranked: Sequence[Ranked], output: TensorDiff
+    shop: Workshop, variant: Variant, place: str, ranked: Sequence[Ranked], output: TensorDiff, blocks: Blocks
 ) -> tuple[tuple[Ranked, ...], list[str]]:
     """The ranking with what the output's error becomes when its first layers answer in full."""
     names, before = [each.output for each in ranked], output.rel_l2 or 0.0
@@ -90,7 +91,7 @@ def _with_fallback(
     log = shop.logs / f"{place}-fallback.txt"
     try:
         with shop.crew.member(str(variant), log, variant=variant) as child:
-            full = InFull(shop, variant, child, names[: max(counts)], name="fallback")
+            full = InFull(shop, variant, child, names[: max(counts)], blocks, name="fallback")
             without = {count: full.error(output.name, names[:count]).rel_l2 for count in (0, *counts)}
     except (BackendError, BadModel) as err:
         why = one_line(err.message, 200)

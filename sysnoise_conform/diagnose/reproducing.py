@@ -13,6 +13,7 @@ import onnx
 from sysnoise_conform.backend import Tensors
 from sysnoise_conform.compare.tensors import measure
 from sysnoise_conform.diagnose import reproducer
+from sysnoise_conform.diagnose.blocks import Blocks
 from sysnoise_conform.diagnose.facts import Culprit
 from sysnoise_conform.diagnose.observe import declared
 from sysnoise_conform.diagnose.part import Part, cut_out
@@ -30,8 +31,9 @@ from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenSample, GoldenTensor
 from sysnoise_conform.variant import Variant
 
-# What the backends' converters call the file that they write.
+# What the backends' converters call the file that they write, and that the runtime loads; by `+hint=` where it matters.
 _WRITTEN = {"tflite": "model_float32.tflite", "mnn": "model.mnn"}
+_HINTED = {"fp16": "model_float16.tflite"}
 _LARGEST = 1 << 31  # bytes that the converters' formats hold
 MOST = 5  # folders; of a network in bfloat16 every operator is one
 
@@ -49,7 +51,7 @@ class _Piece:
 
 def reproduce(
     shop: Workshop, variant: Variant, used: Child, culprits: Sequence[Culprit], out: Path, *, runtime: RuntimeFacts,
-    parts: Mapping[str, Part],
+    parts: Mapping[str, Part], blocks: Blocks,
 ) -> tuple[Culprit, ...]:  # fmt: skip
     """The culprits with their folders below `out`: the operator alone, or the smallest part that shows the fault."""
     target = shop.plan.target
@@ -58,8 +60,9 @@ def reproduce(
     golden = shop.goldens.sample(0)
     known = {target.name(name): declared(each) for name, each in golden.items()}
     known |= {target.name(name): array for name, array in shop.samples.feed(0).items()}
-    reference = shop.goldens.islands(0, {name: declared(each) for name, each in golden.items()})
-    explosion = Explosion(target.model.proto, known)
+    fed = {name: declared(each) for name, each in golden.items() if name not in blocks.hidden}
+    reference = shop.goldens.islands(0, fed, blocks.hidden)
+    explosion = Explosion(target.model.proto, known, blocks.taken)
     alone = set(explosion.archipelago().nodes)
     done = []
     with ExitStack() as stack:
@@ -149,12 +152,14 @@ def _alone(
     )
     got = {each: array.copy() for each, array in session.run(fed).items() if each in made.expected}
     stored = {each: storable(array) for each, array in got.items()}
-    return replace(made, got=stored), got, _converted(variant.backend, folder)
+    return replace(made, got=stored), got, _converted(variant, folder)
 
 
-def _converted(backend: str, folder: Path) -> bytes | None:
+def _converted(variant: Variant, folder: Path) -> bytes | None:
     """The one file below the session's folder that the runtime loaded in the model's place."""
-    name = _WRITTEN.get(backend)
+    name, hint = _WRITTEN.get(variant.backend), variant.option("hint")
+    if variant.backend == "tflite" and hint is not None:
+        name = _HINTED.get(hint, f"model_{hint}.tflite")
     found = [] if name is None else list(folder.rglob(name))
     if len(found) != 1:
         return None

@@ -38,7 +38,7 @@ def _ort(made: Plain, subject: Subject) -> list[str]:
     level = LEVELS.get(subject.variant.option("opt") or "all", "ORT_ENABLE_ALL")
     options = {"device_id": number} if number else {}
     if device == "cuda" and subject.variant.precision != "auto":
-        options["use_tf32"] = "0"
+        options["use_tf32"] = "1" if subject.variant.precision == "tf32" else "0"
     threads = threads_of(subject)
     providers = f"[({json.dumps(provider)}, {json.dumps(options)})]"
     return [
@@ -117,7 +117,7 @@ def _tflite(made: Plain, subject: Subject) -> list[str]:
 def _mnn(made: Plain, subject: Subject) -> list[str]:
     """`model.mnn` is what conform converted, whose tensors are called by their places, `t_in_0` and `t_out_0`."""
     auto = subject.variant.precision == "auto"
-    word, mode = ("normal", "Normal") if auto else ("high", "High")
+    word = subject.variant.option("hint") or ("normal" if auto else "high")
     threads = threads_of(subject) or 1
     without_winograd = (subject.variant.option("winograd") or ("on" if auto else "off")) == "off"
     manager = [
@@ -126,6 +126,7 @@ def _mnn(made: Plain, subject: Subject) -> list[str]:
         "manager.set_hint(3, 0)  # WINOGRAD_MEMORY_LEVEL 0: convolutions without Winograd",
     ]
     managed = ["runtime_manager=manager"] if without_winograd else []
+    mode = word.capitalize()
     modes = f'"backend": expr.Backend.CPU, "precision_mode": expr.PrecisionMode.{mode}, "thread_num": {threads}'
     inputs, outputs = (_places(f"t_{side}_", each) for side, each in _sides(made))
     return [
@@ -166,7 +167,9 @@ def _sides(made: Plain) -> tuple[tuple[str, Mapping[str, Arrays]], tuple[str, Ma
 def _trt(made: Plain, subject: Subject) -> list[str]:
     number = re.sub("[^0-9]", "", subject.variant.device or "") or "0"
     module = "tensorrt_rtx" if "RTX" in subject.runtime.name else "tensorrt"
-    pinned = subject.variant.precision != "auto"
+    flag = (subject.variant.option("hint") or "").upper()
+    typed = "0" if flag else "1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)"
+    pinned = subject.variant.precision not in ("auto", "tf32")
     return [
         "import ctypes",
         f"import {module} as trt",
@@ -178,12 +181,13 @@ def _trt(made: Plain, subject: Subject) -> list[str]:
         "cuda.cuCtxSetCurrent(context)",
         "logger = trt.Logger(trt.Logger.WARNING)",
         "builder = trt.Builder(logger)",
-        "network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))",
+        f"network = builder.create_network({typed})",
         "parser = trt.OnnxParser(network, logger)",
         'if not parser.parse_from_file("model.onnx"):',
         "    raise RuntimeError(parser.get_error(0).desc())",
         "config = builder.create_builder_config()",
         *(["config.clear_flag(trt.BuilderFlag.TF32)  # on by default"] if pinned else []),
+        *([f"config.set_flag(trt.BuilderFlag.{flag})"] if flag in ("FP16", "BF16") else []),
         "plan = builder.build_serialized_network(network, config)",
         "engine = trt.Runtime(logger).deserialize_cuda_engine(plan)",
         "run, got = engine.create_execution_context(), {}",

@@ -9,6 +9,7 @@ from functools import lru_cache
 from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.judge.chance import fisher_quantile
 from sysnoise_conform.judge.policy import Limits
+from sysnoise_conform.judge.verdict import Owner
 from sysnoise_conform.outcome import Floor, TensorDiff
 
 # A limit is for the true ratio; what is measured on n elements strays around it. The limit is widened
@@ -39,6 +40,7 @@ class Departure:
     number: float | None
     words: str
     broken: bool = False
+    owner: Owner = "implementation"
 
 
 def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Departure | None:
@@ -175,6 +177,8 @@ def _rounded(diff: TensorDiff, limits: Limits) -> Departure | None:
     peak = at_peak is not None and at_peak <= limits.max_peak_ratio
     if typical and peak:
         return None
+    if diff.ties is not None:
+        return _decided(diff, 0)
     if not typical:
         number = floor_units(diff)
         words = f"is {departure_units(number)} off ({limit_words(limits.max_floor_ratio, diff)})"
@@ -203,6 +207,8 @@ def limit_words(limit: float, diff: TensorDiff) -> str:
 def _counted(diff: TensorDiff, limits: Limits, max_code_share: float) -> Departure | None:
     """Integers, bools, strings: by equality, but for PyTorch's own ties and a share of the elements."""
     share = limits.max_mismatch_share
+    if diff.ties is not None:
+        return _decided(diff, math.floor(share * diff.n))
     if diff.dtype in CODES and diff.max_abs <= 1:
         share = max(share, max_code_share)
     ties = diff.floor.mismatches
@@ -216,6 +222,17 @@ def _counted(diff: TensorDiff, limits: Limits, max_code_share: float) -> Departu
     if diff.worst is not None:
         words += f", by up to {plain(diff.max_abs)} at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
     return Departure(diff=diff, number=diff.mismatches / ties if ties else None, words=words)
+
+
+def _decided(diff: TensorDiff, allowed: int) -> Departure | None:
+    """Decisions: what lies within rounding has been counted apart, so what is left was clear."""
+    if diff.mismatches <= allowed:
+        return None
+    words = f"decides otherwise at {diff.mismatches:,} of {diff.n:,} elements where it is clear by more than rounding"
+    words += f" ({diff.ties:,} more are ties)" if diff.ties else ""
+    if diff.worst is not None:
+        words += f", by up to {plain(diff.max_abs)} at index {_place(diff.worst.index)} of sample {diff.worst.sample}"
+    return Departure(diff=diff, number=None, words=words)
 
 
 def _other_kind(diff: TensorDiff) -> str:

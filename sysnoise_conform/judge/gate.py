@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from sysnoise_conform.judge import conversion as conversions
 from sysnoise_conform.judge import sentences
 from sysnoise_conform.judge.departure import Departure, departure, departure_units, floor_units, is_unsettled
 from sysnoise_conform.judge.evidence import carried_on, same_computation
+from sysnoise_conform.judge.graph import Graph
 from sysnoise_conform.judge.policy import Deviation, Policy
-from sysnoise_conform.judge.sentences import Place
-from sysnoise_conform.judge.verdict import Finding, VariantVerdict, Verdict
+from sysnoise_conform.judge.verdict import Finding, Owner, VariantVerdict, Verdict
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 
@@ -25,24 +26,13 @@ class Gate:
         self.header = header
         self.policy = policy
         self.day = day
-        layers = list(header.get("layers", ()))
-        self.places = {
-            str(each["tensor"]): Place(number, len(layers), str(each.get("op_type", "")), str(each.get("node", "")))
-            for number, each in enumerate(layers, start=1)
-        }
-        self.readers: dict[str, list[str]] = {}
-        for each in layers:
-            for name in each.get("reads", ()):
-                self.readers.setdefault(str(name), []).append(str(each["tensor"]))
-        self.random = frozenset(str(each) for each in header.get("random", ()))
         self.nonfinite = int((header.get("inputs") or {}).get("nonfinite") or 0)
-        self.own = sentences.own_precisions(header)
         self.synthetic = is_synthetic(header)
         self.met: set[Deviation] = set()  # expected deviations that did occur
 
     def verdict(self, variant: str, measured: Measured) -> VariantVerdict:
         """The verdict on one variant that ran."""
-        return _Case(self, variant, measured).verdict()
+        return _Case(self, Graph(self.header, variant), variant, measured).verdict()
 
 
 def is_synthetic(header: Mapping[str, Any]) -> bool:
@@ -53,13 +43,16 @@ def is_synthetic(header: Mapping[str, Any]) -> bool:
 class _Case:
     """One measured variant."""
 
-    def __init__(self, gate: Gate, variant: str, measured: Measured) -> None:
+    def __init__(self, gate: Gate, graph: Graph, variant: str, measured: Measured) -> None:
         self.gate = gate
+        self.graph = graph
         self.name = variant
         self.measured = measured
-        order = {tensor: place.number for tensor, place in gate.places.items()}
+        order = {tensor: place.number for tensor, place in graph.places.items()}
         self.in_order = sorted(measured.layers, key=lambda each: order.get(each.name, len(order)))
+        self.kept: list[str] = []  # outputs that are nearer to the original than the converted graph's golden
         self.outputs = self._departures(measured.outputs, layer=False)
+        self.costs = conversions.costs(measured, (each.name for each in measured.outputs), gate.policy, variant)
         self.layers = self._departures(self.in_order, layer=True)
         self.trusted = same_computation(measured.observer_effect)
         self.evidence = self._evidence() if self.trusted else []
@@ -67,14 +60,19 @@ class _Case:
     def verdict(self) -> VariantVerdict:
         """FAIL before INCONCLUSIVE before EXPECTED before PASS."""
         expired: list[Deviation] = []
-        gating = [*self.outputs, *self.evidence] if self.gate.policy.layers_gate else self.outputs
+        gating = [*self.outputs, *self.costs]
+        if self.gate.policy.layers_gate:
+            gating += self.evidence
         judged = [each for each in gating if not is_unsettled(each.diff) and not self._is_chance(each)]
         failing = [each for each in judged if not self._expected(each, expired)]
         for each in self.layers:
             self._expected(each, [])
         gaps = self._gaps()
-        if failing:
-            return self._conclude(Verdict.FAIL, 1, self._failure(failing, expired))
+        floats = conversions.not_integers(self.measured.runtime) if self.graph.converted else ""
+        if failing or floats:
+            owners = {each.owner: None for each in failing} | ({"implementation": None} if floats else {})
+            said = [floats, self._failure(failing, expired) if failing else self._praise()]
+            return self._conclude(Verdict.FAIL, 1, "; ".join(filter(None, said)), owners=tuple(owners))
         if gaps:
             return self._conclude(Verdict.INCONCLUSIVE, 5, "; ".join(gaps))
         if judged:
@@ -87,10 +85,21 @@ class _Case:
         for each in diffs:
             limits = policy.limits(self.name, each.name, layer=layer)
             one = departure(each, limits, max_code_share=policy.max_code_share)
+            if one is not None and self.graph.converted and not layer:
+                one = self._excused(one)
             if one is None and not layer:
                 one = self._broken(each)
             if one is not None:
                 found.append(one)
+        return found
+
+    def _excused(self, found: Departure) -> Departure | None:
+        """What is no fault of a runtime's on a converted graph: few steps of one, or more precision than declared."""
+        if conversions.in_steps(found.diff, self.graph.steps, self.gate.policy.max_code_share):
+            return None
+        if conversions.keeps_more(found.diff, self.measured):
+            self.kept.append(found.diff.name)
+            return None
         return found
 
     def _evidence(self) -> list[Departure]:
@@ -101,26 +110,26 @@ class _Case:
         """
         outputs = {each.name for each in self.measured.outputs}
         inner = [each for each in self.layers if each.diff.name not in outputs]
-        return carried_on(inner, self.measured.layers, self.gate.readers)
+        return carried_on(inner, self.measured.layers, self.graph.readers)
 
     def _broken(self, diff: TensorDiff) -> Departure | None:
         """An output that says nothing, through no fault of the backend: PyTorch's NaN and Inf are the same."""
         if diff.dtype in _NOT_NUMBERS or not diff.nan_golden or (diff.finite and not self.gate.nonfinite):
             return None
         first = next((each for each in self.in_order if each.nan_golden and not each.finite), None)
-        since = None if first is None else sentences.layer(self.gate.places.get(first.name), first.name)
+        since = None if first is None else sentences.layer(self.graph.places.get(first.name), first.name)
         words = sentences.broken(diff, nonfinite_inputs=self.gate.nonfinite, since=since)
-        return Departure(diff=diff, number=None, words=words, broken=True)
+        return Departure(diff=diff, number=None, words=words, broken=True, owner="model")
 
     def _is_chance(self, found: Departure) -> bool:
         """The output hangs on a random operator, whose numbers PyTorch has no way to draw again."""
-        if not self.gate.random or found.broken or not found.diff.comparable:
+        if not self.graph.random or found.broken or not found.diff.comparable:
             return False
         if found.diff.name in self.measured.nondeterministic:
             return True
         first = self._first()
-        place = None if first is None else self.gate.places.get(first.diff.name)
-        return place is not None and one_line(place.node or place.op_type) in self.gate.random
+        place = None if first is None else self.graph.places.get(first.diff.name)
+        return place is not None and one_line(place.node or place.op_type) in self.graph.random
 
     def _expected(self, found: Departure, expired: list[Deviation]) -> bool:
         covered = False
@@ -147,7 +156,7 @@ class _Case:
                 gaps.append(f"output {sentences.quoted(each)} was compared for some samples only{why}")
         gaps += [
             f"output {sentences.quoted(each.diff.name)} {each.words}, but it hangs on a random operator "
-            f"({', '.join(sorted(one_line(name, 60) for name in self.gate.random)[:3])}), whose numbers PyTorch can't "
+            f"({', '.join(sorted(one_line(name, 60) for name in self.graph.random)[:3])}), whose numbers PyTorch can't "
             "draw again: give it as an input, or take it out of the model"
             for each in self.outputs
             if self._is_chance(each)
@@ -163,7 +172,7 @@ class _Case:
         if compared and not any(each.n for each in measured.outputs):
             gaps.append("every output is empty, so nothing was compared")
         empty = sum(each.empty for each in measured.layers)
-        watched, total = len(measured.layers) - empty, len(self.gate.places) - empty
+        watched, total = len(measured.layers) - empty, len(self.graph.places) - empty
         share = watched / total if total else 1.0
         if share < policy.min_layer_coverage:
             asked = f"{100 * policy.min_layer_coverage:.3g} %"
@@ -174,7 +183,11 @@ class _Case:
 
     def _failure(self, failing: Sequence[Departure], expired: Sequence[Deviation]) -> str:
         named = {each.name for each in self.measured.outputs}
-        outputs = [each for each in failing if each.diff.name in named]
+        outputs = [each for each in failing if each.diff.name in named and each.owner != "design"]
+        costs = [each for each in failing if each.owner == "design"]
+        if not outputs and costs:
+            return "; ".join([*conversions.costing(costs), "the runtime computes it as declared", *self._caveats(),
+                              *sentences.expiries(expired)])  # fmt: skip
         if not outputs:
             return self._layers_alone(failing, expired)
         worst = max(outputs, key=_severity)
@@ -183,9 +196,12 @@ class _Case:
             parts[0] += f", and {sentences.counted(len(outputs) - 1, 'other output')}"
         if worst.broken:
             return "; ".join([*parts, *self._caveats()])
+        parts += conversions.costing(costs)
+        if not costs:
+            parts += conversions.beside(self.measured, named) if self.graph.converted else []
         first = self._first()
         if self.layers and first is not None:
-            parts.append(sentences.first_departure(first, self.gate.places.get(first.diff.name)))
+            parts.append(sentences.first_departure(first, self.graph.places.get(first.diff.name)))
         elif self.measured.layers:
             parts.append("no layer departs by itself: rounding that accumulates, or what only the untouched graph does")
         parts += [each for each in (self._reading(first, worst), *self._caveats()) if each]
@@ -193,12 +209,14 @@ class _Case:
 
     def _layers_alone(self, failing: Sequence[Departure], expired: Sequence[Deviation]) -> str:
         """The outputs conform on these inputs, but what they are computed from does not."""
-        first = min(failing, key=lambda each: _number(self.gate.places.get(each.diff.name)))
-        where = sentences.layer(self.gate.places.get(first.diff.name), first.diff.name)
+        first = min(failing, key=lambda each: _number(self.graph.places.get(each.diff.name)))
+        where = sentences.layer(self.graph.places.get(first.diff.name), first.diff.name)
         parts = [f"{where} {first.words}"]
         if len(failing) > 1:
             parts[0] += f", and {sentences.counted(len(failing) - 1, 'layer')} after it"
         parts.append("no output does on these inputs")
+        named = [each.name for each in self.measured.outputs]
+        parts += conversions.beside(self.measured, named) if self.graph.converted else []
         parts += [each for each in (self._reading(first, first), *self._caveats()) if each]
         return "; ".join([*parts, *sentences.expiries(expired)])
 
@@ -212,13 +230,14 @@ class _Case:
         if self.layers:
             first = self.layers[0]
             much = departure_units(first.number) if first.number is not None else first.words
-            where = sentences.layer(self.gate.places.get(first.diff.name), first.diff.name)
+            where = sentences.layer(self.graph.places.get(first.diff.name), first.diff.name)
             parts.append(f"{sentences.counted(len(self.layers), 'layer')} on the way beyond the limit for layers, "
                          f"the first: {where}, {much}")  # fmt: skip
             if policy.layers_gate and self.trusted:
                 parts.append("nothing that is computed from it is off: it is only shown otherwise")
-        if not self.measured.layers and self.gate.places:
+        if not self.measured.layers and self.graph.places:
             parts.append("no layer could be watched")
+        parts += filter(None, [conversions.worst(self.measured, (each.name for each in outputs))])
         return "; ".join([*parts, *self._caveats()])
 
     def _reading(self, first: Departure | None, worst: Departure) -> str:
@@ -227,7 +246,11 @@ class _Case:
         return sentences.looks_like(told.readings) or sentences.size_of(told, self.measured.runtime)
 
     def _caveats(self) -> list[str]:
-        said = [sentences.off_precision(self.measured.runtime, self.gate.own, self.name)]
+        runtime = self.measured.runtime
+        said = [conversions.kept(runtime) or sentences.off_precision(runtime, self.graph.own, self.name)]
+        if self.kept:
+            names = ", ".join(sentences.quoted(each) for each in self.kept[:3])
+            said.append(f"{names} nearer to the original than the converted graph is: the runtime rounds less")
         moved = [
             (floor_units(each) or 0.0, each.name)
             for each in self.measured.observer_effect
@@ -245,13 +268,15 @@ class _Case:
 
     def _first(self) -> Departure | None:
         """Of what is evidence, where anything is: a tensor that is only shown otherwise misleads."""
-        places = self.gate.places
+        places = self.graph.places
         outputs = [each for each in self.outputs if not each.broken]
-        layers = self.evidence if self.trusted and self.gate.readers else self.layers
+        layers = self.evidence if self.trusted and self.graph.readers else self.layers
         found = [*layers, *outputs] or self.layers
         return min(found, key=lambda each: _number(places.get(each.diff.name)), default=None)
 
-    def _conclude(self, verdict: Verdict, code: int, said: str) -> VariantVerdict:
+    def _conclude(
+        self, verdict: Verdict, code: int, said: str, *, owners: tuple[Owner, ...] = ()
+    ) -> VariantVerdict:
         word = verdict.value
         if verdict is Verdict.PASS and self.gate.synthetic:
             word += " on synthetic inputs: no evidence for a release;"
@@ -259,18 +284,20 @@ class _Case:
         outputs = {each.diff.name for each in self.outputs}
         lead = [] if first is None else [first]
         found = {each.diff.name: each for each in (*lead, *self.outputs, *self.layers)}
+        costs = [self._finding(each, output=True) for each in self.costs]
         return VariantVerdict(
             variant=self.name,
             verdict=verdict,
             exit_code=code,
             sentence=f"{word} {one_line(self.name, 120)}: {said}",
-            findings=tuple(self._finding(each, output=name in outputs) for name, each in found.items()),
+            findings=(*(self._finding(each, output=name in outputs) for name, each in found.items()), *costs),
             first_departure=None if first is None else first.diff.name,
             worst=self._worst(),
+            owners=owners,
         )
 
     def _finding(self, found: Departure, *, output: bool) -> Finding:
-        place = self.gate.places.get(found.diff.name)
+        place = self.graph.places.get(found.diff.name)
         return Finding(
             tensor=found.diff.name,
             op_type=place.op_type if place else "",
@@ -278,6 +305,7 @@ class _Case:
             number=found.number,
             reading=sentences.looks_like(found.diff.readings),
             sentence=sentences.departs(found, place, self.measured.runtime, output=output),
+            owner=found.owner,
         )
 
     def _worst(self) -> str | None:
@@ -289,7 +317,7 @@ class _Case:
         return max(ratios, key=lambda each: each[0])[1] if ratios else None
 
 
-def _number(place: Place | None) -> int:
+def _number(place: sentences.Place | None) -> int:
     return 1 << 62 if place is None else place.number
 
 

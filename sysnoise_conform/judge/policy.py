@@ -32,6 +32,7 @@ class Limits:
     max_peak_ratio: float
     max_z: float
     max_mismatch_share: float
+    max_design_rel_l2: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +46,7 @@ class TensorRule:
     max_peak_ratio: float | None = None
     max_z: float | None = None
     max_mismatch_share: float | None = None
+    max_design_rel_l2: float | None = None
 
     def applies(self, variant: str, tensor: str) -> bool:
         """Both globs match; brackets in names stand for themselves."""
@@ -94,6 +96,11 @@ class Policy:
     max_code_share: float = _key(
         0.01, "Share of an 8-bit tensor's codes that may differ by 1: a quantised value next to a rounding boundary."
     )
+    max_design_rel_l2: float = _key(
+        1.0,
+        "Relative L2 error that a conversion (:fp16, :bf16, :int8) may cost an output: 0.1 is an SQNR of 20 dB. "
+        "Beyond 1 a constant zero would be nearer to the original; inf never fails.",
+    )
     layers_gate: bool = _key(
         True, "A layer that departs fails the variant, too, if what is computed from it is off as well."
     )
@@ -111,6 +118,7 @@ class Policy:
             max_peak_ratio=self.max_peak_ratio,
             max_z=self.max_z,
             max_mismatch_share=self.max_mismatch_share,
+            max_design_rel_l2=self.max_design_rel_l2,
         )
         for rule in self.tensors:
             if rule.applies(variant, tensor):
@@ -251,6 +259,7 @@ _READERS: Mapping[str, _Reader] = {
     "max_z": _number,
     "max_mismatch_share": _share,
     "max_code_share": _share,
+    "max_design_rel_l2": _number,
     "layers_gate": _flag,
     "require_real_inputs": _flag,
     "min_layer_coverage": _share,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.judge.departure import (
     Departure,
     carriers,
@@ -106,9 +107,9 @@ def looks_like(readings: Sequence[Reading]) -> str:
 def size_of(diff: TensorDiff, runtime: RuntimeFacts) -> str:
     """What an unexplained error's size is usual for; a weaker word than a reading.
 
-    Nothing where the runtime is known to have computed in float32, or where NaN is what departs.
+    Nothing where the runtime is known to have computed in float32, where NaN is what departs, and of integers.
     """
-    if runtime.effective_precision == "fp32" or diff.nan_mismatch:
+    if runtime.effective_precision == "fp32" or diff.nan_mismatch or unit_roundoff(diff.dtype) is None:
         return ""
     relative = diff.rel_l2
     for name, low, high in _SIZES:
@@ -121,7 +122,7 @@ def departs(found: Departure, place: Place | None, runtime: RuntimeFacts, *, out
     """One finding as a sentence of its own."""
     who = f"output {quoted(found.diff.name)}" if output else layer(place, found.diff.name)
     said = f"{who} {found.words}"
-    why = looks_like(found.diff.readings) or size_of(found.diff, runtime)
+    why = "" if found.owner == "design" else looks_like(found.diff.readings) or size_of(found.diff, runtime)
     return f"{said}; {why}" if why else said
 
 
@@ -219,5 +220,5 @@ def worst_output(diffs: Sequence[TensorDiff], limit: Callable[[TensorDiff], floa
     which = "worst" if len(diffs) == 1 else f"nearest to its limit {quoted(worst.name)} at"
     said = f"{which} {plain(units)} floor units ({limit_words(limit(worst), worst)}"
     if share > 1 and worst.z is not None:
-        said += f"; correct float32 arithmetic may be that far off here: z {plain(worst.z)}"
+        said += f"; correct arithmetic may be that far off here: z {plain(worst.z)}"
     return said + ")"

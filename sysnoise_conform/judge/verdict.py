@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 # The gate failed, crashed, unavailable, inconclusive: of several, the first wins, so that a measured
 # failure is never masked by an accident.
 PRECEDENCE = (1, 3, 6, 5)
+
+
+Owner = Literal["implementation", "design", "model"]
 
 
 class Verdict(Enum):
@@ -22,7 +26,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One tensor that departs. `number` is in floor units, None where there is no such unit."""
+    """One tensor that departs. `number` is in floor units, None where there is no such unit.
+
+    `owner` is who has to mend it: `implementation` the runtime, `design` the conversion, `model` the model itself.
+    """
 
     tensor: str
     op_type: str
@@ -30,6 +37,7 @@ class Finding:
     number: float | None
     reading: str
     sentence: str
+    owner: Owner = "implementation"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +51,7 @@ class VariantVerdict:
     findings: tuple[Finding, ...] = ()
     first_departure: str | None = None  # tensor
     worst: str | None = None  # the layer furthest off, in floor units
+    owners: tuple[Owner, ...] = ()  # of what fails it, the first to be told first
 
     @property
     def departing(self) -> frozenset[str]:

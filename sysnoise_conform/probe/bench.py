@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from sysnoise_conform import registry
 from sysnoise_conform.backend import Build, Runtime, Tensors
 from sysnoise_conform.errors import BackendDied
 from sysnoise_conform.graph.intake import write_proto
@@ -51,8 +52,7 @@ class Bench:
         self._models += 1
         folder = child.workdir / f"probe_{self._models}"
         folder.mkdir()
-        own = dict(self._variant.options)
-        own.pop("python", None)
+        own = registry.runtime_options(self._variant)
         wanted = own.pop("threads", None)
         build = Build(
             model=write_proto(model, folder, "model.onnx"),

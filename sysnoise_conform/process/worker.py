@@ -1,10 +1,10 @@
 """The child's side: takes one request after another, asks a backend or the golden, and answers.
 
-Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors,
-`optimised {session}`, and `prepare {what}`, `golden`, `replay`, `gains`, `apply`, `module`, `export`, which alone
-import the golden (`prepare` does nothing else). Every fault of a backend that leaves the process alive becomes an error
-of ours here; what does not leave it alive is the parent's to name. Sessions end with the channel. Needs numpy and onnx
-alone; Python 3.10.
+Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, `optimised
+{session}`, and `prepare {what}`, `golden`, `exact`, `replay`, `gains`, `apply`, `observe`, `module`, `export`, which
+alone import the golden (`prepare` does nothing else). Every fault of a backend that leaves the process alive becomes
+an error of ours here; what does not leave it alive is the parent's to name. Sessions end with the channel. Needs
+numpy and onnx alone; Python 3.10.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from sysnoise_conform.process.memory import tells_of_want
 from sysnoise_conform.process.wire import Channel, ClosedError, build_from
 
 PROTOCOL = 1
-_GOLDEN = ("prepare", "golden", "replay", "gains", "apply", "module", "export")
+_GOLDEN = ("prepare", "golden", "exact", "replay", "gains", "apply", "observe", "module", "export")
 _READ = 1 << 14  # characters of a message
 _FILE_SIZE = resource.getrlimit(resource.RLIMIT_FSIZE)  # as we were started
 

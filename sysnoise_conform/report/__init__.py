@@ -28,7 +28,7 @@ from sysnoise_conform.report.folder import REPORT, clear, storage_errors
 from sysnoise_conform.report.records import Record, encode, outcome, tensor
 
 SCHEMA = "conform.report/1"
-ROLES = ("outputs", "layers", "observer_effect")
+ROLES = ("outputs", "layers", "observer_effect", "design", "total")
 
 
 def elem_type_name(elem_type: int) -> str:
@@ -126,7 +126,7 @@ class ReportWriter:
                         for each in getattr(measured, role):
                             line = {"record": "tensor", "variant": result.variant, "role": role, "diff": encode(each)}
                             self._write(line, flush=False)
-                    bare = replace(measured, outputs=(), layers=(), observer_effect=())
+                    bare = replace(measured, outputs=(), layers=(), observer_effect=(), design=(), total=())
                     facts = {key: value for key, value in encode(bare).items() if key not in ROLES}
                 case other:
                     facts = encode(other)

@@ -51,7 +51,7 @@ def refusal(err: BackendError, runtime: RuntimeFacts | None) -> Outcome:
 def _measured(shop: Workshop, variant: str, outputs: Outputs, layers: Layers, seconds: float) -> Measured:
     assert outputs.runtime is not None
     target = shop.plan.target.model
-    order = [each.tensor for each in shop.model.layers]
+    order = [each.tensor for each in shop.model.layers if each.tensor not in shop.plan.aside]
     return Measured(
         runtime=outputs.runtime,
         outputs=outputs.tally.in_order(shop.outputs),
@@ -61,6 +61,8 @@ def _measured(shop: Workshop, variant: str, outputs: Outputs, layers: Layers, se
             Unobservable(tensor=name, why=outputs.missing[name]) for name in shop.outputs if name in outputs.missing
         ),
         observer_effect=layers.effect,
+        design=() if shop.design is None else shop.design.diffs(),
+        total=outputs.total.in_order(shop.outputs),
         tasks=outputs.tasks,
         nondeterministic=tuple(name for name in shop.outputs if name in outputs.unsteady),
         seconds=Seconds(compile=outputs.seconds_compile, run=outputs.seconds_run, total=seconds),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,12 +15,12 @@ import onnx
 
 from sysnoise_conform.backend import Tensors
 from sysnoise_conform.errors import BackendDied, BackendUnavailable, GoldenDied, GoldenUnavailable
-from sysnoise_conform.graph.intake import Model, write_proto
+from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.graph.shapes import check_declared_output
 from sysnoise_conform.inputs import Samples
-from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner import foresight
-from sysnoise_conform.runner.crew import GOLDEN, Crew
+from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.store import GoldenSample, Store, fingerprint
 
 # Samples that are open at once, so that neither memory nor the disk space of what the store can't keep grows with
@@ -34,18 +34,21 @@ ISLANDS = "islands"  # what the key of such an entry says beside the golden's ow
 class Goldens:
     """One golden per sample, made in order on a thread of its own a little ahead of whoever asks.
 
-    PyTorch is imported only where a sample is not in the store. A context manager.
+    PyTorch is imported only where a sample is not in the store, in a child that several of these may share.
+    A context manager.
     """
 
-    def __init__(self, model: Model, samples: Samples, store: Store, crew: Crew, logs: Path, *, threads: int) -> None:
+    def __init__(
+        self, model: Model, samples: Samples, store: Store, crew: Crew, logs: Path, *, threads: int,
+        pytorch: PyTorch | None = None,
+    ) -> None:  # fmt: skip
         self._model = model
         self._samples = samples
         self._store = store
         self._crew = crew
-        self._logs = logs
         self._threads = threads
         self._stack = ExitStack()
-        self._child: Child | None = None
+        self._pytorch = pytorch or self._stack.enter_context(PyTorch(crew, logs))
         self._graph: Path | None = None
         self._graph_sha256 = ""
         self._parts: dict[int, tuple[onnx.ModelProto, Path]] = {}
@@ -94,10 +97,15 @@ class Goldens:
             if number not in self._seen:
                 self.sample(number)
 
-    def islands(self, number: int, recorded: Mapping[str, np.ndarray]) -> GoldenSample:
-        """What each operator gives in float64 on the golden's own tensors, `recorded` in their declared types; kept."""
+    def islands(
+        self, number: int, recorded: Mapping[str, np.ndarray], inside: Collection[str] = ()
+    ) -> GoldenSample:
+        """What each operator gives in float64 on the golden's own tensors, `recorded` in their declared types; kept.
+
+        Tensors `inside` of blocks are not among these.
+        """
         feed = self._samples.feed(number)
-        key = self._key(number, feed, ISLANDS)
+        key = self._key(number, feed, ISLANDS, *sorted(inside))
         found = self._store.find(key)
         if found is not None:
             return found
@@ -105,15 +113,19 @@ class Goldens:
             return self._store.commit(self._asked_of_child("replay", {**feed, **recorded}), key)
 
     def replayed(
-        self, number: int, recorded: Mapping[str, np.ndarray], *, operands: str | None = None
-    ) -> GoldenSample:
+        self, number: int, recorded: Mapping[str, np.ndarray], *, operands: str | None = None,
+        stored: Sequence[str] | None = None,
+    ) -> GoldenSample:  # fmt: skip
         """What each operator gives in float64 on the tensors that a backend recorded; lives until it is closed.
 
-        With `operands`, on these rounded to that format: bfloat16, float16, tf32.
+        With `operands`, in the arithmetic of that name (`compare.arithmetic`); `stored` names the tensors whose
+        values were kept in its format, by default those whose recorded values all have it.
         """
         with self._making, _in_words(self._samples.names[number]):
             tensors = {**self._samples.feed(number), **recorded}
-            partial = self._asked_of_child("replay", tensors, operands=operands)
+            partial = self._asked_of_child(
+                "replay", tensors, operands=operands, stored=None if stored is None else list(stored)
+            )
             try:
                 return GoldenSample(partial, verify=False)
             finally:
@@ -128,23 +140,19 @@ class Goldens:
         """
         with self._making, _in_words(self._samples.names[number]):
             request = {"names": list(names), "output": output, "seconds": seconds}
-            child, about = self._asking()
             tensors = {**self._samples.feed(number), **recorded}
-            found = child.call("gains", {**about, **request}, tensors, stage="golden").payload["gains"]
+            found = self._pytorch.call("gains", {**self._about(), **request}, tensors).payload["gains"]
         return {name: (float(made), float(arrived)) for name, (made, arrived) in found.items()}
 
     def applied(self, model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> Tensors:
         """What a part of the model gives in float64, rounded to its declared types."""
         with self._making, _in_words("a part of the model"):
-            child, about = self._asking()
             key = id(model)
             if key not in self._parts:
-                folder = child.workdir / f"part-{len(self._parts)}"
-                folder.mkdir()
                 # The model is kept, too: its id is its own as long as it lives.
-                self._parts[key] = (model, write_proto(model, folder, "part.onnx", self._model.data_files))
-            reply = child.call("apply", {**about, "model": str(self._parts[key][1])}, feed, stage="golden")
-            return {name: array.copy() for name, array in reply.tensors.items()}
+                self._parts[key] = (model, self._pytorch.place_part(model, self._model))
+            request = {**self._about(), "model": str(self._parts[key][1])}
+            return dict(self._pytorch.call("apply", request, feed).tensors)
 
     def facts(self) -> dict[str, Any]:
         """What the report says of the golden: torch's version, how many came out of the store, and its notes."""
@@ -224,20 +232,17 @@ class Goldens:
             foresight.remember(self._model.path)
         return golden
 
-    def _asked_of_child(self, do: str, tensors: Mapping[str, np.ndarray], **more: str | None) -> Path:
+    def _asked_of_child(self, do: str, tensors: Mapping[str, np.ndarray], **more: str | list[str] | None) -> Path:
         """The unfinished entry that the child has written."""
-        child, about = self._asking()
+        about = self._about()
         partial = self._store.reserve()
-        child.call(do, {**about, "out": str(partial), **more}, tensors, stage="golden")
+        self._pytorch.call(do, {**about, "out": str(partial), **more}, tensors)
         return partial
 
-    def _asking(self) -> tuple[Child, dict[str, Any]]:
-        """The child, and what every request says."""
-        if self._child is None:
-            self._child = self._stack.enter_context(self._crew.member(GOLDEN, self._logs / "golden.txt"))
-        if self._graph is None:
-            self._graph = write_proto(self._model.proto, self._child.workdir, "golden.onnx", self._model.data_files)
-        return self._child, {"model": str(self._graph), "threads": self._threads}
+    def _about(self) -> dict[str, Any]:
+        """What every request says."""
+        self._graph = self._graph or self._pytorch.place(self._model)
+        return {"model": str(self._graph), "threads": self._threads}
 
     def _key(self, number: int, feed: Mapping[str, np.ndarray], *only: str) -> str:
         if (number, only) not in self._keys:

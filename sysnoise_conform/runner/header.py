@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +25,6 @@ def header_of(
     case: Case, model: Model, samples: Samples, plan: Plan, *, card: Card | None, command: str, started: datetime
 ) -> dict[str, Any]:
     """The header as JSON; its keys are those of reports/schema/report.json."""
-    reads = _reads(model)
     return {
         "command": command,
         "started": started.isoformat(timespec="seconds"),
@@ -38,15 +38,8 @@ def header_of(
             "inner_tensors": model.inner_tensors,
         },
         "deployed": None if case.deployed is None else _deployed(case, plan),
-        "layers": [
-            {
-                "index": each.index, "node": each.node, "op_type": each.op_type, "domain": each.domain,
-                "tensor": each.tensor, "dtype": elem_type_name(each.elem_type), "reads": reads.get(each.tensor, []),
-            }
-            for each in model.layers
-        ],
+        **graph_of(model),
         "outputs": [port.name for port in model.outputs],
-        "random": [one_line(each.name or each.op_type) for each in model.proto.graph.node if is_random(each)],
         "inputs": {
             "kind": samples.kind,
             "samples": len(samples),
@@ -63,15 +56,33 @@ def header_of(
     }
 
 
-def _reads(model: Model) -> dict[str, list[str]]:
-    """Which layers' tensors the maker of each layer's tensor reads."""
-    layers = {each.tensor for each in model.layers}
+def graph_of(model: Model, aside: Collection[str] = ()) -> dict[str, Any]:
+    """`layers` in graph order, but for the tensors `aside`, and which operators are `random`."""
+    reads = _reads(model, aside)
     return {
-        name: sorted(walk.reads(node) & layers)
-        for node in model.proto.graph.node
-        for name in node.output
-        if name in layers
+        "layers": [
+            {
+                "index": each.index, "node": each.node, "op_type": each.op_type, "domain": each.domain,
+                "tensor": each.tensor, "dtype": elem_type_name(each.elem_type), "reads": reads.get(each.tensor, []),
+            }
+            for each in model.layers
+            if each.tensor not in aside
+        ],
+        "random": [one_line(each.name or each.op_type) for each in model.proto.graph.node if is_random(each)],
     }
+
+
+def _reads(model: Model, aside: Collection[str]) -> dict[str, list[str]]:
+    """Which layers' tensors the maker of each layer's tensor reads; through tensors `aside`, those before them."""
+    layers = {each.tensor for each in model.layers}
+    found: dict[str, set[str]] = {}
+    for node in model.proto.graph.node:
+        direct = walk.reads(node) & layers
+        through = set[str]().union(*(found.get(each, ()) for each in direct if each in aside))
+        for name in node.output:
+            if name in layers:
+                found[name] = {each for each in direct if each not in aside} | through
+    return {name: sorted(each) for name, each in found.items()}
 
 
 def _nonfinite(samples: Samples) -> int:

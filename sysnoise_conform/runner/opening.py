@@ -14,6 +14,8 @@ from sysnoise_conform.errors import Interrupted, StorageError
 from sysnoise_conform.graph.constants import parse_constant
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs import Samples, load_samples
+from sysnoise_conform.precision.calibration import Calibration
+from sysnoise_conform.runner import calibrating
 from sysnoise_conform.runner.plan import Plan, check_variants, make_plan
 
 
@@ -25,6 +27,7 @@ class Opened:
     model: Model
     samples: Samples
     plan: Plan
+    calibration: Calibration | None = None  # where a variant asks for int8
 
 
 def open_case(case: Case) -> Opened:
@@ -40,7 +43,12 @@ def open_case(case: Case) -> Opened:
     samples = load_samples(
         model, inputs=case.inputs, card=card, samples=case.samples, seed=case.seed, shapes=case.shapes
     )
-    return Opened(card=card, model=model, samples=samples, plan=make_plan(case, model, samples.feed(0)))
+    calibration = None
+    if case.deployed is None and any(each.precision == "int8" for each in case.variants):
+        samples, calibration = calibrating.choose(case, model, card, samples, case.calibration)
+        samples = calibrating.judged_alone(samples, calibration)
+    plan = make_plan(case, model, samples.feed(0))
+    return Opened(card=card, model=model, samples=samples, plan=plan, calibration=calibration)
 
 
 def _bindings(case: Case, card: Card | None) -> dict[str, np.ndarray]:

@@ -18,8 +18,8 @@ from sysnoise_conform.errors import BackendDied, BackendError
 from sysnoise_conform.outcome import RuntimeFacts, TaskFigure, TensorDiff, Unobservable
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.runner.session import RemoteSession
-from sysnoise_conform.runner.tally import Tally
+from sysnoise_conform.runner.session import RemoteSession, to_promote
+from sysnoise_conform.runner.tally import MOST_READ, Tally
 from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenSample, GoldenTensor
 from sysnoise_conform.tasks import Meter
@@ -35,6 +35,7 @@ class Outputs:
     """What the untouched graph gave."""
 
     tally: Tally
+    total: Tally = field(default_factory=lambda: Tally(read=MOST_READ))  # against the original; nothing is read of it
     meter: Meter | None = None
     runtime: RuntimeFacts | None = None
     missing: dict[str, str] = field(default_factory=dict)  # output -> why it was not compared
@@ -53,8 +54,13 @@ class Outputs:
                 self.missing[name] = _not_returned(shop, name)
             else:
                 self.tally.compare(golden[name], got[name], number)
-        if self.meter is not None and not self.missing:
-            self.meter.add({name: golden[name].data for name in shop.outputs}, got)
+        original = golden if shop.design is None else shop.design.add(number, golden)
+        if original is not golden:
+            for name in shop.outputs:
+                if name in original and name in got:
+                    self.total.compare(original[name], got[name], number)
+        if self.meter is not None and not self.missing:  # what a user notices is the whole of it
+            self.meter.add({name: original[name].data for name in shop.outputs}, got)
 
 
 @dataclass(slots=True)
@@ -91,7 +97,8 @@ class Taps:
 
     def prepare(self, child: Child) -> None:
         """Write the tapped graph for `child`."""
-        self._graph = self._shop.graph(_folder(child, "layers"), self.names)
+        promoted = to_promote(self._variant, self._shop.plan.target, self.names)
+        self._graph = self._shop.graph(_folder(child, "layers"), promoted)
 
     def run(self, child: Child, feed: Mapping[str, np.ndarray]) -> Tensors:
         """One sample's tensors, views until the child's next call; nothing where the runtime failed, see `failure`."""
@@ -116,6 +123,8 @@ class Taps:
                 self._absent[name] = _not_kept(golden, name)
             elif name not in got:
                 self._absent[name] = "the runtime did not return it"
+            elif why := other_tensor(self._shop, name, golden[name].shape, got[name].shape):
+                self._absent[name] = why
             else:
                 self._tally.compare(golden[name], got[name], number)
         for name in self._shop.outputs:
@@ -256,6 +265,25 @@ def facts_of(runtime: Runtime, session: RemoteSession | None, variant: Variant, 
         asked_precision=variant.precision,
         python=str(python or ""),
     )
+
+
+def other_tensor(shop: Workshop, name: str, golden: tuple[int, ...], got: tuple[int, ...]) -> str:
+    """Why an inner tensor is not the one that its name says, or can't be known to be; "" where it is.
+
+    The names in a file of another format are its converter's: it may call another tensor so, or hold it with channels
+    last. An output's shape is a finding; what nobody asked of the file is none.
+    """
+    target = shop.plan.target
+    if target.model is not None or name in shop.outputs or name in target.layouts:
+        return ""
+    cure = f"say --layout {one_line(name, 60)}=NHWC if that is what it is, or --map"
+    if golden != got:
+        return (
+            f"the file's tensor of that name has the shape {list(got)}, PyTorch's has {list(golden)}: {cure}"
+        )
+    if target.format == "tflite" and len(got) == 4 and got[1] == got[2] == got[3] > 1:
+        return f"with the shape {list(got)} nobody can tell where its channels are: {cure}, or =NCHW"
+    return ""
 
 
 def standing_in(golden: GoldenTensor, plain: np.ndarray) -> GoldenTensor:

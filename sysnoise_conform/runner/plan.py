@@ -14,7 +14,9 @@ from sysnoise_conform import registry
 from sysnoise_conform.case import Case
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.graph.tap import observable
+from sysnoise_conform.graph.walk import reads
 from sysnoise_conform.outcome import NotApplicable, Outcome, Unobservable, Unsupported
+from sysnoise_conform.precision.recipe import PRECISIONS
 from sysnoise_conform.report.folder import log_stem
 from sysnoise_conform.runner.target import Target, target_of
 from sysnoise_conform.variant import Variant
@@ -28,7 +30,9 @@ MOST_SHAPE_ELEMENTS = 1024
 FLOAT_TYPES = {
     number for name, number in onnx.TensorProto.DataType.items() if "FLOAT" in name or name == "DOUBLE"
 }
-GRAPH_PRECISIONS = ("tf32", "fp16", "bf16", "int8")
+
+# Operators that runtimes fuse into the one before them, in integers, too.
+ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Elu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +52,7 @@ class Plan:
     cells: tuple[Cell, ...]
     taps: tuple[tuple[str, ...], ...]  # golden names, in chunks that fit the budget together
     unobservable: tuple[Unobservable, ...]
+    aside: frozenset[str] = frozenset()  # of a quantised graph: what stands between integers, and is no layer of it
 
 
 def check_variants(case: Case) -> None:
@@ -61,7 +66,13 @@ def known_outcome(variant: Variant, target: Target, model: Model) -> Outcome | N
     capabilities = registry.load(variant.backend).capabilities
     if target.format not in capabilities.formats:
         return NotApplicable(why=f"{variant.backend} does not run .{target.format} files")
-    if variant.precision in GRAPH_PRECISIONS or (variant.precision == "fp32" and not is_plain_float32(model)):
+    if variant.precision in PRECISIONS:
+        if target.model is model:
+            return None
+        return NotApplicable(why=f"the file given with --deployed runs as it is: leave :{variant.precision} out")
+    if variant.precision == "tf32" and capabilities.tf32:
+        return None
+    if variant.precision == "tf32" or (variant.precision == "fp32" and not is_plain_float32(model)):
         return Unsupported(
             stage="plan",
             why=f"this version does not rewrite graphs to {variant.precision}; "
@@ -151,3 +162,41 @@ def make_plan(case: Case, model: Model, feed: Mapping[str, np.ndarray]) -> Plan:
         names = [each for each in names if target.name(each) in there]
     taps = chunks(names, _sizes(model, feed), TAP_BUDGET_BYTES)
     return Plan(target=target, cells=cells, taps=taps, unobservable=tuple(hidden))
+
+
+def converted_plan(plan: Plan, model: Model, codes: Mapping[str, str], feed: Mapping[str, np.ndarray]) -> Plan:
+    """The plan for a converted graph: `plan`'s, with that graph as its target and tensors of its own to watch.
+
+    `codes` maps quantised tensors to those of their integers, which are watched in their place: a runtime that has to
+    show a number between a DequantizeLinear and a QuantizeLinear can't compute it in integers.
+    """
+    target = Target(path=model.path, format="onnx", model=model)
+    aside = between_integers(model) if codes else frozenset[str]()
+    if not plan.taps:
+        why = plan.unobservable[0].why if plan.unobservable else "no layer is watched"
+        hidden = tuple(Unobservable(tensor=each.tensor, why=why) for each in model.layers if each.tensor not in aside)
+        return Plan(target=target, cells=plan.cells, taps=(), unobservable=hidden, aside=aside)
+    names, unseen = observable(model)
+    taps = chunks([each for each in names if each not in aside], _sizes(model, feed), TAP_BUDGET_BYTES)
+    return Plan(target=target, cells=plan.cells, taps=taps, unobservable=tuple(unseen), aside=aside)
+
+
+def between_integers(model: Model) -> frozenset[str]:
+    """Tensors of a quantised graph that no runtime has that computes in integers: dequantised, or not yet quantised."""
+    nodes = model.proto.graph.node
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        for name in reads(node):
+            readers.setdefault(name, []).append(node)
+    ends = {each.name for each in model.outputs}
+    found: set[str] = set()
+    for node in reversed(nodes):
+        for name in node.output:
+            after = readers.get(name, [])
+            quantised = len(after) == 1 and (
+                after[0].op_type == "QuantizeLinear"
+                or (after[0].op_type in ACTIVATIONS and after[0].output[0] in found)
+            )
+            if name not in ends and (quantised or node.op_type == "DequantizeLinear"):
+                found.add(name)
+    return frozenset(found)

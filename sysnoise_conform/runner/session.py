@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from sysnoise_conform import registry
 from sysnoise_conform.backend import Build, Optimised, Tensors
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.printable import one_line
@@ -16,6 +17,18 @@ from sysnoise_conform.runner.target import TO_NHWC, Target
 from sysnoise_conform.variant import Variant
 
 TO_NCHW = (0, 3, 1, 2)
+
+
+def shows_natively(variant: Variant, target: Target) -> bool:
+    """Whether the backend shows inner tensors by itself, so that the graph is not tapped by surgery."""
+    if target.format != "onnx":
+        return True
+    return variant.option("watch") in registry.load(variant.backend).capabilities.native_watch
+
+
+def to_promote(variant: Variant, target: Target, taps: Sequence[str]) -> Sequence[str]:
+    """Which of the tensors asked for must become outputs of the graph for the backend to show them."""
+    return () if shows_natively(variant, target) else taps
 
 
 class RemoteSession:
@@ -35,18 +48,17 @@ class RemoteSession:
         self._golden_name = {theirs: golden for golden, theirs in target.names.items()}
         self.seconds_run = 0.0
         native = self._to_target(feed)
-        options = dict(variant.options)
-        options.pop("python", None)
+        options = registry.runtime_options(variant)
         wanted = options.pop("threads", None)
         build = Build(
             model=graph,
             format=target.format,
             shapes={name: array.shape for name, array in native.items()},
             dtypes={name: array.dtype.name for name, array in native.items()},
-            precision="auto" if variant.precision == "auto" else None,
+            precision=variant.precision if variant.precision in ("auto", "tf32") else None,
             device=variant.device.lower() if variant.device else None,
             options=options,
-            taps=tuple(target.name(each) for each in taps) if target.format != "onnx" else (),
+            taps=tuple(target.name(each) for each in taps) if shows_natively(variant, target) else (),
             workdir=graph.parent,
             threads=int(wanted) if wanted else threads,
         )

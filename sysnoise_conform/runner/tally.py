@@ -26,9 +26,9 @@ class Tally:
     diffs: dict[str, TensorDiff] = field(default_factory=dict)
     read: int = 0
 
-    def compare(self, golden: GoldenTensor, got: np.ndarray, sample: int) -> None:
+    def compare(self, golden: GoldenTensor, got: np.ndarray, sample: int, *, ties: int | None = None) -> None:
         """Measure one sample's tensor and merge it in; read what the first abnormal ones look like."""
-        diff = replace(measure(golden, got, sample=sample), op_type=self.ops.get(golden.name, ""))
+        diff = replace(measure(golden, got, sample=sample), op_type=self.ops.get(golden.name, ""), ties=ties)
         known = self.diffs.get(diff.name)
         if self.read < MOST_READ and (known is None or not known.readings) and _abnormal(diff):
             self.read += known is None
@@ -38,6 +38,13 @@ class Tally:
     def update(self, other: Tally) -> None:
         """Take over the tensors of another tally, which are not in this one."""
         self.diffs.update(other.diffs)
+
+    def merge(self, other: Tally) -> None:
+        """Take in what another tally gathered, of other samples or of other tensors."""
+        self.read += other.read
+        for name, diff in other.diffs.items():
+            known = self.diffs.get(name)
+            self.diffs[name] = diff if known is None else merge(known, diff)
 
     def in_order(self, names: Iterable[str]) -> tuple[TensorDiff, ...]:
         """The diffs there are, in the order of `names`."""

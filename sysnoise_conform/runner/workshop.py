@@ -12,6 +12,7 @@ from sysnoise_conform.graph.tap import tap
 from sysnoise_conform.inputs import Samples
 from sysnoise_conform.outcome import RuntimeFacts
 from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.design import Design
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.plan import Plan
 from sysnoise_conform.runner.tally import Tally
@@ -42,6 +43,7 @@ class Workshop:
     watch: Watch
     asked: Event  # set when the first child has its work, or is beyond it
     compiled: Event  # set when the first child has compiled, or is beyond it
+    design: Design | None = None  # of a converted graph, which `model` is then
     remark: Remark = nothing_known
 
     def tally(self) -> Tally:

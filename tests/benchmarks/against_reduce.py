@@ -37,10 +37,10 @@ imported, in full it watches, replays, tries alone and writes the reproducer. Ev
 """
 
 
-def with_fault(made: Prepared) -> Path:
+def with_fault(made: Prepared, name: str) -> Path:
     """The model with one layer's weights scaled."""
     model = onnx.load(made.model)
-    node = next(each for each in model.graph.node if NODE in each.output)
+    node = next(each for each in model.graph.node if name in each.output)
     weights = next(each for each in model.graph.initializer if each.name == node.input[1])
     weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * np.float32(1.002), weights.name))
     path = made.folder / "faulty.onnx"
@@ -65,45 +65,45 @@ def reduce_command(command: Path, made: Prepared, faulty: Path) -> list[str]:
     return ["sh", "-c", script]
 
 
-def reduced_to_it(made: Prepared) -> Callable[[str], None]:
+def reduced_to_it(made: Prepared, node: str) -> Callable[[str], None]:
     """Raises where Polygraphy's answer is another node."""
 
     def check(_: str) -> None:
         found = [name for node in onnx.load(made.folder / "reduce" / "reduced.onnx").graph.node for name in node.output]
-        if found != [NODE]:
+        if found != [node]:
             raise SystemExit(f"Polygraphy reduced to {found}")
 
     return check
 
 
-def named(out: Path) -> Callable[[str], None]:
+def named(out: Path, node: str) -> Callable[[str], None]:
     """Raises where our answer is another node."""
 
     def check(_: str) -> None:
         found = [each["output"] for each in json.loads((out / "diagnosis.json").read_text())["culprits"]]
-        if found != [NODE]:
+        if found != [node]:
             raise SystemExit(f"conform named {found}")
 
     return check
 
 
-def sides(made: Prepared, command: Path) -> tuple[Side, ...]:
-    """The three that take turns, the store filled."""
-    faulty = with_fault(made)
+def sides(made: Prepared, command: Path, node: str) -> tuple[Side, ...]:
+    """The three that take turns, the store filled; the fault sits at `node`, which makes a tensor of its own name."""
+    faulty = with_fault(made, node)
 
     def ours(name: str, *more: str) -> Side:
         out = made.folder / name.replace(" ", "-")
         arguments = ("diagnose", "--model", made.model, "--backend", "ort", "--deployed", faulty, "--samples", "1")
         return Side(
             name=name, command=conform(*arguments, "--out", out, *more),
-            environment=environment(CONFORM_CACHE=str(made.folder / "cache")), check=named(out), codes=(1,),
+            environment=environment(CONFORM_CACHE=str(made.folder / "cache")), check=named(out, node), codes=(1,),
         )  # fmt: skip
 
     quick, full = ours(QUICK, "--islands-only"), ours(FULL)
     full.run()
     baseline = Side(
         name=BASELINE, command=reduce_command(command, made, faulty), environment=environment(),
-        check=reduced_to_it(made),
+        check=reduced_to_it(made, node),
     )  # fmt: skip
     return baseline, quick, full
 
@@ -122,7 +122,7 @@ def measure() -> Section:
     """Seconds in turns."""
     command = with_graphsurgeon()
     with prepared(0) as made:
-        times = in_turns(sides(made, command), PAIRS)
+        times = in_turns(sides(made, command, NODE), PAIRS)
     rows = [
         (name, f"{statistics.median(several):.2f} s", f"{1 / ratio(times, name, BASELINE):.1f}")
         for name, several in times.items()

@@ -1,6 +1,6 @@
 """Runs every benchmark and writes docs/benchmarks.md; `make bench` is this.
 
-Run: python tests/benchmarks/write_page.py [PAGE], on a machine that does nothing else: about ten minutes.
+Run: python tests/benchmarks/write_page.py [PAGE], on a machine that does nothing else: about fifteen minutes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 import against_bare_script
 import against_polygraphy
 import against_reduce
+import by_size
 import golden_speed
 import memory
 import profile_run
@@ -20,7 +21,9 @@ from section import Section, figures_table
 
 from sysnoise_conform.runner.provenance import processor, usable_cores, versions
 
-BENCHMARKS = (against_polygraphy, against_bare_script, against_reduce, memory, startup, golden_speed, profile_run)
+BENCHMARKS = (
+    against_polygraphy, against_bare_script, against_reduce, by_size, memory, startup, golden_speed, profile_run
+)  # fmt: skip
 SHOWN_VERSIONS = ("onnxruntime", "torch", "onnx", "numpy", "polars")
 
 

@@ -155,7 +155,9 @@ class Draft:
             case _:
                 return self.op(kind, x)
 
-    def network(self, name: str, family: str, outputs: Sequence[str], samples: int) -> Network:
+    def network(
+        self, name: str, family: str, outputs: Sequence[str], samples: int, *, opset: int = OPSET
+    ) -> Network:
         """The finished network. Raises what ONNX's checker says of a graph that is not valid."""
         graph = helper.make_graph(
             self._nodes,
@@ -164,7 +166,7 @@ class Draft:
             [helper.make_empty_tensor_value_info(each) for each in outputs],
             self._weights,
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION)
         found = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         del model.graph.output[:]
         model.graph.output.extend(found.graph.output)

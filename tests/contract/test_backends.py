@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
@@ -68,6 +69,7 @@ class Bench:
     """One backend in one child; each model is a session of its own."""
 
     name: str
+    device: str | None
     child: Child
     folder: Path
     numbers: Iterator[int]
@@ -83,6 +85,7 @@ class Bench:
             model=path,
             shapes={name: array.shape for name, array in feeds.items()},
             dtypes={name: array.dtype.name for name, array in feeds.items()},
+            device=self.device,
             workdir=folder / "work",
         )
         effective, _ = self.child.compile(self.name, build, session=str(number))
@@ -105,16 +108,22 @@ class Running:
         return {name: array.copy() for name, array in outputs.items()}
 
 
-@pytest.fixture(scope="module", params=registry.names())
+ON_A_GPU = ("ort@cuda", "torch@cuda") if os.environ.get("CONFORM_TEST_GPU") else ()  # `make test-gpu` sets it
+
+
+@pytest.fixture(scope="module", params=[*registry.names(), *ON_A_GPU])
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp(f"{request.param}_contract")
+    name, _, device = request.param.partition("@")
+    folder = tmp_path_factory.mktemp(f"{name}_{device}_contract")
     child = Child.start(limits=Limits(timeout_s=120), log=folder / "log.txt", label=request.param)
     with child:
         try:
-            child.probe(request.param)
+            runtime = child.probe(name)
         except BackendUnavailable as why:
             pytest.skip(str(why))
-        yield Bench(request.param, child, folder, itertools.count())
+        if device and device not in runtime.devices:
+            pytest.skip(f"{runtime.name} {runtime.version} has no device {device} here")
+        yield Bench(name, device or None, child, folder, itertools.count())
 
 
 @pytest.fixture(autouse=True)
@@ -286,7 +295,9 @@ def test_arrays_belong_to_the_caller_and_feeds_may_have_any_strides(bench: Bench
         folder = pathlib.Path({str(tmp_path)!r})
         (folder / "work").mkdir()
         shapes, dtypes = dict(x=(2, 3)), dict(x="float32")
-        build = Build(model=folder / "model.onnx", workdir=folder / "work", shapes=shapes, dtypes=dtypes)
+        build = Build(
+            model=folder / "model.onnx", workdir=folder / "work", shapes=shapes, dtypes=dtypes, device={bench.device!r}
+        )
         session = registry.load({bench.name!r})().compile(build)
         strided = np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2].T
         first = session.run(dict(x=strided))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 Shape = tuple[int, ...]
+
+DOT_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+POOLS = ("MaxPool", "AveragePool")
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -21,16 +25,22 @@ def _maker(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto:
     return next(each for each in model.graph.node if tensor in each.output)
 
 
-def weights_scaled(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.ModelProto | None:
-    """The weights of one layer times 1.002; None where the operator has none of its own."""
-    made = _copy(model)
-    node = _maker(made, tensor)
-    stored = {each.name: each for each in made.graph.initializer}
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+def _own_weights(model: onnx.ModelProto, node: onnx.NodeProto) -> str | None:
+    """The weights of a dot product that no other operator reads."""
+    if node.op_type not in DOT_PRODUCTS or len(node.input) < 2:
         return None
     name = node.input[1]
-    if name not in stored or sum(name in each.input for each in made.graph.node) != 1:
+    stored = any(each.name == name and each.data_type == onnx.TensorProto.FLOAT for each in model.graph.initializer)
+    return name if stored and sum(name in each.input for each in model.graph.node) == 1 else None
+
+
+def weights_scaled(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.ModelProto | None:
+    """The weights of one layer times 1.002; None where the operator has none of its own."""
+    name = _own_weights(model, _maker(model, tensor))
+    if name is None:
         return None
+    made = _copy(model)
+    stored = {each.name: each for each in made.graph.initializer}
     values = numpy_helper.to_array(stored[name]) * np.float32(1.002)
     stored[name].CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
     return made
@@ -89,6 +99,10 @@ def pixel_brighter(model: onnx.ModelProto, tensor: str, shape: Shape) -> onnx.Mo
 
 def rounded_to_bfloat16(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.ModelProto:
     """The output keeps 8 bits of its mantissa: Dekker's splitting, t - (t - x) with t = (2**16 + 1) * x."""
+    return _split(model, tensor, 2**16 + 1)
+
+
+def _split(model: onnx.ModelProto, tensor: str, by: float) -> onnx.ModelProto:
 
     def nodes(sound: str) -> list[onnx.NodeProto]:
         return [
@@ -97,7 +111,7 @@ def rounded_to_bfloat16(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.M
             helper.make_node("Sub", ["fault_t", "fault_low"], [tensor], name="fault_high"),
         ]
 
-    return _followed(model, tensor, nodes, {"fault": np.float32(2**16 + 1)})
+    return _followed(model, tensor, nodes, {"fault": np.float32(by)})
 
 
 def operands_in_bfloat16(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto:
@@ -127,10 +141,10 @@ def operands_in_bfloat16(model: onnx.ModelProto, tensor: str) -> onnx.ModelProto
 
 def resize_otherwise(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.ModelProto | None:
     """Resize by another rule than the model's; None where there is none."""
+    if _maker(model, tensor).op_type != "Resize":
+        return None
     made = _copy(model)
     node = _maker(made, tensor)
-    if node.op_type != "Resize":
-        return None
     mode = next((helper.get_attribute_value(each) for each in node.attribute if each.name == "mode"), b"nearest")
     del node.attribute[:]
     other = {"mode": "linear" if mode == b"nearest" else "nearest"}
@@ -141,10 +155,101 @@ def resize_otherwise(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.Mode
     return made
 
 
+def pool_in_ceil_mode(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.ModelProto | None:
+    """A pool with the other rule of ceil_mode; None where there is none.
+
+    Where its last window is a part of one, its output then has another size, and so has what is behind it.
+    """
+    if _maker(model, tensor).op_type not in POOLS:
+        return None
+    made = _copy(model)
+    node = _maker(made, tensor)
+    kept = [each for each in node.attribute if each.name != "ceil_mode"]
+    ceil = any(each.name == "ceil_mode" and each.i for each in node.attribute)
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute("ceil_mode", int(not ceil))])
+    del made.graph.value_info[:]  # declared sizes
+    return made
+
+
+def nan_arriving(model: onnx.ModelProto, tensor: str, shapes: Mapping[str, Shape]) -> onnx.ModelProto | None:
+    """The healthy model of `nan_swallowed`: one element of what the operator reads, and nobody else, is NaN."""
+    made = _copy(model)
+    at = next(place for place, each in enumerate(made.graph.node) if tensor in each.output)
+    node = made.graph.node[at]
+    place = next((place for place, name in enumerate(node.input) if shapes.get(name)), None)
+    if place is None:
+        return None
+    mask = np.zeros(shapes[node.input[place]], np.float32)
+    mask.reshape(-1)[mask.size // 2] = np.nan
+    made.graph.initializer.append(numpy_helper.from_array(mask, "fault_nan"))
+    arriving = helper.make_node("Add", [node.input[place], "fault_nan"], ["fault_arriving"], name="fault_arriving")
+    node.input[place] = "fault_arriving"
+    nodes = [onnx.NodeProto.FromString(e.SerializeToString()) for e in made.graph.node]
+    del made.graph.node[:]
+    made.graph.node.extend([*nodes[:at], arriving, *nodes[at:]])
+    return made
+
+
+def nan_swallowed(model: onnx.ModelProto, tensor: str, _: Shape) -> onnx.ModelProto | None:
+    """A NaN becomes a number: Where is right of it on all runtimes but TFLite, whose Max is wrong of it.
+
+    It is not less than the largest number on any of them, while for OpenVINO that number is greater.
+    """
+
+    def nodes(sound: str) -> list[onnx.NodeProto]:
+        return [
+            helper.make_node("Less", [sound, "fault_most"], ["fault_is"], name="fault_is"),
+            helper.make_node("Where", ["fault_is", sound, "fault_zero"], ["fault_kept"], name="fault_where"),
+            helper.make_node("Max", ["fault_kept", "fault_least"], [tensor], name="fault_max"),
+        ]
+
+    most = np.finfo(np.float32).max
+    numbers = {"fault_most": most, "fault_zero": 0, "fault_least": -most}
+    return _followed(model, tensor, nodes, {name: np.float32(each) for name, each in numbers.items()})
+
+
 Fault = Callable[[onnx.ModelProto, str, Shape], onnx.ModelProto | None]
 FAULTS: Mapping[str, Fault] = {
     each.__name__: each
     for each in (
-        weights_scaled, channel_shifted, border_lost, pixel_brighter, rounded_to_bfloat16, resize_otherwise
+        weights_scaled, channel_shifted, border_lost, pixel_brighter, rounded_to_bfloat16, resize_otherwise,
+        pool_in_ceil_mode, nan_swallowed,
     )
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planted:
+    """The graph that PyTorch computes, the one that the backend gets, and one that has the same fault in float64."""
+
+    sound: onnx.ModelProto
+    faulty: onnx.ModelProto
+    exact: onnx.ModelProto
+
+
+def fits(fault: str, model: onnx.ModelProto, tensor: str, shape: Shape) -> bool:
+    """Whether a fault can be at a tensor, told without making it."""
+    node = _maker(model, tensor)
+    match fault:
+        case "weights_scaled":
+            return _own_weights(model, node) is not None
+        case "resize_otherwise":
+            return node.op_type == "Resize"
+        case "pool_in_ceil_mode":
+            return node.op_type in POOLS
+        case "border_lost" | "pixel_brighter":
+            return len(shape) > 1 and min(shape[-2:]) > 1
+        case _:
+            return len(shape) > 1 and max(shape) > 1
+
+
+def plant(fault: str, model: onnx.ModelProto, tensor: str, shapes: Mapping[str, Shape]) -> Planted | None:
+    """A fault at one tensor; None where it can't be there. `shapes` has every floating-point tensor and input."""
+    sound = nan_arriving(model, tensor, shapes) if fault == "nan_swallowed" else model
+    faulty = None if sound is None else FAULTS[fault](sound, tensor, shapes[tensor])
+    if sound is None or faulty is None:
+        return None
+    # Of the 53 bits of a float64, t - (t - x) with t = 2**45 * x leaves 8; float32's factor would leave 36.
+    exact = _split(model, tensor, 2**45) if fault == "rounded_to_bfloat16" else faulty
+    return Planted(sound=sound, faulty=faulty, exact=exact)

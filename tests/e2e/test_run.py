@@ -42,7 +42,7 @@ CONFORM = [sys.executable, "-P", "-c", "from sysnoise_conform.cli import main; m
 CLASSES = {
     "exact": "Exact", "one_ulp_off": "OneUlpOff", "makes_nan": "MakesNaN", "crashes": "Crashes", "hangs": "Hangs",
     "scaled": "Scaled", "missing_output": "MissingOutput", "wrong_shape": "WrongShape", "absent": "Absent",
-    "refuses": "Refuses", "bfloat16": "BFloat16",
+    "refuses": "Refuses", "bfloat16": "BFloat16", "shows_inside": "ShowsInside",
 }
 
 
@@ -146,6 +146,15 @@ def test_a_hang_costs_its_own_cell_and_nothing_else(conform, model: Path) -> Non
     assert done.variant("hangs")["status"] == "crashed"
     assert done.variant("ort")["verdict"] == "PASS"
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("watch", ["debug", "outputs"])
+def test_a_backend_that_shows_inner_tensors_itself_gets_the_graph_untapped(conform, model: Path, watch: str) -> None:
+    variant = f"shows_inside+watch={watch}"
+    done = conform("run", "--model", model, "--backends", variant, env=fakes("shows_inside"))
+
+    assert done.code == 0
+    assert done.variant(variant)["layers"]["observable"] == 5
 
 
 def test_a_missing_runtime_is_exit_6_with_the_line_that_brings_it(conform, model: Path) -> None:

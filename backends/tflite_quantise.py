@@ -1,0 +1,152 @@
+"""TFLite's own reduced precisions: float16 by onnx2tf, integers by ai-edge-quantizer, on the converted file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sysnoise_conform.backends.litert import Home
+from sysnoise_conform.backends.overheard import overheard
+from sysnoise_conform.backends.tflite_convert import Converted
+from sysnoise_conform.errors import BackendUnavailable, Unsupported
+from sysnoise_conform.printable import one_line
+
+HALF = "fp16"
+# Our word -> the quantizer's recipe, and whether it needs samples to see the ranges of activations.
+_RECIPES = {
+    "dynamic_int8": ("dynamic_wi8_afp32", False),
+    "weights_int8": ("weight_only_wi8_afp32", False),
+    "int8": ("static_wi8_ai8", True),
+    "int16x8": ("static_wi8_ai16", True),
+}
+HINTS = (HALF, *_RECIPES)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Feeds to calibrate on, by ONNX name."""
+
+    feeds: tuple[Mapping[str, np.ndarray], ...]
+
+
+def read_samples(place: str | None, hint: str, shapes: Mapping[str, tuple[int, ...]]) -> Samples:
+    """The samples that `hint` needs, from an .npz file or a folder of them: one file is one sample.
+
+    `shapes` are those of the feeds to come, which samples must have. Raises `Unsupported` where they are needed and not
+    given, or can't serve.
+    """
+    if hint not in _RECIPES or not _RECIPES[hint][1]:
+        return Samples(())
+    form = f"+hint={hint}+calibration=/path/to/folder, whose .npz files hold one sample each"
+    if place is None:
+        raise Unsupported(f"tflite+hint={hint} needs samples to calibrate on", stage="convert", hint=f"say {form}")
+    path = Path(place)
+    if not path.is_absolute():  # the session works in a folder of its own
+        raise Unsupported(
+            f"the calibration folder {one_line(place, 120)!r} must be an absolute path", stage="convert"
+        )
+    files = sorted(path.glob("*.npz")) if path.is_dir() else [path] if path.is_file() else []
+    if not files:
+        raise Unsupported(f"there is no .npz file at {one_line(place, 120)!r}", stage="convert", hint=f"say {form}")
+    feeds = []
+    for file in files:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                feeds.append({name: arrays[name] for name in arrays.files})
+        except Exception as error:  # a zip's, numpy's or the file system's own
+            raise Unsupported(
+                f"the calibration file {one_line(file.name, 80)!r} can't be read: {one_line(error, 120)}",
+                stage="convert",
+            ) from error
+        _check(feeds[-1], shapes, f"calibration file {one_line(file.name, 80)!r}")
+    return Samples(tuple(feeds))
+
+
+def _check(sample: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
+    for name, shape in shapes.items():
+        array = sample.get(name)
+        if array is None or array.shape != shape:
+            got = "lacks it" if array is None else f"has it as {array.shape}"
+            raise Unsupported(
+                f"input {one_line(name, 80)!r} is {shape}, the {what} {got}", stage="convert",
+                hint="give samples of the model's own inputs",
+            )  # fmt: skip
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Unsupported(f"the {what} holds NaN or Inf in {one_line(name, 80)!r}", stage="convert")
+
+
+def reduced(converted: Converted, hint: str, samples: Samples, home: Home) -> Converted:
+    """The converted model in the precision that `hint` names. Raises `Unsupported` with the quantizer's words."""
+    if hint == HALF:
+        path = converted.path.with_name(converted.path.name.replace("float32", "float16"))
+        if not path.is_file():
+            raise Unsupported("onnx2tf wrote no float16 file for this model", stage="convert")
+        return replace(converted, path=path)
+    quantizer, recipe = _import()
+    name, _ = _RECIPES[hint]
+    target = converted.path.with_name(f"model_{hint}.tflite")
+    try:
+        # Its summary on stdout belongs into the session's log.
+        with overheard():
+            tool = quantizer.Quantizer(str(converted.path))
+            tool.load_quantization_recipe(getattr(recipe, name)())
+            ranges = tool.calibrate(_signed(converted, samples, home)) if samples.feeds else None
+            tool.quantize(ranges).export_model(str(target))
+    except Unsupported:
+        raise
+    except Exception as error:  # of many types, none of its own
+        raise Unsupported(
+            f"ai-edge-quantizer can't make {hint} of this model: {one_line(error)}", stage="convert"
+        ) from error
+    return replace(converted, path=target)
+
+
+def _signed(converted: Converted, samples: Samples, home: Home) -> dict[str, list[dict[str, np.ndarray]]]:
+    """The samples by the file's signature and its names for inputs."""
+    interpreter = home.module.Interpreter(model_path=str(converted.path))
+    key = next(iter(interpreter.get_signature_list()))
+    runner = interpreter.get_signature_runner(key)
+    ports = runner.get_input_details()
+    return {
+        key: [
+            {
+                name: np.ascontiguousarray(sample[converted.inputs[detail["name"]]], dtype=np.dtype(detail["dtype"]))
+                for name, detail in ports.items()
+            }
+            for sample in samples.feeds
+        ]
+    }
+
+
+def to_codes(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray | None:
+    """A float array as the codes of a quantised input, ties to even, limited; None where the input takes none."""
+    scale, zero = detail["quantization"]
+    kind = np.dtype(detail["dtype"])
+    if not scale or kind.kind not in "iu" or array.dtype.kind != "f":
+        return None
+    limits = np.iinfo(kind)
+    codes: np.ndarray = np.clip(np.rint(array.astype(np.float64) / scale) + zero, limits.min, limits.max).astype(kind)
+    return codes
+
+
+def from_codes(array: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    """The float32 numbers that an output's codes stand for; anything else as it is."""
+    scale, zero = detail["quantization"]
+    if not scale or array.dtype.kind not in "iu":
+        return array
+    numbers: np.ndarray = ((array.astype(np.float64) - zero) * scale).astype(np.float32)
+    return numbers
+
+
+def _import() -> tuple[Any, Any]:
+    try:
+        from ai_edge_quantizer import quantizer, recipe
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"ai-edge-quantizer can't be imported: {one_line(error)}", hint="pip install 'sysnoise-conform[quantize]'"
+        ) from error
+    return quantizer, recipe

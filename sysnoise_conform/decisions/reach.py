@@ -1,0 +1,67 @@
+"""How far from its recorded value a number may have been when something was decided by it.
+
+A recorded tensor is rounded to its declared type. The runtime may have had more bits of it (a fused multiply-add, a
+register that was never stored), or have rounded once more on another way to it; and what is decided by, a quotient or a
+coordinate, is itself computed in float32 by some kernels. An answer that is right for any number so close is right.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sysnoise_conform.decisions.question import Array, Operand
+
+# Unit roundoffs u = 2**-p (half of the distance from 1 to the next number) that lie between what is recorded and what
+# was decided by: half a unit in the last place of the record is one at most, a product and a sum that were
+# rounded elsewhere, or not at all, are one each. Four leave room for one more.
+ROUNDINGS = 4
+
+# A quotient x / s may be computed as x * (1 / s), a coordinate (i + 0.5) / s - 0.5 likewise: three roundings of what
+# may be larger than the result.
+INSIDE = 4
+FLOAT32 = 2.0**-24
+
+_DIGITS = {"float16": 11, "float32": 24, "float64": 53, "bfloat16": 8}
+
+# Values that leave so many bits of the significand free have never been rounded: codes, masks, halves.
+_FREE_BITS = 8
+_LEAST_FREE_BITS = 3
+
+
+def is_float(array: Array) -> bool:
+    """Whether the elements are floating-point numbers with a rounding that is known here."""
+    return array.dtype.name in _DIGITS
+
+
+def wide(array: Array) -> Array:
+    """The values in float64; integers below 2**53 as they are."""
+    return array.astype(np.float64)
+
+
+def reach(operand: Operand) -> Array:
+    """For each element how far off its recorded value it may have been; 0 where nothing was rounded."""
+    found: Array = np.abs(wide(operand.data)) * relative_reach(operand)
+    return np.where(np.isfinite(found), found, 0.0)
+
+
+def relative_reach(operand: Operand) -> float:
+    """The same for values of this operand that are not known by their place, relative to their size."""
+    if operand.exact or not is_float(operand.data) or not operand.data.size:
+        return 0.0
+    if operand.roundoff is not None:  # the format itself leaves bits free
+        return ROUNDINGS * operand.roundoff
+    if _never_rounded(operand.data):
+        return 0.0
+    return float(ROUNDINGS * 2.0 ** -_DIGITS[operand.data.dtype.name])
+
+
+def _never_rounded(data: Array) -> bool:
+    digits = _DIGITS[data.dtype.name]
+    free = max(_LEAST_FREE_BITS, min(_FREE_BITS, digits // 3))
+    finite = wide(data).reshape(-1)
+    finite = finite[np.isfinite(finite)]
+    with np.errstate(under="ignore"):
+        scaled: Any = np.frexp(finite)[0] * 2.0 ** (digits - free)
+    return bool((scaled == np.rint(scaled)).all())

@@ -1,0 +1,148 @@
+"""Of a variant on a converted graph: what the conversion costs, and what of a difference is not the runtime's fault.
+
+total = design + implementation: backend - golden(original) = [golden(converted) - golden(original)] + [backend -
+golden(converted)]. The first has another owner and another cure than the second, and each has a limit of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sysnoise_conform.judge.departure import Departure, plain
+from sysnoise_conform.judge.policy import Policy
+from sysnoise_conform.judge.sentences import counted
+from sysnoise_conform.outcome import Measured, RuntimeFacts, TensorDiff
+from sysnoise_conform.printable import one_line
+
+# Steps of a quantised output are counted in float64 from float32 values: what is off by one step may be a little more.
+ONE_STEP = 1.01
+
+_WORDS = re.compile(r"\b(fp64|fp32|tf32|fp16|bf16|int8|fp8|f32|f16|i8|u8)\b")
+_STORED = re.compile(r"\(?\b\w+ weights\)?")  # `fp32 (int8 weights)`: how they are kept is no arithmetic
+_SAME = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
+_WIDER = {"fp16": ("tf32", "fp32", "fp64"), "bf16": ("fp16", "tf32", "fp32", "fp64")}
+
+
+def cause(precision: str | None) -> str:
+    """Who a design error belongs to, in words: the quantisation, the conversion to fp16."""
+    return "the quantisation" if precision == "int8" else f"the conversion to {precision}"
+
+
+def costs(measured: Measured, outputs: Iterable[str], policy: Policy, variant: str) -> list[Departure]:
+    """The outputs at which the conversion costs more than the policy allows, or makes NaN or Inf of numbers."""
+    known, found = {each.name: each for each in measured.design}, []
+    who = cause(measured.runtime.asked_precision)
+    for name in outputs:
+        diff = known.get(name)
+        if diff is None or not diff.comparable:
+            continue
+        if diff.nan_got > diff.nan_golden:
+            count = f"{diff.nan_mismatch:,} of {diff.n:,} elements"
+            words = f"loses {count} to {who}, which makes NaN or Inf of them"
+            found.append(Departure(diff=diff, number=None, words=words, owner="design"))
+            continue
+        limit, relative = policy.limits(variant, name).max_design_rel_l2, diff.rel_l2
+        if relative is not None and not relative <= limit:
+            words = f"loses {size(diff)} to {who} (limit {plain(limit)})"
+            found.append(Departure(diff=diff, number=None, words=words, owner="design"))
+    return found
+
+
+def size(diff: TensorDiff) -> str:
+    """`0.0432 of its values (SQNR 27.3 dB)`."""
+    if diff.rel_l2 is None:
+        return "nothing" if not diff.sum_sq_err else f"up to {plain(diff.max_abs)}, where the original is zero"
+    if diff.sqnr_db is None:
+        return "nothing"
+    return f"{plain(diff.rel_l2)} of its values (SQNR {diff.sqnr_db:.1f} dB)"
+
+
+def worst(measured: Measured, outputs: Iterable[str]) -> str:
+    """`the quantisation costs 'y' 0.0432 of its values (SQNR 27.3 dB)`: of several outputs the one that loses most."""
+    wanted = set(outputs)
+    diffs = [each for each in measured.design if each.name in wanted]
+    who = cause(measured.runtime.asked_precision)
+    moved = [each for each in diffs if not each.comparable]
+    if moved:
+        shape = list(moved[0].shape_got or ())
+        return f"{who} gives {one_line(moved[0].name, 80)!r} another shape, {shape} for {list(moved[0].shape)}"
+    if not diffs:
+        return ""
+    most = max(diffs, key=lambda each: each.rel_l2 if each.rel_l2 is not None else math.inf * (each.sum_sq_err > 0))
+    return f"{who} costs {one_line(most.name, 80)!r} {size(most)}"
+
+
+def costing(found: Sequence[Departure]) -> list[str]:
+    """What the conversion costs beyond its limit, in words, of the output that loses most."""
+    if not found:
+        return []
+    most = max(found, key=lambda each: each.diff.rel_l2 or 0.0)
+    more = f", and {counted(len(found) - 1, 'other output')} with it" if len(found) > 1 else ""
+    return [f"output {one_line(most.diff.name, 80)!r} {most.words}{more}"]
+
+
+def beside(measured: Measured, outputs: Iterable[str]) -> list[str]:
+    """Of a failure of the runtime's: whose doing it is, and what the conversion costs beside it."""
+    return ["the runtime's doing, not the conversion's", *filter(None, [worst(measured, outputs)])]
+
+
+def in_steps(diff: TensorDiff, steps: Mapping[str, float], most: float) -> bool:
+    """Whether an output that comes out of integers is off by one step at most, and at no more than `most` of them."""
+    step = steps.get(diff.name, 0.0)
+    if not step > 0 or diff.nan_mismatch or not diff.finite or not diff.comparable:
+        return False
+    return diff.max_abs <= ONE_STEP * step and diff.sum_sq_err / step**2 <= most * diff.finite
+
+
+def keeps_more(diff: TensorDiff, measured: Measured) -> bool:
+    """Whether an output is off because the runtime rounds less than the graph declares: it lies nearer to the original.
+
+    Left-out roundings take part of the design error away again, so that total² = design² - implementation²; an error
+    that has nothing to do with them adds up: total² = design² + implementation². The middle is total = design. Asked of
+    float formats alone: who leaves out the rounding to integers did not compute in them.
+    """
+    if measured.runtime.asked_precision not in _WIDER:
+        return False
+    total, design = (
+        next((each for each in group if each.name == diff.name), None) for group in (measured.total, measured.design)
+    )
+    if total is None or design is None or not total.comparable or not design.comparable:
+        return False
+    return not (diff.nan_mismatch or total.nan_mismatch) and total.sum_sq_err <= design.sum_sq_err
+
+
+def kept(runtime: RuntimeFacts) -> str:
+    """That the runtime reports a wider format than was asked for; else empty."""
+    wider = _WIDER.get(runtime.asked_precision or "", ())
+    if "emulated" in runtime.effective_precision or not any(each in wider for each in precisions(runtime)):
+        return ""
+    return (
+        f"{one_line(runtime.name, 40)} keeps more precision than {runtime.asked_precision}: "
+        f"it ran in {one_line(runtime.effective_precision, 80)}"
+    )
+
+
+def not_integers(runtime: RuntimeFacts) -> str:
+    """That int8 was asked for and the runtime reports that nothing ran in it; else empty."""
+    used = precisions(runtime)
+    if runtime.asked_precision != "int8" or not used or "int8" in used:
+        return ""
+    said = one_line(runtime.effective_precision, 80)
+    return f"asked for int8 and got {said}: {one_line(runtime.name, 40)} ran no layer of the graph in integers"
+
+
+def precisions(runtime: RuntimeFacts) -> list[str]:
+    """The formats that a runtime says it computed in; none where it does not report them."""
+    text = runtime.effective_precision.lower()
+    if "not report" in text or "not read back" in text:
+        return []
+    text = _STORED.sub("", text)
+    return list(dict.fromkeys(_SAME.get(each, each) for each in _WORDS.findall(text)))
+
+
+def steps_of(conversion: Mapping[str, Any] | None) -> Mapping[str, float]:
+    """Of a header's conversion: outputs that come out of integers, and the distance of two neighbouring ones."""
+    return (conversion or {}).get("steps") or {}

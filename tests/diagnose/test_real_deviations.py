@@ -1,0 +1,113 @@
+"""Known deviations of real runtimes, deep in a network: the real command line names exactly that operator.
+
+A runtime that no longer deviates skips its test: the corpus's own case, run beforehand, tells.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from calibration.draft import Draft
+from calibration.measure import write
+from diagnose.deep import Middle, around
+
+from sysnoise_conform.probe.corpus import chosen
+from sysnoise_conform.probe.measure import measure
+from sysnoise_conform.probe.result import Deviates
+from sysnoise_conform.variant import parse_variant
+
+
+def averagepool(g: Draft, x: str, _: int) -> str:
+    return g.op(
+        "AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1, count_include_pad=1
+    )
+
+
+def maxpool(g: Draft, x: str, _: int) -> str:
+    return g.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_LOWER")
+
+
+def relu_of_roots(g: Draft, x: str, _: int) -> str:
+    return g.op("Relu", g.op("Sqrt", g.op("Sub", x, g.constant(0.05))))
+
+
+def antialiased(g: Draft, x: str, width: int) -> str:
+    sizes = g.shape(1, width, 11, 9)
+    return g.op("Resize", x, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel", antialias=1)
+
+
+def in_training(g: Draft, x: str, width: int) -> str:
+    ones, zeros = ([value] * width for value in (1, 0))
+    stored = [g.constant(each) for each in (ones, zeros, zeros, ones)]
+    return g.op("BatchNormalization", x, *stored, outputs=3, training_mode=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    case: str  # of the corpus
+    backend: str
+    middle: Middle
+    kind: str
+    method: str = "replay"
+
+    def __str__(self) -> str:
+        return f"{self.backend}-{self.case}"
+
+
+DEVIATIONS = (
+    Deviation(case="averagepool-ceil-include-pad-opset19", backend="openvino", middle=averagepool, kind="border"),
+    Deviation(case="averagepool-ceil-include-pad-opset19", backend="tflite", middle=averagepool, kind="border"),
+    Deviation(case="maxpool-same-lower", backend="mnn", middle=maxpool, kind="unknown"),
+    Deviation(case="relu-nan", backend="openvino", middle=relu_of_roots, kind="nan_hidden"),
+    Deviation(case="relu-nan", backend="mnn", middle=relu_of_roots, kind="nan_hidden"),
+    Deviation(case="resize-linear-antialias", backend="openvino", middle=antialiased, kind="unknown"),
+    Deviation(
+        case="batchnormalization-training-shared", backend="ort", middle=in_training, kind="unknown", method="cut"
+    ),
+)
+
+
+def skip_unless_it_deviates(case: str, backend: str) -> None:
+    (row,) = measure(
+        parse_variant(backend), chosen(case), with_relations=False, watch=lambda *_: None, threads=1
+    ).rows
+    if not isinstance(row.result, Deviates):
+        pytest.skip(f"{backend} does not deviate on {case} here: {row.result}")
+
+
+def diagnosed(conform: Any, model: Path, backend: str) -> dict[str, Any]:
+    done = conform("diagnose", "--model", model, "--inputs", model.parent / "inputs", "--backend", backend)
+    assert done.code == 1, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads((done.out.with_name("conform-diagnosis") / "diagnosis.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("deviation", DEVIATIONS, ids=str)
+def test_a_deviation_deep_in_a_network_is_named_exactly(deviation: Deviation, conform, tmp_path: Path) -> None:
+    skip_unless_it_deviates(deviation.case, deviation.backend)
+    network, tensor = around(deviation.case, deviation.middle, opset=19)
+    nodes = [node.output[0] for node in network.model.graph.node]
+    assert 10 <= nodes.index(tensor) < len(nodes) - 10
+
+    found = diagnosed(conform, write(network, tmp_path), deviation.backend)
+
+    assert [each["output"] for each in found["culprits"]] == [tensor], found["sentence"]
+    (culprit,) = found["culprits"]
+    assert (culprit["kind"], culprit["method"]) == (deviation.kind, deviation.method), culprit
+
+
+def test_bfloat16_by_default_is_one_finding_that_holds_every_dot_product(conform, tmp_path: Path) -> None:
+    skip_unless_it_deviates("conv-256", "openvino:auto")
+    network, _ = around("bfloat16", lambda g, x, width: g.conv(x, width, width), opset=18)
+    dot_products = [node.output[0] for node in network.model.graph.node if node.op_type in ("Conv", "Gemm")]
+
+    found = diagnosed(conform, write(network, tmp_path), "openvino:auto")
+
+    assert (found["verdict"], found["culprits"]) == ("accumulated_rounding", []), found["sentence"]
+    assert found["arithmetic"]["name"] == "bfloat16"
+    assert set(dot_products) <= set(found["arithmetic"]["operators"])
+    assert "computes in bfloat16 by itself" in found["sentence"]

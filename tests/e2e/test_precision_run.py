@@ -1,0 +1,192 @@
+"""Converted graphs through the real command line: what the conversion costs, and what the runtime gets wrong, apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.parser
+import planted
+import pytest
+
+NETWORK = """
+<ir_version: 9, opset_import: ["": 18]>
+small (float[1,3,16,16] x) => (float[1,10] y) {
+  c = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w, b)
+  r = Relu (c)
+  d = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (r, v)
+  s = Add (d, r)
+  e = Relu (s)
+  pooled = GlobalAveragePool (e)
+  f = Flatten (pooled)
+  y = Gemm (f, g, h)
+}
+"""
+PRESETS = {"ort": "ort", "openvino": "openvino", "tflite": "qnn"}  # qnn is in uint8, which LiteRT is not
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    proto = onnx.parser.parse_model(NETWORK)
+    rng = np.random.default_rng(7)
+    for name, shape in {"w": (8, 3, 3, 3), "b": (8,), "v": (8, 8, 3, 3), "g": (8, 10), "h": (10,)}.items():
+        values = (rng.standard_normal(shape) / 4).astype(np.float32)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    for number, node in enumerate(proto.graph.node):
+        node.name = f"{node.op_type}_{number}"
+    path = tmp_path / "small.onnx"
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    return samples(tmp_path / "good", 1.0)
+
+
+def samples(folder: Path, size: float) -> Path:
+    """Eight samples of values from 0 to `size`; what is judged goes up to 1."""
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+    for number in range(8):
+        np.savez(folder / f"{number}.npz", x=(size * rng.random((1, 3, 16, 16))).astype(np.float32))
+    return folder
+
+
+def in_floats(variant: str) -> bool:
+    """LiteRT reports floats: onnx2tf leaves Q and DQ around its float kernels."""
+    return variant.startswith("tflite:int8")
+
+
+def output(done: Any, variant: str) -> dict[str, Any]:
+    (found,) = done.variant(variant)["outputs"]
+    return found
+
+
+def test_a_planted_fault_moves_only_the_implementation(conform, model: Path, calibration: Path) -> None:
+    healthy = [*(f"{each}:int8+preset={PRESETS[each]}" for each in PRESETS), "ort:fp16"]
+    done = conform(
+        "run", "--model", model, "--samples", "2", "--calibration", calibration,
+        "--backends", ",".join([*healthy, *(f"planted_{each}" for each in healthy)]), env=planted.as_environment(),
+    )  # fmt: skip
+
+    assert done.code == 1, done.stdout + done.stderr
+    for each in healthy:
+        right, wrong = output(done, each), output(done, f"planted_{each}")
+        assert done.variant(each)["verdict"] == ("FAIL" if in_floats(each) else "PASS"), each
+        assert ("asked for int8 and got fp32" in done.variant(each)["sentence"]) is in_floats(each), each
+        assert done.variant(f"planted_{each}")["verdict"] == "FAIL", each
+        assert done.variant(f"planted_{each}")["owners"] == ["implementation"], each
+        assert "the runtime's doing, not the conversion's" in done.variant(f"planted_{each}")["sentence"]
+        assert wrong["design"] == right["design"]
+        assert right["design"]["rel_l2"] > 0
+        assert wrong["implementation"]["rel_l2"] > 10 * right["implementation"]["rel_l2"]
+        first = done.variant(f"planted_{each}")["findings"][0]
+        assert (first["node"], first["op_type"]) == ("Conv_2", "Conv"), first
+
+
+def test_a_worse_calibration_moves_only_the_design(conform, model: Path, calibration: Path, tmp_path: Path) -> None:
+    variants = [f"{each}:int8+preset={preset}" for each, preset in PRESETS.items()]
+    found = {}
+    for name, path in {"good": calibration, "poor": samples(tmp_path / "poor", 0.3)}.items():
+        policy = tmp_path / "conform.toml"
+        policy.write_text("max_design_rel_l2 = 0.05\n")
+        found[name] = conform(
+            "run", "--model", model, "--samples", "2", "--calibration", path, "--backends", ",".join(variants),
+            "--policy", policy, "--no-layers", "--out", tmp_path / name,
+        )  # fmt: skip
+
+    assert found["poor"].code == 1, found["poor"].stdout
+    for each in variants:
+        assert found["good"].variant(each)["verdict"] == ("FAIL" if in_floats(each) else "PASS"), each
+        good, poor = output(found["good"], each), output(found["poor"], each)
+        assert poor["design"]["rel_l2"] > 5 * good["design"]["rel_l2"]
+        assert poor["total"]["rel_l2"] > 5 * good["total"]["rel_l2"]
+        verdict = found["poor"].variant(each)
+        assert verdict["owners"] == (["design", "implementation"] if in_floats(each) else ["design"])
+        assert "the runtime computes it as declared" in verdict["sentence"]
+        assert "to the quantisation (limit 0.05)" in verdict["sentence"]
+        assert poor["implementation"]["rel_l2"] < 0.01  # a flipped code here and there
+
+
+def test_what_a_conversion_costs_is_reported_and_fails_nobody_who_did_not_ask(conform, model: Path) -> None:
+    done = conform("run", "--model", model, "--samples", "2", "--backends", "ort:int8,ort")
+
+    assert done.code == 0, done.stdout
+    plain, quantised = done.variant("ort"), done.variant("ort:int8")
+    assert plain["conversion"] is None
+    assert output(done, "ort")["design"] is None
+    assert output(done, "ort")["total"] is None
+    assert output(done, "ort")["implementation"]["rel_l2"] == output(done, "ort")["rel_l2"]
+    design, total = output(done, "ort:int8")["design"], output(done, "ort:int8")["total"]
+    assert design["sqnr_db"] == pytest.approx(-20 * np.log10(design["rel_l2"]))
+    assert total["rel_l2"] == pytest.approx(design["rel_l2"], rel=0.05)
+    assert "the quantisation costs 'y'" in quantised["sentence"]
+    assert quantised["conversion"]["preset"] == "ort"
+    assert quantised["conversion"]["calibration"]["origin"] == "synthetic"
+
+
+def test_the_command_of_a_report_brings_the_same_graph_about_again(conform, model: Path, calibration: Path) -> None:
+    import shlex
+
+    first = conform(
+        "run", "--model", model, "--samples", "2", "--calibration", calibration, "--keep-fp32", "Gemm_7",
+        "--backends", "ort:int8+preset=qnn", "--out", "first",
+    )  # fmt: skip
+    (made,) = [each["conversion"] for each in first.summary["variants"]]
+    assert "".join(made["command"].split()) in "".join(first.stdout.split())  # it wraps in a pipe
+
+    again = conform(*shlex.split(made["command"])[1:])
+
+    (other,) = [each["conversion"] for each in again.summary["variants"]]
+    assert (first.code, again.code) == (0, 0), again.stderr
+    assert other["sha256"] == made["sha256"]
+    assert made["keep_fp32"] == other["keep_fp32"] == ["Gemm_7"]
+    header = json.loads((first.out / "report.jsonl").read_text().splitlines()[0])
+    assert header["conversions"][0]["record"]["weights"]
+
+
+def test_asked_for_int8_and_got_float32_fails_whatever_the_numbers_say(conform, model: Path) -> None:
+    done = conform("run", "--model", model, "--samples", "2", "--backends", "only_floats:int8,only_floats:fp16",
+                   env=planted.as_environment())  # fmt: skip
+
+    assert done.code == 1
+    assert "asked for int8 and got fp32" in done.variant("only_floats:int8")["sentence"]
+    assert done.variant("only_floats:int8")["owners"] == ["implementation"]
+    # More precision than was asked for is reported, and fails nobody.
+    assert done.variant("only_floats:fp16")["verdict"] == "PASS"
+    assert "keeps more precision than fp16" in done.variant("only_floats:fp16")["sentence"]
+
+
+def test_a_runtime_that_refuses_a_converted_graph_is_named_with_its_own_words(conform, model: Path) -> None:
+    done = conform("run", "--model", model, "--samples", "2", "--backends", "ort:bf16,ort:fp32")
+
+    assert done.code == 5
+    assert done.variant("ort:bf16")["status"] == "unsupported"
+    assert "Conv" in done.variant("ort:bf16")["reason"]
+    assert done.variant("ort:fp32")["verdict"] == "PASS"  # a plain model in fp32 is the model
+    assert done.variant("ort:fp32")["conversion"] is None
+
+
+def test_a_diagnosis_names_the_quantised_operator_and_what_float32_wins_back(
+    conform, model: Path, calibration: Path, tmp_path: Path
+) -> None:
+    done = conform(
+        "diagnose", "--model", model, "--samples", "2", "--calibration", calibration, "--win-back", "2",
+        "--backend", "planted_ort:int8+preset=ort_per_channel", "--out", "diagnosis", env=planted.as_environment(),
+    )  # fmt: skip
+
+    found = json.loads((tmp_path / "diagnosis" / "diagnosis.json").read_text())
+    assert done.code == 1, done.stdout + done.stderr
+    assert [(each["node"], each["op_type"]) for each in found["culprits"]] == [("Conv_2", "Conv")]
+    design = found["design"]
+    assert [each["name"] for each in design["outputs"]] == ["y"]
+    assert len(design["won_back"]) == 2
+    best = design["won_back"][0]
+    kept = conform("run", "--model", model, "--samples", "2", "--calibration", calibration,
+                   "--backends", "ort:int8+preset=ort_per_channel", "--keep-fp32", best["node"])  # fmt: skip
+    # What is promised is what a run with that option measures.
+    assert output(kept, "ort:int8+preset=ort_per_channel")["design"]["rel_l2"] == pytest.approx(best["rel_l2"])
