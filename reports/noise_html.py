@@ -10,7 +10,7 @@ from sysnoise_conform.matrix.facts import CellFacts, Flip, Matrix
 from sysnoise_conform.matrix.overall import overall
 from sysnoise_conform.reports import noise_gallery
 from sysnoise_conform.reports.html import provenance
-from sysnoise_conform.reports.html_variant import chip, facts_list
+from sysnoise_conform.reports.html_parts import chip, facts_list
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.noise_bars import Scale, cell_track, cells_scale, shares, track, waterfalls
 from sysnoise_conform.reports.noise_bars import scale as scale_of
