@@ -27,12 +27,14 @@ class Rewritten:
     """The graph is another one: `edits` make it, `changed` are its nodes in words.
 
     `resizes` says that shapes behind the nodes may be others, so that only a run tells whether the graph still fits
-    together. `effect`, where it is not empty, characterises what the nodes compute: equal effects, equal graphs.
+    together. `precision` is the type that it is converted to after the edits. `effect`, where it is not empty,
+    characterises what the nodes compute: equal effects, equal graphs.
     """
 
     edits: Edits
     changed: tuple[str, ...]
     resizes: bool = False
+    precision: str = ""
     effect: np.ndarray = field(default_factory=lambda: _NO_EFFECT)
 
     def same_effect(self, other: Rewritten) -> bool:

@@ -78,7 +78,8 @@ def asked(words: str, *, task: str) -> tuple[Asked, ...]:
             ]  # fmt: skip
             for each in chosen:
                 if _fits(each.name, task):
-                    found.setdefault(each.name, [level.name for level in each.levels[1:]])
+                    levels = [level.name for level in each.levels[1:] if word == "all" or level.name not in each.rare]
+                    found.setdefault(each.name, levels)
         elif given:
             if axis(name).level(level).name == IDENTITY:
                 raise UsageError(f"{name}={level} is the card's own way, which is measured anyway", hint="name another")

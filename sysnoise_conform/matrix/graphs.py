@@ -14,16 +14,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from sysnoise_conform.errors import BackendError, BackendUnavailable
+from sysnoise_conform.errors import BackendError, BackendUnavailable, BadInput, UsageError
 from sysnoise_conform.graph.intake import Model, Port, write_proto
 from sysnoise_conform.graph.measured import Measured, question
 from sysnoise_conform.graph.rewrite import Edits, NoOp, NotApplicable, Rewrite, Rewritten, edited, merged, name_of
 from sysnoise_conform.matrix.facts import Levels, Status
-from sysnoise_conform.noise import graphs
+from sysnoise_conform.noise import graphs, precision
+from sysnoise_conform.precision.floats import TYPES, to_float
+from sysnoise_conform.precision.opset import raised
+from sysnoise_conform.precision.recipe import BF16
 from sysnoise_conform.printable import one_line
 
 # Runs a graph on a tensor; its outputs. Raises BackendError.
 Ask = Callable[[onnx.ModelProto, np.ndarray], Mapping[str, np.ndarray]]
+BFLOAT16_SINCE = 22  # the opset in which Conv and poolings take it
 _OWN = Rewritten(edits={}, changed=())
 
 
@@ -79,6 +83,8 @@ class Graphs:
         if isinstance(first, NotApplicable):
             return first
         edits = first.edits if isinstance(first, Rewritten) else {}
+        if axis == precision.AXIS.name:
+            return self._converted(edits, level)
         measured = self._meets(tuple(before), edits, tensor)
         if isinstance(measured, NotApplicable):
             return measured
@@ -96,6 +102,22 @@ class Graphs:
             return both
         after = self._meets(levels, both.edits, tensor)
         return after if isinstance(after, NotApplicable) else self._same_outputs(measured, after) or both
+
+    def _converted(self, edits: Edits, level: str) -> Rewrite:
+        """The graph in another precision, if there is anything to convert."""
+        try:
+            _, count = self._in_precision(edits, level)
+        except (BadInput, UsageError) as err:
+            return NotApplicable(node="", why=one_line(err, 240))
+        if not count:
+            return NoOp(why=f"no operator of the graph computes in {level}", always=True)
+        return Rewritten(edits=edits, changed=(f"{count} nodes in {level}",), precision=level)
+
+    def _in_precision(self, edits: Edits, level: str) -> tuple[onnx.ModelProto, int]:
+        """The edited graph converted, and how many nodes of it were. Raises BadInput."""
+        proto = raised(edited(self._model.proto, edits), BFLOAT16_SINCE if level == BF16 else 0, f":{level}")
+        found = to_float(proto, TYPES[level], self._model.path.parent)
+        return found.proto, found.converted
 
     def _meets(self, levels: Levels, edits: Edits, tensor: np.ndarray) -> Measured | NotApplicable:
         key = (levels, tensor.shape)
@@ -161,8 +183,10 @@ class Graphs:
     def write(self, levels: Levels, folder: Path, tensor: np.ndarray) -> Path:
         """A private copy in `folder` of the graph that levels make for inputs of this tensor's shape, if they can."""
         found = self.resolve(levels, tensor)
-        if not isinstance(found, Rewritten) or not found.edits:
+        if not isinstance(found, Rewritten) or not (found.edits or found.precision):
             return self._model.write(folder)
+        if found.precision:  # its weights are in it
+            return write_proto(self._in_precision(found.edits, found.precision)[0], folder, "model.onnx")
         return write_proto(edited(self._model.proto, found.edits), folder, "model.onnx", self._model.data_files)
 
 

@@ -52,7 +52,8 @@ class Axis:
     """The options of one disagreement.
 
     `paper` says whether SysNoise measured it, `mistake` whether its levels are faults of a deployment rather than
-    choices: those are measured where they are asked for. `tasks` are those that it can touch, all without any.
+    choices: those are measured where they are asked for. So are the levels in `rare`, which many runtimes refuse.
+    `tasks` are those that it can touch, all without any.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Axis:
     paper: bool = False
     mistake: bool = False
     tasks: tuple[str, ...] = ()
+    rare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [each.name for each in self.levels]

@@ -8,9 +8,9 @@ import onnx
 
 from sysnoise_conform.graph.measured import Measured
 from sysnoise_conform.graph.rewrite import Rewrite
-from sysnoise_conform.noise import ceil_mode, pooling, roialign, upsample
+from sysnoise_conform.noise import ceil_mode, pooling, precision, roialign, upsample
 
-AXES = (ceil_mode.AXIS, *pooling.AXES, upsample.AXIS, roialign.AXIS)
+AXES = (ceil_mode.AXIS, *pooling.AXES, upsample.AXIS, roialign.AXIS, precision.AXIS)  # a conversion comes last
 _REWRITES: Mapping[str, Callable[[onnx.ModelProto, str, str, Measured], Rewrite]] = {
     ceil_mode.AXIS.name: ceil_mode.rewrite,
     **{each.name: pooling.rewrite for each in pooling.AXES},

@@ -144,7 +144,7 @@ def test_an_old_opset_is_told(tmp_path: Path) -> None:
 def test_a_model_without_such_nodes_says_so(tmp_path: Path) -> None:
     proto = graph("g (float[1,2,4,4] x) => (float[1,2,4,4] y) { y = Relu (x) }")
     for name, axis in AXES.items():
-        if axis.stage == "graph":
+        if axis.stage == "graph" and name != "precision":
             for level in axis.levels[1:]:
                 found = resolved(proto, tmp_path, **{name: level.name})
                 assert isinstance(found, NoOp)
