@@ -70,8 +70,9 @@ def noise(
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for one compile or one run.", min=0.1)] = 300.0,
     memory: Annotated[str | None, typer.Option("--memory", help="Limit of one session: 4G, 800M.")] = None,
     threads: Annotated[
-        int, typer.Option("--threads", help="Threads of a runtime; 0: its own choice, within a quota of cores.", min=0)
-    ] = 0,
+        int,
+        typer.Option("--threads", help="Threads of a runtime; the cores share the pictures. 0: its own choice.", min=0),
+    ] = 1,
     allow_linked_data: Annotated[
         bool, typer.Option("--allow-linked-data", help="Accept external data that is linked from elsewhere.")
     ] = False,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 
 from sysnoise_conform.card import ImageInput
 from sysnoise_conform.errors import UsageError
@@ -38,7 +39,7 @@ class Cell:
 
     def preparation(self, spec: ImageInput) -> Preparation:
         """How pictures become tensors in this cell."""
-        return prepared(spec, dict(self.levels))
+        return _prepared(spec, self.levels)
 
     def decoding(self) -> Decoding:
         """How outputs become answers."""
@@ -47,6 +48,11 @@ class Cell:
     def inference_key(self, spec: ImageInput) -> Key:
         """What determines the raw outputs of one picture."""
         return (self.preparation(spec).tensor_key(), self.graph_levels(), str(self.variant), self.again)
+
+
+@lru_cache(maxsize=4096)  # asked for again for each picture
+def _prepared(spec: ImageInput, levels: Levels) -> Preparation:
+    return prepared(spec, dict(levels))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,3 +116,8 @@ def counts(cells: Sequence[Cell], spec: ImageInput, pictures: int) -> PlanCounts
         naive_resizes=pictures * len(cells),
         naive_inferences=pictures * len(cells),
     )
+
+
+def total(passes: Sequence[PlanCounts]) -> PlanCounts:
+    """The work of passes that share nothing with one another."""
+    return PlanCounts(**{each.name: sum(getattr(one, each.name) for one in passes) for each in fields(PlanCounts)})

@@ -17,7 +17,7 @@ from sysnoise_conform.errors import UsageError
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs.images import fixed_size, image_port
 from sysnoise_conform.matrix.asking import Asker
-from sysnoise_conform.matrix.cells import Cell, asked, counts, in_order
+from sysnoise_conform.matrix.cells import Cell, asked, counts, in_order, total
 from sysnoise_conform.matrix.engine import Engine, Progress
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
 from sysnoise_conform.matrix.gallery import gallery_of
@@ -33,6 +33,7 @@ from sysnoise_conform.matrix.judged import (
     subsets,
     worst_levels,
 )
+from sysnoise_conform.matrix.seats import Seats
 from sysnoise_conform.matrix.singles import Singles, first_tensor, singles, touches_graphs
 from sysnoise_conform.noise import AXES
 from sysnoise_conform.printable import one_line
@@ -95,11 +96,11 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         journal = stack.enter_context(Journal(out, _identity(case, model, data, card.image, task), resume=case.resume))
         asker = stack.enter_context(Asker(model, port.name, crew, out / "logs", case.limits.threads))
         graphs = Graphs(model, port, asker)
-        engine = stack.enter_context(Engine(
+        seats = stack.enter_context(Seats(crew, out / "logs", case.limits.threads))
+        engine = Engine(
             model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
-            evaluation=evaluation, graphs=graphs, crew=crew, logs=out / "logs",
-            threads=case.limits.threads, on_bad=case.on_bad,
-        ))  # fmt: skip
+            evaluation=evaluation, graphs=graphs, seats=seats, crew=crew, on_bad=case.on_bad,
+        )  # fmt: skip
         judge = Judge(journal, evaluation, base, case.margin, case.seed)
         tensor = first_tensor(base, card.image, data, engine.fixed, port) if touches_graphs(wanted) else None
         made = singles(case.variants, wanted, card.image, base, graphs, tensor)
@@ -116,13 +117,13 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         for cell in made.cells:
             if cell not in known:
                 flips += judge.flips(cell, pictures, names, MOST_FLIPS)
-        combined: list[Cell] = []
-        steps, shares = _together(case, engine, journal, judge, made.cells, known, combined, progress)
+        passes: list[Sequence[Cell]] = [to_run]
+        steps, shares = _together(case, engine, journal, judge, made.cells, known, passes, progress)
         return Matrix(
             model=str(case.model), task=task, metric=evaluation.metric, layout=data.layout, pictures=len(pictures),
             baseline_backend=str(case.baseline), baseline=judge.baseline(pictures), margin=case.margin, seed=case.seed,
             cells=cells, axes=by_axis(cells), steps=steps, shares=shares,
-            plan=counts([*to_run, *combined], card.image, len(pictures)),
+            plan=total([counts(each, card.image, len(pictures)) for each in passes]),
             problems=(*data.problems, *engine.problems), flips=tuple(flips), runtimes=journal.runtimes(),
             environment=provenance.environment(case.limits.threads), seconds=perf_counter() - began, resumed=resumed,
             gallery=gallery_of(data, card.image, engine.fixed, most=case.gallery),
@@ -210,7 +211,7 @@ def _without_effect(cell: Cell, judge: Judge, pictures: Sequence[int]) -> str:
 
 def _together(
     case: MatrixCase, engine: Engine, journal: Journal, judge: Judge, singles: Sequence[Cell],
-    known: dict[Cell, tuple[Status, str]], ran: list[Cell], progress: Progress,
+    known: dict[Cell, tuple[Status, str]], passes: list[Sequence[Cell]], progress: Progress,
 ) -> tuple[tuple[Step, ...], tuple[Share, ...]]:  # fmt: skip
     """The worst level of each axis, chosen on every second picture, put together and judged on the others."""
     pictures = range(len(engine.data.pictures))
@@ -221,9 +222,9 @@ def _together(
     shares: list[Share] = []
 
     def run(cells: Sequence[Cell]) -> None:
-        new = [each for each in dict.fromkeys(cells) if each not in ran]
-        ran.extend(new)
-        engine.run(new, journal, judge.base, progress)
+        new = [each for each in dict.fromkeys(cells) if not any(each in former for former in passes)]
+        passes.append(new)
+        engine.run(new, journal, None, progress)
 
     def delta(cell: Cell, half: Sequence[int]) -> float:
         found = judge.figures(cell, half)

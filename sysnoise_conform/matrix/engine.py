@@ -1,19 +1,17 @@
 """Runs cells over pictures, each distinct decode, resize and inference once.
 
 Picture by picture, all cells of a pass at once: memory does not grow with the pictures, and what two cells share is at
-hand. The next picture is prepared on a thread while the runtimes compute.
+hand. Several pictures are on their way at once, each on a thread that prepares them and asks children of its own.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from types import TracebackType
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -24,23 +22,20 @@ from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailabl
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import numpy_type
 from sysnoise_conform.matrix.cells import Cell
-from sysnoise_conform.matrix.facts import Levels, Status, words
+from sysnoise_conform.matrix.facts import Status, words
 from sysnoise_conform.matrix.graphs import Graphs
 from sysnoise_conform.matrix.journal import Journal
-from sysnoise_conform.noise.preparation import Key
+from sysnoise_conform.matrix.seats import Seats
+from sysnoise_conform.noise.preparation import Key, Preparation
 from sysnoise_conform.pictures.decode import Decoded
 from sysnoise_conform.pictures.place import Fixed, Placed, Placement
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner.crew import Crew
-from sysnoise_conform.runner.session import RemoteSession
-from sysnoise_conform.runner.target import Target
 from sysnoise_conform.tasks.evaluation import Evaluation, Result
-from sysnoise_conform.variant import Variant
 
 T = TypeVar("T")
 
-AHEAD = 2  # pictures that are prepared before they are asked for
+EXCHANGED_BYTES = 8 << 20  # of inputs that go to a child at once: waking it costs a tenth of a small network's run
 
 Progress = Callable[[str, int, int], None]  # what, done, of
 
@@ -55,36 +50,37 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One distinct tensor of a picture, or what stood in its way."""
+    """One distinct tensor of a picture, or what stood in its way; `same`: it is the base's, bit for bit."""
 
     data: np.ndarray | None
     placement: Placement | None
-    digest: bytes = b""
+    same: bool = False
     why: str = ""
 
 
-class Once(Generic[T]):
-    """Makes a thing once for each key; what could not be made is told again to whoever asks again."""
+class Latest(Generic[T]):
+    """Keeps the thing of one key; what could not be made is told again to whoever asks again."""
 
     def __init__(self) -> None:
-        self._made: dict[Key, T | BadInput] = {}
+        self._key: Key | None = None
+        self._made: T | BadInput | None = None
 
     def get(self, key: Key, make: Callable[[], T]) -> T:
         """Raises the BadInput that its making raised."""
-        if key not in self._made:
+        if key != self._key or self._made is None:
+            self._key, self._made = key, None  # the former one goes before the next one comes
             try:
-                self._made[key] = make()
+                self._made = make()
             except BadInput as err:
-                self._made[key] = err
-        found = self._made[key]
-        if isinstance(found, BadInput):
-            raise found
-        return found
+                self._made = err
+        if isinstance(self._made, BadInput):
+            raise self._made
+        return self._made
 
 
 @dataclass(slots=True)
 class Engine:
-    """What all passes share. A context manager: sessions end with it."""
+    """What all passes share."""
 
     model: Model
     port: Port
@@ -93,28 +89,17 @@ class Engine:
     data: DataSet
     evaluation: Evaluation
     graphs: Graphs
+    seats: Seats
     crew: Crew
-    logs: Path
-    threads: int
     on_bad: OnBad
     problems: list[Problem] = field(default_factory=list)
     failures: dict[str, Failure] = field(default_factory=dict)  # by backend, or by backend and graph
-    runtimes: dict[str, str] = field(default_factory=dict)
-    _stack: ExitStack = field(default_factory=ExitStack)
-    _children: dict[str, Child] = field(default_factory=dict)
-    _sessions: dict[tuple[str, Levels, tuple[int, ...]], RemoteSession] = field(default_factory=dict)
 
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.close()
-
-    def run(self, cells: Sequence[Cell], journal: Journal, base: Cell, progress: Progress) -> int:
+    def run(self, cells: Sequence[Cell], journal: Journal, base: Cell | None, progress: Progress) -> int:
         """Measure what the journal lacks of `cells`; how many pictures were whole there already.
 
-        `base` is the cell whose tensors tell whether another cell's are the same. Raises BadInput for a picture that
-        can't be read, unless such are left out.
+        `base` is the cell whose tensors tell whether another cell's are the same, if that is asked. Raises BadInput
+        for a picture that can't be read, unless such are left out.
         """
         self.failures.update({place: Failure(status, why) for place, (status, why) in journal.failures().items()})
         done = [journal.done(each.key) for each in cells]
@@ -124,38 +109,48 @@ class Engine:
         ]
         open_ones = [(at, missing) for at, missing in waiting if missing]
         whole = len(waiting) - len(open_ones)
-        for count, (at, missing, tensors, plain) in enumerate(self._prepared(open_ones, base), start=1):
-            before, named = set(self.failures), len(self.runtimes)
-            found = self._answers(at, missing, tensors)
-            if len(self.runtimes) > named:
-                journal.name_runtimes(self.runtimes)
-            for place in sorted(self.failures.keys() - before):
-                journal.fail(place, self.failures[place].status, self.failures[place].why)
-            journal.add(at, {
-                cell.key: (found[cell.key], bool(plain) and self._tensor(cell, tensors).digest == plain)
-                for cell in missing
-            })  # fmt: skip
-            progress("pictures", whole + count, len(waiting))
+        told, named = set(self.failures), 0
+        with closing(self._pictures(open_ones, base)) as pictures:
+            for count, (at, found) in enumerate(pictures, start=1):
+                if len(self.seats.runtimes) > named:
+                    named = len(self.seats.runtimes)
+                    journal.name_runtimes(dict(self.seats.runtimes))
+                for place in sorted(self.failures.keys() - told):
+                    journal.fail(place, self.failures[place].status, self.failures[place].why)
+                    told.add(place)
+                journal.add(at, found)
+                progress("pictures", whole + count, len(waiting))
         return whole
 
-    def _prepared(
-        self, open_ones: Sequence[tuple[int, list[Cell]]], base: Cell
-    ) -> Iterator[tuple[int, list[Cell], Mapping[Key, Tensor], bytes]]:
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pictures") as pool:
-            ahead: list[tuple[int, list[Cell], Future[Mapping[Key, Tensor]]]] = []
+    def _pictures(
+        self, open_ones: Sequence[tuple[int, list[Cell]]], base: Cell | None
+    ) -> Iterator[tuple[int, Mapping[str, tuple[Result | None, bool]]]]:
+        """What is found of each picture, in their order."""
+        # Where one lane keeps all cores busy, the next picture is prepared meanwhile.
+        workers = max(2, self.seats.lanes)
+        ahead: deque[tuple[int, Future[Mapping[str, tuple[Result | None, bool]]]]] = deque()
+        pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="pictures")
+        try:
             for at, missing in open_ones:
-                ahead.append((at, missing, pool.submit(self._tensors, at, [base, *missing])))
-                if len(ahead) > AHEAD:
-                    yield self._next(ahead, base)
-            while ahead:
-                yield self._next(ahead, base)
+                ahead.append((at, pool.submit(self._picture, at, missing, base)))
+                if len(ahead) > 2 * workers:
+                    first, future = ahead.popleft()
+                    yield first, future.result()
+            for first, future in ahead:
+                yield first, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def _next(
-        self, ahead: list[tuple[int, list[Cell], Future[Mapping[Key, Tensor]]]], base: Cell
-    ) -> tuple[int, list[Cell], Mapping[Key, Tensor], bytes]:
-        at, missing, future = ahead.pop(0)
-        tensors = future.result()
-        return at, missing, tensors, self._tensor(base, tensors).digest
+    def _picture(self, at: int, missing: Sequence[Cell], base: Cell | None) -> Mapping[str, tuple[Result | None, bool]]:
+        """By cell its result, and whether its tensor is the base's (without one, the first cell's)."""
+        tensors = self._tensors(at, missing if base is None else [base, *missing])
+        by_backend: dict[str, list[Cell]] = {}
+        for cell in missing:
+            by_backend.setdefault(str(cell.variant), []).append(cell)
+        found: dict[str, tuple[Result | None, bool]] = {}
+        for cells in by_backend.values():
+            found.update(self._of_one_backend(at, cells, tensors))
+        return found
 
     def _tensor(self, cell: Cell, tensors: Mapping[Key, Tensor]) -> Tensor:
         return tensors[cell.preparation(self.spec).tensor_key()]
@@ -163,12 +158,10 @@ class Engine:
     def _tensors(self, at: int, cells: Sequence[Cell]) -> dict[Key, Tensor]:
         """The distinct tensors of one picture: a tree of decodes, colours, placements, each done once."""
         path = self.data.pictures[at].path
-        decoded, coloured, placed = Once[Decoded](), Once[np.ndarray](), Once[Placed]()
+        decoded, coloured, placed = Latest[Decoded](), Latest[np.ndarray](), Latest[Placed]()
+        plain: np.ndarray | None = None
         found: dict[Key, Tensor] = {}
-        for way in dict.fromkeys(each.preparation(self.spec) for each in cells):
-            key = way.tensor_key()
-            if key in found:
-                continue
+        for number, way in enumerate(along_the_tree([each.preparation(self.spec) for each in cells])):
             try:
                 first = decoded.get(way.decode_key(), partial(way.decoded, path))
                 second = coloured.get(way.colour_key(), partial(way.coloured, first))
@@ -176,60 +169,70 @@ class Engine:
             except BadInput as err:
                 if self.on_bad == "fail":
                     raise
-                found[key] = Tensor(None, None, why=str(err))
+                found[way.tensor_key()] = Tensor(None, None, why=str(err))
                 continue
             data = way.tensor(third).astype(numpy_type(self.port), copy=False)
-            digest = hashlib.blake2b(np.ascontiguousarray(data).data, digest_size=16).digest()
-            found[key] = Tensor(data, third.placement, digest)
-        return found
-
-    def _answers(self, at: int, cells: Sequence[Cell], tensors: Mapping[Key, Tensor]) -> dict[str, Result | None]:
-        """By cell; inferences of different backends side by side."""
-        found: dict[str, Result | None] = {}
-        by_backend: dict[str, list[Cell]] = {}
-        for cell in cells:
-            by_backend.setdefault(str(cell.variant), []).append(cell)
-        if len(by_backend) == 1:
-            for each in by_backend.values():
-                found.update(self._of_one_backend(at, each, tensors))
-            return found
-        with ThreadPoolExecutor(max_workers=len(by_backend), thread_name_prefix="backend") as pool:
-            for part in pool.map(lambda each: self._of_one_backend(at, each, tensors), by_backend.values()):
-                found.update(part)
+            plain = data if number == 0 else plain
+            found[way.tensor_key()] = Tensor(data, third.placement, same=plain is not None and same_bits(data, plain))
         return found
 
     def _of_one_backend(
         self, at: int, cells: Sequence[Cell], tensors: Mapping[Key, Tensor]
-    ) -> dict[str, Result | None]:
+    ) -> dict[str, tuple[Result | None, bool]]:
+        found: dict[str, tuple[Result | None, bool]] = {}
+        for together in self._exchanges(cells, tensors):
+            inputs = [tensor.data for tensor, _ in together if tensor.data is not None]
+            answers = self._inferred(together[0][1][0], inputs) if inputs else None
+            for (tensor, group), outputs in zip(together, answers or [None] * len(together), strict=True):
+                for cell in group:
+                    found[cell.key] = self._result(at, cell, tensor, outputs), tensor.same
+        return found
+
+    def _exchanges(
+        self, cells: Sequence[Cell], tensors: Mapping[Key, Tensor]
+    ) -> Iterator[list[tuple[Tensor, list[Cell]]]]:
+        """Cells that share their raw outputs, and of these as many as one exchange with a child serves."""
         groups: dict[Key, list[Cell]] = {}
         for cell in cells:
             groups.setdefault(cell.inference_key(self.spec), []).append(cell)
-        found: dict[str, Result | None] = {}
+        waiting: dict[Key, list[tuple[Tensor, list[Cell]]]] = {}
         for group in groups.values():
             tensor = self._tensor(group[0], tensors)
-            outputs = None if tensor.data is None else self._inferred(group[0], tensor.data)
-            for cell in group:
-                if outputs is None or tensor.data is None or tensor.placement is None:
-                    found[cell.key] = None
-                    continue
-                height, width = tensor.data.shape[-2:] if self.spec.layout == "NCHW" else tensor.data.shape[1:3]
-                found[cell.key] = self.evaluation.result(
-                    at, outputs, tensor.placement, (height, width), cell.decoding()
-                )
-        return found
+            if tensor.data is None:
+                yield [(tensor, group)]
+                continue
+            key = (group[0].graph_levels(), tensor.data.shape)
+            together = waiting.setdefault(key, [])
+            together.append((tensor, group))
+            if (len(together) + 1) * tensor.data.nbytes > EXCHANGED_BYTES:
+                yield waiting.pop(key)
+        yield from waiting.values()
 
-    def _inferred(self, cell: Cell, tensor: np.ndarray) -> Mapping[str, np.ndarray] | None:
-        """Raw outputs, valid until the next run; None where the backend refuses or has died."""
+    def _result(
+        self, at: int, cell: Cell, tensor: Tensor, outputs: Mapping[str, np.ndarray] | None
+    ) -> Result | None:
+        if outputs is None or tensor.data is None or tensor.placement is None:
+            return None
+        height, width = tensor.data.shape[-2:] if self.spec.layout == "NCHW" else tensor.data.shape[1:3]
+        return self.evaluation.result(at, outputs, tensor.placement, (height, width), cell.decoding())
+
+    def _inferred(self, cell: Cell, tensors: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]] | None:
+        """Raw outputs of tensors of one shape; None where the backend refuses or has died."""
         if self.failure(cell) is not None:
             return None
-        refusal = self.graphs.refusal(cell.graph_levels(), tensor)
+        refusal = self.graphs.refusal(cell.graph_levels(), tensors[0])
         if refusal is not None:
             self.failures[_place(cell)] = Failure(*refusal)
             return None
+        name = self.port.name
         try:
-            session = self._session(cell, tensor)
-            return session.run({self.port.name: tensor})
+            with self.seats.taken(cell.variant) as seat:
+                session = seat.session(cell.graph_levels(), name, tensors[0], self.graphs.write)
+                answers = session.run_each([{name: each} for each in tensors])
+                return [{key: array.copy() for key, array in each.items()} for each in answers]
         except BackendDied as err:  # its other graphs died with it
+            if self.crew.dismissed:  # we ended it ourselves
+                raise
             self.failures[str(cell.variant)] = Failure("crashed", one_line(err, 200))
         except BackendUnavailable as err:
             self.failures[str(cell.variant)] = Failure("unavailable", one_line(err, 200))
@@ -241,30 +244,24 @@ class Engine:
         """Why a cell has no answers, where its backend or graph failed."""
         return self.failures.get(str(cell.variant)) or self.failures.get(_place(cell))
 
-    def _session(self, cell: Cell, tensor: np.ndarray) -> RemoteSession:
-        variant, levels = cell.variant, cell.graph_levels()
-        key = (str(variant), levels, tensor.shape)
-        if key not in self._sessions:
-            child = self._child(variant)
-            folder = child.workdir / f"graph-{len(self._sessions)}"
-            folder.mkdir()
-            graph = self.graphs.write(levels, folder, tensor)
-            self._sessions[key] = RemoteSession(
-                child, variant, Target(path=graph, format="onnx", model=None), graph, {self.port.name: tensor},
-                name=folder.name, threads=self.threads,
-            )  # fmt: skip
-        return self._sessions[key]
-
-    def _child(self, variant: Variant) -> Child:
-        name = str(variant)
-        if name not in self._children:
-            place = "".join(each if each.isalnum() else "-" for each in name)
-            child = self._stack.enter_context(self.crew.member(name, self.logs / f"{place}.txt", variant=variant))
-            runtime = child.probe(variant.backend)
-            self.runtimes[name] = f"{runtime.name} {runtime.version}"
-            self._children[name] = child
-        return self._children[name]
-
 
 def _place(cell: Cell) -> str:
     return f"{cell.variant}|{words(cell.graph_levels())}"
+
+
+def along_the_tree(ways: Iterable[Preparation]) -> list[Preparation]:
+    """The distinct ones, those that share a step one after another, in the order of whose step comes first."""
+    steps = (Preparation.decode_key, Preparation.colour_key, Preparation.place_key)
+    first: dict[Key, int] = {}
+    distinct: dict[Key, Preparation] = {}
+    for way in ways:
+        distinct.setdefault(way.tensor_key(), way)
+    for way in distinct.values():
+        for step in steps:
+            first.setdefault((step.__name__, step(way)), len(first))
+    return sorted(distinct.values(), key=lambda way: [first[step.__name__, step(way)] for step in steps])
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Bit for bit: a NaN is itself, and -0 is not 0."""
+    return a is b or (a.shape == b.shape and np.array_equal(a.view(np.uint8), b.view(np.uint8)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from math import comb
+from typing import cast
 
 import numpy as np
 
@@ -26,19 +28,22 @@ class Judge:
     base: Cell
     margin: float
     seed: int
+    _base_results: dict[tuple[str, Sequence[int]], list[Result | None]] = field(default_factory=dict)
 
     def figures(self, cell: Cell, pictures: Sequence[int], *, base: Cell | None = None) -> tuple[Figures, int] | None:
         """The figures of a cell, and how many pictures had to be left out; None where no picture is left."""
-        first = self.journal.results((base or self.base).key, pictures)
+        against = (base or self.base).key
+        if (against, pictures) not in self._base_results:
+            self._base_results[against, pictures] = self.journal.results(against, pictures)
+        first = self._base_results[against, pictures]
         second = self.journal.results(cell.key, pictures)
-        both = [
-            (at, a, b) for at, a, b in zip(pictures, first, second, strict=True) if a is not None and b is not None
-        ]
-        if not both:
+        answered = [a is not None and b is not None for a, b in zip(first, second, strict=True)]
+        if not any(answered):
             return None
-        kept = [at for at, _, _ in both]
-        one: list[Result] = [a for _, a, _ in both]
-        other: list[Result] = [b for _, _, b in both]
+        kept = list(compress(pictures, answered))
+        # The same list where it is whole: an evaluation keeps what it made of it (matches, replicates).
+        one = cast(list[Result], first if all(answered) else list(compress(first, answered)))
+        other = cast(list[Result], list(compress(second, answered)))
         found = self.evaluation.compare(one, other, kept, margin=self.margin, seed=self.seed)
         values = dict(self.evaluation.figures(other, kept, one))
         return Figures(

@@ -12,7 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from sysnoise_conform.errors import BadInput
 from sysnoise_conform.noise.axis import Axis, Level, identity
+from sysnoise_conform.pictures.opencv import opencv
 
 Siting = Literal["centre", "left"]  # MPEG-1 / JPEG; MPEG-2, H.264, most video
 Upsampling = Literal["nearest", "linear"]
@@ -47,6 +49,8 @@ BT601_FULL = Matrix(red=0.299, blue=0.114, full=True)
 BT709_NARROW = Matrix(red=0.2126, blue=0.0722, full=False)
 BT709_FULL = Matrix(red=0.2126, blue=0.0722, full=True)
 
+_AT_ONCE = 8192  # pixels
+
 # Numerators over 256 as image units hold them, for Y, U, V -> R, G, B: SysNoise Eq. 7, and JPEG's full range.
 INTEGER = {
     BT601_NARROW: ((298, 0, 409), (298, -100, -208), (298, 516, 0)),
@@ -73,19 +77,47 @@ class Conversion:
 def to_yuv(rgb: np.ndarray, matrix: Matrix) -> np.ndarray:
     """Y, U, V codes (height, width, 3), uint8, each rounded to nearest even, of RGB in uint8. Eq. 5."""
     weights, offset = matrix.forward()
-    exact = rgb.reshape(-1, 3).astype(np.float32) @ weights.T.astype(np.float32)
-    return np.asarray(np.clip(np.rint(exact) + offset.astype(np.float32), 0, 255).astype(np.uint8).reshape(rgb.shape))
+    return _mixed(rgb, weights.astype(np.float32), offset.astype(np.float32), after=True)
 
 
 def to_rgb(yuv: np.ndarray, matrix: Matrix, *, integer: bool = False) -> np.ndarray:
     """RGB in uint8 of Y, U, V codes: Eq. 6, or Eq. 7 with `integer`. Raises KeyError where no integer form is known."""
     if integer:
         offset = np.array([0 if matrix.full else 16, 128, 128], np.int32)
-        wide = (yuv.reshape(-1, 3).astype(np.int32) - offset) @ np.array(INTEGER[matrix], np.int32).T
-        return np.asarray(np.clip((wide + 128) >> 8, 0, 255).astype(np.uint8).reshape(yuv.shape))
+        return _mixed(yuv, np.array(INTEGER[matrix], np.int32), -offset, after=False)
     weights, offsets = matrix.backward()
-    exact = (yuv.reshape(-1, 3).astype(np.float32) - offsets.astype(np.float32)) @ weights.T.astype(np.float32)
-    return np.asarray(np.clip(np.rint(exact), 0, 255).astype(np.uint8).reshape(yuv.shape))
+    return _mixed(yuv, weights.astype(np.float32), -offsets.astype(np.float32), after=False)
+
+
+def _mixed(codes: np.ndarray, weights: np.ndarray, offset: np.ndarray, *, after: bool) -> np.ndarray:
+    """Three codes of each pixel, weighted (3, 3), rounded and clipped; `offset` is added before, or `after` rounding.
+
+    Weights of int32 are over 256. Some thousand pixels at a time, which stay in the cache, and without BLAS, whose
+    threads would wait for cores that are at work on other pictures, and whose order of summing is the machine's.
+    """
+    flat = codes.reshape(-1, 3)
+    mixed = np.empty_like(flat)
+    most = min(len(flat), _AT_ONCE)
+    planes, total, term = (np.empty((rows, most), weights.dtype) for rows in (3, 1, 1))
+    for start in range(0, len(flat), _AT_ONCE):
+        part = flat[start : start + _AT_ONCE]
+        wide, one, other = planes[:, : len(part)], total[0, : len(part)], term[0, : len(part)]
+        wide[...] = part.T
+        if not after:
+            wide += offset[:, None]
+        for to, row in enumerate(weights):
+            np.multiply(wide[0], row[0], out=one)
+            for at in (1, 2):
+                one += np.multiply(wide[at], row[at], out=other)
+            if weights.dtype == np.int32:
+                one += 128
+                one >>= 8
+            else:
+                np.rint(one, out=one)
+            if after:
+                one += offset[to]
+            mixed[start : start + _AT_ONCE, to] = np.clip(one, 0, 255, out=one)
+    return mixed.reshape(codes.shape)
 
 
 def halve(chroma: np.ndarray, siting: Siting) -> np.ndarray:
@@ -224,8 +256,9 @@ def convert(rgb: np.ndarray, level: str) -> np.ndarray:
 
 
 def _with_opencv(rgb: np.ndarray) -> np.ndarray:
-    import cv2
-
+    cv2 = opencv()
+    if cv2 is None:
+        raise BadInput("the conversion opencv-i420 was asked for, and OpenCV is not installed")
     height, width = (max(size - size % 2, 2) for size in rgb.shape[:2])
     even = np.pad(rgb, [(0, max(0, 2 - size)) for size in rgb.shape[:2]] + [(0, 0)], mode="edge")[:height, :width]
     yuv = cv2.cvtColor(np.ascontiguousarray(even), cv2.COLOR_RGB2YUV_I420)

@@ -7,6 +7,7 @@ is no JPEG has none of these differences and is left to Pillow, but for OpenCV, 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,11 +20,13 @@ from PIL import Image
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.files import open_regular
 from sysnoise_conform.pictures.guard import FORMATS, MAX_FILE_BYTES, Header, examine, in_words
+from sysnoise_conform.pictures.opencv import opencv
 from sysnoise_conform.pictures.orientation import turn
 from sysnoise_conform.printable import one_line
 
 PILLOW = "pillow"
 Decoder = Callable[[bytes], np.ndarray]  # of a JPEG
+_JPEGLIB = threading.Lock()  # which of its libraries decodes is one choice of the whole process
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,9 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
 
 
 def _with_opencv(content: bytes) -> np.ndarray:
-    import cv2
-
+    cv2 = opencv()
+    if cv2 is None:
+        raise ValueError("OpenCV is not installed")
     # By default OpenCV turns the picture as EXIF says; that is an axis of its own here.
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
@@ -128,7 +132,7 @@ def _with_jpeglib(dct_method: str) -> Decoder:
         with tempfile.NamedTemporaryFile(suffix=".jpeg") as file:
             file.write(content)
             file.flush()
-            with jpeglib.version("turbo210"):
+            with _JPEGLIB, jpeglib.version("turbo210"):
                 spatial = jpeglib.read_spatial(
                     os.fsdecode(file.name),
                     out_color_space=jpeglib.Colorspace.JCS_RGB,

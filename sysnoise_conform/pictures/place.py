@@ -58,10 +58,19 @@ def normalise(pixels: np.ndarray, spec: ImageInput) -> np.ndarray:
         pixels = np.rint(grey)[:, :, None]
     elif spec.colour == "BGR":
         pixels = pixels[:, :, ::-1]
-    scaled = pixels.astype(np.float32) * np.float32(spec.scale)
-    tensor = (scaled - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
-    ordered = tensor.transpose(2, 0, 1) if spec.layout == "NCHW" else tensor
+    # Plane by plane: numpy is slow along an axis of three. The operations and their order are the same.
+    planes = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
+    planes *= np.float32(spec.scale)
+    means, stds = (_by_channel(each, len(planes)) for each in (spec.mean, spec.std))
+    for plane, mean, std in zip(planes, means, stds, strict=True):
+        plane -= mean
+        plane /= std
+    ordered = planes if spec.layout == "NCHW" else planes.transpose(1, 2, 0)
     return np.ascontiguousarray(ordered[None])
+
+
+def _by_channel(values: float | tuple[float, ...], channels: int) -> np.ndarray:
+    return np.broadcast_to(np.array(values, np.float32), (channels,))
 
 
 def place(rgb: np.ndarray, spec: ImageInput, fixed: Fixed) -> Placed:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
 
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.pictures.kernels import KERNELS, NEAREST, sampled
+from sysnoise_conform.pictures.opencv import opencv
 
 _PILLOW = {
     "pillow-nearest": Image.Resampling.NEAREST,
@@ -41,8 +42,9 @@ def resize(pixels: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
         return _with_pillow(pixels, size, _PILLOW[how])
     if how in KERNELS or how in NEAREST or how == "tf-bilinear":
         return sampled(pixels, size, how)
-    if find_spec("cv2") is not None:
-        return _with_opencv(pixels, size, how)
+    cv2 = opencv()
+    if cv2 is not None:
+        return _with_opencv(cv2, pixels, size, how)
     if how in _OWN and pixels.dtype == np.uint8:
         return (_opencv_bilinear if how == "opencv-bilinear" else _opencv_nearest)(pixels, *size)
     raise BadInput(
@@ -63,9 +65,7 @@ def _with_pillow(pixels: np.ndarray, size: tuple[int, int], filter_: Image.Resam
     return np.asarray(picture.resize((width, height), filter_)).reshape(height, width, -1)
 
 
-def _with_opencv(pixels: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
-    import cv2
-
+def _with_opencv(cv2: ModuleType, pixels: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
     height, width = size
     result = cv2.resize(pixels, (width, height), interpolation=getattr(cv2, _OPENCV[how]))
     return np.asarray(result).reshape(height, width, -1)

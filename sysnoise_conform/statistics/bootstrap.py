@@ -6,12 +6,15 @@ can do so from what was kept of each picture, for many replicates at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-LEAST_CHUNK, CHUNK_ELEMENTS = 128, 250_000  # replicates at once: many of few pictures
+LEAST_CHUNK, CHUNK_ELEMENTS = 32, 250_000  # replicates at once: many of few pictures
+MOST_THREADS = 8
 RESAMPLES = 2000
 
 Figure = Callable[[np.ndarray], np.ndarray]  # times of each picture (replicates, pictures) -> figures (replicates,)
@@ -57,7 +60,8 @@ def replicates(figure: Figure, pictures: int, *, seed: int, count: int = RESAMPL
     """The figure in every replicate: of one seed the same replicates for whatever is compared."""
     if pictures == 0:
         return np.empty(0)
-    return np.concatenate([figure(times) for times in resamples(pictures, seed=seed, count=count)])
+    with ThreadPoolExecutor(max_workers=min(MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:
+        return np.concatenate(list(pool.map(figure, resamples(pictures, seed=seed, count=count))))
 
 
 def paired(base: np.ndarray, other: np.ndarray) -> Resampled:

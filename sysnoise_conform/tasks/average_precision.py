@@ -68,30 +68,48 @@ class Matches:
 
 
 def _class_precision(each: ClassMatches, times: np.ndarray, boxes: np.ndarray, recalls: np.ndarray) -> np.ndarray:
-    """(replicates, thresholds). Its envelope changes at true detections alone: only these are looked at."""
+    """(replicates, thresholds). Its envelope changes at true detections alone: only these are looked at.
+
+    The mean of the envelope over the recalls is a sum over true detections: each counts for as many recalls as it is
+    the first to reach.
+    """
     found = np.zeros((len(times), len(each.true)))
-    if not each.picture.size:
+    true = each.true & ~each.passed
+    looked_at = np.flatnonzero(true.any(axis=0))
+    if not looked_at.size:
         return found
-    weight = times[:, each.picture]
-    seen = None if each.passed.any() else weight.cumsum(axis=1)
-    rows = np.arange(len(times))[:, None]
-    needed = _least_count(recalls, boxes)
-    for at, (true, passed) in enumerate(zip(each.true, each.passed, strict=True)):
-        where = np.flatnonzero(true & ~passed)
+    weight = np.take(times, each.picture, axis=1)
+    # Detections up to each that is looked at, itself included.
+    stretches = np.concatenate([[0], looked_at[:-1] + 1])
+    seen = np.add.reduceat(weight[:, : looked_at[-1] + 1], stretches, axis=1).cumsum(axis=1, dtype=np.int32)
+    own = np.take(weight, looked_at, axis=1)
+    reached = _recalls_reached(_least_count(recalls, boxes), int(own.sum(axis=1).max()))
+    rows = np.arange(len(times))[:, None] * reached.shape[1]
+    for at, passed in enumerate(each.passed):
+        where = np.flatnonzero(true[at, looked_at])
         if not where.size:
             continue
-        so_far = (weight * ~passed).cumsum(axis=1) if seen is None else seen
-        hits = weight[:, where].cumsum(axis=1)
-        precision = hits / (so_far[:, where] + np.spacing(1))
+        hits = np.take(own, where, axis=1).cumsum(axis=1, dtype=np.int32)
+        so_far = np.take(seen, where, axis=1)
+        left_out = np.flatnonzero(passed)
+        if left_out.size:  # few: those on crowds, or outside a range of areas
+            fewer = np.zeros((len(times), len(left_out) + 1), np.int32)
+            np.take(weight, left_out, axis=1).cumsum(axis=1, out=fewer[:, 1:])
+            so_far -= np.take(fewer, np.searchsorted(left_out, looked_at[where]), axis=1)
+        precision = hits / (so_far + np.spacing(1))
         envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        # One sorted row after another: what is looked for in one row never falls into the next.
-        stride = int(hits[:, -1].max()) + int(needed.max()) + 2
-        flat = (hits + rows * stride).reshape(-1)
-        place = np.searchsorted(flat, (needed + rows * stride).reshape(-1)).reshape(needed.shape) - rows * len(where)
-        inside = place < len(where)
-        read = np.take_along_axis(envelope, np.minimum(place, len(where) - 1), axis=1)
-        found[:, at] = np.where(inside, read, 0.0).mean(axis=1)
+        levels = np.take(reached.reshape(-1), hits + rows)
+        first_to_reach = np.diff(levels, axis=1, prepend=0)
+        found[:, at] = np.einsum("ij,ij->i", envelope, first_to_reach) / len(recalls)
     return found
+
+
+def _recalls_reached(needed: np.ndarray, most: int) -> np.ndarray:
+    """(replicates, most + 1): how many recalls so many hits reach, of those that are `needed` (replicates, recalls)."""
+    width = most + 2
+    rows = np.arange(len(needed))[:, None] * width
+    at = np.bincount((np.minimum(needed, most + 1) + rows).reshape(-1), minlength=len(needed) * width)
+    return np.asarray(at.reshape(-1, width)[:, :-1].cumsum(axis=1), np.float64)
 
 
 def _least_count(recalls: np.ndarray, boxes: np.ndarray) -> np.ndarray:

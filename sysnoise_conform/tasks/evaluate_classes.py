@@ -48,7 +48,8 @@ class Classes:
         judged = arithmetic.softmax(scores, how.arithmetic) if how.softmax_first else scores
         judged = np.where(np.isfinite(judged), judged, -np.inf)  # NaN is nobody's best answer
         first = int(first_or_last(judged, how))
-        order = [first, *(int(each) for each in np.argsort(-judged, kind="stable") if each != first)][:KEPT]
+        best = np.argsort(-judged, kind="stable")[: KEPT + 1].tolist()
+        order = [first, *(each for each in best if each != first)][:KEPT]
         shares = _log_softmax(np.where(np.isfinite(scores), scores, -1e30))
         lead = judged[order[0]] - judged[order[1]] if len(order) > 1 else np.inf
         broken = not np.isfinite(scores).all()

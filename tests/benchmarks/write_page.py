@@ -1,6 +1,7 @@
 """Runs every benchmark and writes docs/benchmarks.md; `make bench` is this.
 
-Run: python tests/benchmarks/write_page.py [PAGE], on a machine that does nothing else: about ten minutes.
+Run: python tests/benchmarks/write_page.py [PAGE], on a machine that does nothing else: about half an hour.
+CONFORM_TEST_DATA names the folder with the labelled pictures.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import against_polygraphy
 import against_reduce
 import golden_speed
 import memory
+import noise_bootstrap
+import noise_memory
+import noise_plan
 import profile_run
 import startup
 from cold import ROOT
@@ -20,7 +24,10 @@ from section import Section, figures_table
 
 from sysnoise_conform.runner.provenance import processor, usable_cores, versions
 
-BENCHMARKS = (against_polygraphy, against_bare_script, against_reduce, memory, startup, golden_speed, profile_run)
+BENCHMARKS = (
+    against_polygraphy, against_bare_script, against_reduce, memory, startup, golden_speed, profile_run, noise_plan,
+    noise_memory, noise_bootstrap,
+)  # fmt: skip
 SHOWN_VERSIONS = ("onnxruntime", "torch", "onnx", "numpy", "polars")
 
 
