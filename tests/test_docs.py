@@ -48,7 +48,7 @@ EXIT_CODES = {
     ),
     "conform diagnose --model det.onnx --backend openvino:auto --prove": ((0, 1), "the same"),
     "conform run --model det.onnx --backends ort:int8 --preset all --calibration photos/ --keep-fp32 s": (
-        (0, 1), "1 where ONNX Runtime has no integer kernel for a preset's codes, and is told so: that is what it shows",
+        (0, 1), "1 where ONNX Runtime has no integer kernel for a preset's codes: that is what it shows",
     ),
 }  # fmt: skip
 
