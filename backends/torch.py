@@ -80,7 +80,7 @@ class Torch:
         except UnsupportedOperator as error:
             raise Unsupported(error.message, stage="compile", node=error.node, op=error.op, hint=error.hint) from error
         except BadModel as error:
-            raise Unsupported(error.message, stage="compile", hint=error.hint) from error
+            raise Unsupported(error.message, stage="compile", node=error.node or None, hint=error.hint) from error
         written = declared.read(build.model).precision
         precision = _precision(written, spoken, tf32_kernels=tf32 and device != "cpu")
         return _Session(executor, device, Effective(device=device, precision=precision, options=options))
@@ -106,7 +106,7 @@ class _Session:
         except UnsupportedOperator as error:
             raise Unsupported(error.message, stage="run", node=error.node, op=error.op, hint=error.hint) from error
         except BadModel as error:
-            raise Unsupported(error.message, stage="run", hint=error.hint) from error
+            raise Unsupported(error.message, stage="run", node=error.node or None, hint=error.hint) from error
         return {name: to_numpy(value) for name, value in outputs.items()}
 
     def close(self) -> None:

@@ -215,7 +215,9 @@ def _run_step(step: Step, inputs: list[Anything], bindings: Bindings) -> Sequenc
             call.unsupported(one_line(_first_line(error)))
         if "allocate memory" in str(error):
             raise MemoryError(f"{call.where()}: {_first_line(error)}") from error
-        raise BadModel(f"{call.where()}: {one_line(_first_line(error))}") from error
+        raise BadModel(
+            f"{call.where()}: {one_line(_first_line(error))}", node=call.node.name or next(iter(call.node.output), "")
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -83,7 +83,7 @@ class Call:
 
     def bad(self, why: str) -> NoReturn:
         """The ONNX text forbids what this node asks."""
-        raise BadModel(f"{self.where()}: {why}")
+        raise BadModel(f"{self.where()}: {why}", node=self.node.name or next(iter(self.node.output), ""))
 
 
 Operator = Callable[..., Any]

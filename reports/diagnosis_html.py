@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
-from string import Template
 
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, VerdictWord
 from sysnoise_conform.judge.sentences import counted
@@ -35,6 +33,7 @@ from sysnoise_conform.reports.html_design import design_section
 from sysnoise_conform.reports.html_parts import facts_list, key
 from sysnoise_conform.reports.html_variant import runtime_facts
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
+from sysnoise_conform.reports.page import page
 from sysnoise_conform.reports.wording import (
     NOTHING,
     duration,
@@ -77,13 +76,7 @@ def render(diagnosis: Diagnosis) -> str:
         _provenance(diagnosis),
         element("details", element("summary", "What the words mean"), facts_list(_TERMS)),
     )
-    folder = files("sysnoise_conform.reports") / "templates"
-    page = Template((folder / "report.html").read_text(encoding="utf-8"))
-    return page.substitute(
-        title=text(f"{diagnosis.verdict.replace('_', ' ')} · {name} · conform diagnose"),
-        style=(folder / "report.css").read_text(encoding="utf-8").strip(),
-        body=body,
-    )
+    return page(f"{diagnosis.verdict.replace('_', ' ')} · {name} · conform diagnose", body)
 
 
 def _section(heading: str, *children: object, note: str = "") -> Markup:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
-from string import Template
 from typing import Any
 
 from sysnoise_conform.judge import departure
@@ -20,6 +18,7 @@ from sysnoise_conform.reports import html_variant
 from sysnoise_conform.reports.chart import Trace, chart
 from sysnoise_conform.reports.html_parts import chip, facts_list, key, layer_name, relative_error, relative_floor
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
+from sysnoise_conform.reports.page import page
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import (
     NOTHING,
@@ -54,13 +53,7 @@ def render(report: Report, judgement: Judgement) -> str:
         _provenance(header),
         _glossary(),
     )
-    folder = files("sysnoise_conform.reports") / "templates"
-    page = Template((folder / "report.html").read_text(encoding="utf-8"))
-    return page.substitute(
-        title=text(f"{judgement.verdict.name} · {name} · conform"),
-        style=(folder / "report.css").read_text(encoding="utf-8").strip(),
-        body=body,
-    )
+    return page(f"{judgement.verdict.name} · {name} · conform", body)
 
 
 def _part(header: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ from sysnoise_conform.reports.wording import (
     status,
 )
 
-_MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "EXPECTED": "☑️", "STALE": "❌"}
+MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "EXPECTED": "☑️", "STALE": "❌"}
 # What a code span shows as it is: no backtick, no column mark, nothing that a sloppy renderer takes for HTML.
 _PLAIN = re.compile(r"[^`|<>&\\]+")
 # What has a meaning in Markdown, HTML, or as GitHub's mention, reference, formula or bare link.
@@ -41,7 +41,7 @@ def render(report: Report, judgement: Judgement) -> str:
     rows = variant_rows(report, judgement)
     shipped = deployed(report.header)
     parts = [
-        f"### {_MARKS.get(judgement.verdict.name, '')} conform: {judgement.verdict.name}",
+        f"### {MARKS.get(judgement.verdict.name, '')} conform: {judgement.verdict.name}",
         prose(judgement.sentence),
         "\n".join(
             [
@@ -63,7 +63,7 @@ def render(report: Report, judgement: Judgement) -> str:
 
 def _lines(row: VariantRow) -> list[str]:
     outcome = row.result.outcome
-    verdict = f"{_MARKS.get(row.verdict.verdict.name, '')} {row.verdict.verdict.name}"
+    verdict = f"{MARKS.get(row.verdict.verdict.name, '')} {row.verdict.verdict.name}"
     facts = runtime_of(outcome)
     precision = code(facts.effective_precision) if facts else NOTHING
     head = f"| {code(row.result.variant)} | {verdict} | {precision} "

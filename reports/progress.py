@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -34,6 +34,33 @@ def progress(console: Console | None = None) -> Iterator[Watch]:
         return
     with _bars(screen) as bars:
         yield _Lines(bars)
+    sys.stderr.flush()
+
+
+@contextmanager
+def counting(console: Console | None = None) -> Iterator[Callable[[str, int, int], None]]:
+    """What is done of how much, with the time that is left, drawn on stderr where that is a terminal."""
+    if console is None and not sys.stderr.isatty():
+        yield lambda _what, _done, _of: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    screen = console or Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=30), MofNCompleteColumn(),
+        TimeElapsedColumn(), TextColumn("left", style="dim"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=screen, transient=True) as bars:
+        task = bars.add_task("", total=None)
+        yield lambda what, done, of: bars.update(task, description=what, completed=done, total=of)
     sys.stderr.flush()
 
 

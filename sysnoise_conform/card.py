@@ -1,7 +1,7 @@
 """What a model says of itself, as TOML: where its weights come from, its task, how its input is prepared.
 
 name = "det"
-task = "text-detect"                  # classify, detect, segment, embed, text-detect
+task = "text-detect"                  # classify, detect, segment, embed, text-detect, agree
 [image]
 shorter = 736                         # or size = [height, width]
 resize = "multiple_of"                # see ImageInput
@@ -27,14 +27,25 @@ from sysnoise_conform.files import read_regular
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
 
-TASKS = ("classify", "detect", "segment", "embed", "text-detect")
+TASKS = ("classify", "detect", "segment", "embed", "text-detect", "agree")
+BOX_DECODERS = ("fastestdet", "yolov5", "yolov8", "anchors", "boxes")  # or package.module:function
 LAYOUTS = ("NCHW", "NHWC")
 COLOURS = ("RGB", "BGR", "GRAY")
-RESIZES = ("squash", "shorter+crop", "letterbox", "max_side", "multiple_of", "height+pad", "height+grow")
+RESIZES = ("squash", "squash+crop", "shorter+crop", "letterbox", "max_side", "multiple_of", "height+pad", "height+grow")
 FILTERS = (
-    "pillow-nearest", "pillow-bilinear", "pillow-bicubic", "pillow-lanczos", "pillow-box",
-    "opencv-nearest", "opencv-bilinear", "opencv-bicubic", "opencv-area",
+    "pillow-nearest", "pillow-bilinear", "pillow-bicubic", "pillow-lanczos", "pillow-box", "pillow-hamming",
+    "opencv-nearest", "opencv-bilinear", "opencv-bicubic", "opencv-area", "opencv-lanczos",
+    "opencv-nearest-exact", "opencv-bilinear-exact",
+    "torch-nearest", "torch-nearest-exact", "torch-bilinear", "torch-bicubic",
+    "torch-bilinear-antialias", "torch-bicubic-antialias", "tf-nearest", "tf-bilinear",
 )  # fmt: skip
+DECODERS = (
+    "pillow", "opencv", "ffmpeg", "ffmpeg-point", "ffmpeg-bicubic", "turbo-fast-dct", "turbo-fast-upsample",
+    "turbo-fast", "float-idct",
+)  # fmt: skip
+LONG_SIDES = ("round", "floor", "ceil")
+CROPS = ("floor", "round")
+RESIZE_DTYPES = ("uint8", "float32")
 MAX_BYTES = 1 << 20
 
 
@@ -57,6 +68,7 @@ class ImageInput:
 
     `resize` is one of
     `squash`        to `size`, the ratio is lost;
+    `squash+crop`   to a square of side `shorter`, the ratio is lost, then the middle of `size`;
     `shorter+crop`  the shorter side to `shorter`, then the middle of `size`;
     `letterbox`     into `size` keeping the ratio, bars of `pad` on both sides;
     `max_side`      the longer side to at most `size`, each side rounded to a multiple of `multiple`;
@@ -78,6 +90,34 @@ class ImageInput:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     pad: float = 0.0  # pixel value of letterbox bars and of the right edge
+    decoder: str = "pillow"
+    long_side: str = "round"  # how the side that follows from the ratio becomes whole; torchvision: floor
+    crop: str = "floor"  # where the crop begins when half a pixel is left over; torchvision: round, half to even
+    resize_dtype: str = "uint8"  # of the pixels while they are resized
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heads:
+    """What a detector's outputs mean, where its graph does not say: names of outputs, and how anchors were laid.
+
+    `boxes`, `scores` and `classes` name outputs; anchors lie at every `stride` (their centre `centre` of a cell in),
+    of the `sizes` of that level, in each of the `ratios` (height / width).
+    """
+
+    boxes: str = ""
+    scores: str = ""
+    classes: str = ""
+    activation: str = "none"  # of raw scores: sigmoid, softmax, none
+    background: str = "none"  # the class that means nothing: first, last, none
+    first_class: int = 0  # the number of the first class, in `classes`
+    normalised: bool = False  # boxes in 0..1, not in pixels
+    strides: tuple[int, ...] = ()
+    sizes: tuple[tuple[float | tuple[float, float], ...], ...] = ()  # one list for each stride; a pair: width, height
+    ratios: tuple[float, ...] = (1.0,)
+    centre: float = 0.5
+    variances: tuple[float, ...] = ()
+    iou: float | None = 0.45  # of suppression; None where the graph has done it
+    clip: bool = True  # boxes end at the picture's border
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +126,8 @@ class Card:
 
     name: str
     task: str | None = None
-    decoder: str | None = None  # how raw outputs become boxes: "fastestdet"
+    decoder: str | None = None  # how raw outputs become boxes: one of BOX_DECODERS, or a hook package.module:function
+    heads: Heads = field(default_factory=Heads)
     output: str = ""  # the output that the task reads; "" where there is only one
     threshold: float | None = None  # of a score or probability map
     image: ImageInput | None = None
@@ -94,6 +135,11 @@ class Card:
     bind: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     path: Path | None = None
+
+    @property
+    def hook(self) -> bool:
+        """Whether the decoder is the user's own code."""
+        return self.decoder is not None and ":" in self.decoder
 
 
 def find_card(model: Path) -> Card | None:
@@ -114,6 +160,10 @@ def load_card(path: Path) -> Card:
     return _Reader(table, f"the card {one_line(path, 200)!r}").card(path)
 
 
+def _side(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value < 1e6  # type: ignore[operator]
+
+
 class _Reader:
     """Takes keys out of one table, so that what is left over is a mistake."""
 
@@ -126,7 +176,8 @@ class _Reader:
         card = Card(
             name=self.text("name") or path.stem,
             task=self.choice("task", TASKS),
-            decoder=self.choice("decoder", ("fastestdet",)),
+            decoder=self.decoder(),
+            heads=self.sub("heads").heads() if "heads" in self._table else Heads(),
             output=self.text("output"),
             threshold=self.number("threshold", None),
             image=self.sub("image").image() if "image" in self._table else None,
@@ -138,8 +189,62 @@ class _Reader:
         self.table("export")  # what `conform export` measured when it wrote the card; nothing here reads it
         self.done()
         if card.task == "detect" and card.decoder is None:
-            raise UsageError(f"{self._where}: task detect needs a decoder", hint='write decoder = "fastestdet"')
+            raise UsageError(
+                f"{self._where}: task detect needs a decoder",
+                hint=f"write decoder = one of {', '.join(BOX_DECODERS)}, or package.module:function",
+            )
         return card
+
+    def decoder(self) -> str | None:
+        value = self._take("decoder")
+        if isinstance(value, str) and ":" in value:
+            module, _, function = value.partition(":")
+            if not all(part.isidentifier() for part in (*module.split("."), function)):
+                self.wrong("decoder", "package.module:function, as Python spells them")
+            return value
+        return self.choice("decoder", BOX_DECODERS)
+
+    def heads(self) -> Heads:
+        default = Heads()
+        strides = tuple(int(each) for each in self.numbers("strides", ()))
+        if not all(each == int(each) >= 1 for each in self.numbers("strides", ())):
+            self.wrong("strides", "whole numbers from 1 on")
+        sizes = self._take("sizes") or []
+        if not isinstance(sizes, list) or len(sizes) != len(strides):
+            self.wrong("sizes", "a list for each of the strides: [[32, 40], [64, 80]]")
+        levels = [each if isinstance(each, list) else [each] for each in sizes]
+        if not all(_side(v) or (isinstance(v, list) and len(v) == 2 and all(map(_side, v))) for e in levels for v in e):
+            self.wrong("sizes", "positive numbers, in pixels, or pairs of them: [width, height]")
+        ratios = self.numbers("ratios", default.ratios)
+        variances = self.numbers("variances", default.variances)
+        if min(ratios) <= 0:
+            self.wrong("ratios", "positive numbers, height / width")
+        if len(variances) not in (0, 4):
+            self.wrong("variances", "four numbers")
+        first = self.number("first_class", default.first_class) or 0.0
+        if first != int(first):
+            self.wrong("first_class", "a whole number")
+        iou = self.number("iou", default.iou)
+        heads = Heads(
+            boxes=self.text("boxes"),
+            scores=self.text("scores"),
+            classes=self.text("classes"),
+            activation=self.choice("activation", ("none", "sigmoid", "softmax")) or default.activation,
+            background=self.choice("background", ("none", "first", "last")) or default.background,
+            first_class=int(first),
+            normalised=self.flag("normalised", default=default.normalised),
+            strides=strides,
+            sizes=tuple(
+                tuple((float(v[0]), float(v[1])) if isinstance(v, list) else float(v) for v in each) for each in levels
+            ),
+            ratios=ratios,
+            centre=self.number("centre", default.centre) or 0.0,
+            variances=variances,
+            clip=self.flag("clip", default=default.clip),
+            iou=None if self.flag("suppressed", default=False) else iou,
+        )
+        self.done()
+        return heads
 
     def image(self) -> ImageInput:
         default = ImageInput()
@@ -157,6 +262,10 @@ class _Reader:
             mean=self.numbers("mean", default.mean),
             std=self.numbers("std", default.std),
             pad=self.number("pad", default.pad) or 0.0,
+            decoder=self.choice("decoder", DECODERS) or default.decoder,
+            long_side=self.choice("long_side", LONG_SIDES) or default.long_side,
+            crop=self.choice("crop", CROPS) or default.crop,
+            resize_dtype=self.choice("resize_dtype", RESIZE_DTYPES) or default.resize_dtype,
         )
         channels = 1 if image.colour == "GRAY" else 3
         for key, values in (("mean", image.mean), ("std", image.std)):

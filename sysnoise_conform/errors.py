@@ -46,7 +46,11 @@ class UsageError(ConformError):
 
 
 class BadModel(ConformError):
-    """A model file that is missing, broken, or asks for something that intake refuses."""
+    """A model file that is missing, broken, or asks for something that intake refuses; `node` is at fault if known."""
+
+    def __init__(self, message: str, *, node: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.node = node
 
 
 class BadInput(ConformError):

@@ -77,6 +77,23 @@ def test_an_empty_card_has_the_file_s_name_and_no_task(tmp_path: Path) -> None:
     assert (card.name, card.task, card.image) == ("det", None, None)
 
 
+def test_what_a_detectors_outputs_mean(tmp_path: Path) -> None:
+    heads = "suppressed = true\niou = 0.6\nstrides = [8, 16]\nsizes = [[32, [60, 30]], 64]\nfirst_class = 1\n"
+    card = load_card(write(tmp_path, f"task = 'detect'\ndecoder = 'boxes'\n[heads]\n{heads}"))
+
+    assert card.heads.iou is None
+    assert card.heads.sizes == ((32.0, (60.0, 30.0)), (64.0,))
+    assert (card.heads.strides, card.heads.first_class) == ((8, 16), 1)
+    assert not card.hook
+
+
+def test_a_decoder_may_be_a_function_of_ones_own(tmp_path: Path) -> None:
+    card = load_card(write(tmp_path, "task = 'detect'\ndecoder = 'my.package:boxes'"))
+
+    assert card.hook
+    assert card.decoder == "my.package:boxes"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -100,6 +117,20 @@ def test_an_empty_card_has_the_file_s_name_and_no_task(tmp_path: Path) -> None:
         ("[image]\nscale = 0", "other than 0"),
         ("[image]\nexif = 'no'", "true or false"),
         ("[shapes]\nx = 3", "list of whole numbers"),
+        ("decoder = 'yolov3'", "did you mean"),
+        ("decoder = 'os.system:'", "package.module:function"),
+        ("decoder = 'a b:c'", "package.module:function"),
+        ("[heads]\nstrides = [1.5]\nsizes = [1]", "whole numbers from 1 on"),
+        ("[heads]\nstrides = [0]\nsizes = [1]", "whole numbers from 1 on"),
+        ("[heads]\nstrides = [8]", "a list for each of the strides"),
+        ("[heads]\nstrides = [8]\nsizes = [[1, 2, 3], [4]]", "a list for each of the strides"),
+        ("[heads]\nstrides = [8]\nsizes = [[0]]", "positive numbers, in pixels"),
+        ("[heads]\nstrides = [8]\nsizes = [[[1, 2, 3]]]", "pairs of them"),
+        ("[heads]\nstrides = [8]\nsizes = [[[1, nan]]]", "pairs of them"),
+        ("[heads]\nratios = [1, -2]", "positive numbers"),
+        ("[heads]\nvariances = [1, 2]", "four numbers"),
+        ("[heads]\nfirst_class = 0.5", "a whole number"),
+        ("[heads]\nactivation = 'relu'", "is not known"),
     ],
 )
 def test_a_mistake_in_a_card_is_named_with_its_key(tmp_path: Path, text: str, words: str) -> None:

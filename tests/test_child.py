@@ -112,6 +112,26 @@ def test_two_sessions_live_in_one_child(start: Start, model: Path) -> None:
         child.run(FEED, session="three")
 
 
+def test_several_runs_in_one_exchange_are_those_runs(start: Start, model: Path) -> None:
+    child = compiled(start(), model, "scaled")
+    feeds = [{"x": FEED["x"] * number} for number in range(1, 6)]
+
+    together = [each.tensors["y"].copy() for each in child.run_each(feeds)]
+
+    assert child.run_each([]) == []
+    for feed, found in zip(feeds, together, strict=True):
+        assert np.array_equal(child.run(feed).tensors["y"], found)
+
+
+def test_a_death_in_one_of_several_runs_is_that_of_the_child(start: Start, model: Path) -> None:
+    child = compiled(start(), model, "crashes", at="run")
+
+    with pytest.raises(BackendDied, match="stage run") as caught:
+        child.run_each([FEED, FEED])
+
+    assert (caught.value.cause, caught.value.signal) == ("crash", "SIGSEGV")
+
+
 def test_many_runs_reuse_the_memory(start: Start, model: Path) -> None:
     child = compiled(start(), model, "exact")
     child.run(FEED)

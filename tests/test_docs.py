@@ -47,8 +47,14 @@ EXIT_CODES = {
         (1,), "1 because TF32's operands are beyond float32's limits: that is what it shows",
     ),
     "conform diagnose --model det.onnx --backend openvino:auto --prove": ((0, 1), "the same"),
+    "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise decoder,resize": (
+        (1, 5), "eight pictures of random numbers: every answer turns on a pixel, and they are too few for a PASS",
+    ),
+    "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise ceil_mode,upsample=linear": (
+        (5,), "eight pictures are too few for a PASS",
+    ),
     "conform run --model det.onnx --backends ort:int8 --preset all --calibration photos/ --keep-fp32 s": (
-        (0, 1), "1 where ONNX Runtime has no integer kernel for a preset's codes: that is what it shows",
+        (0, 1), "1 where ONNX Runtime has no integer kernel for a preset, which is what it shows",
     ),
 }  # fmt: skip
 
@@ -277,6 +283,7 @@ TOML: dict[str, Callable[[str, Path, pytest.MonkeyPatch], None]] = {
     "docs/environments.md": as_config,
     "docs/reading-a-report.md": as_policy,
     "docs/inputs.md": as_card,
+    "docs/tasks.md": as_card,
     "backends/README.md": as_entry_point,
 }
 

@@ -14,8 +14,9 @@ from sysnoise_conform.card import Card, ImageInput
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs import Samples, load_samples
-from sysnoise_conform.inputs.pictures import decode, prepare
-from sysnoise_conform.inputs.resize import resize
+from sysnoise_conform.pictures.decode import decode
+from sysnoise_conform.pictures.place import prepare
+from sysnoise_conform.pictures.resize import resize
 
 RNG = np.random.default_rng(0)
 ANY = (None, None)

@@ -12,7 +12,7 @@ from sysnoise_conform.reports.html import render
 from sysnoise_conform.reports.markup import Markup, element, text
 
 ODD = odd()
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "img"}
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "main", "section", "header", "h1", "h2", "h3", "p", "div", "span",
     "strong", "small", "code", "pre", "table", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "ul", "li", "a",

@@ -7,7 +7,10 @@ from sysnoise_conform.card import Card
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.outcome import TaskFigure
 from sysnoise_conform.tasks import task_meter
-from sysnoise_conform.tasks.detect import Boxes, decode_fastestdet, overlaps, partners, suppress
+from sysnoise_conform.tasks.boxes import Boxes, overlaps, suppress
+from sysnoise_conform.tasks.decoding import Decoding
+from sysnoise_conform.tasks.detect import partners
+from sysnoise_conform.tasks.detectors import decode
 
 RNG = np.random.default_rng(0)
 
@@ -88,19 +91,20 @@ def raw_map(*objects: tuple[int, int, int, float]) -> np.ndarray:
 
 
 def test_fastestdet_boxes_stand_where_its_card_says() -> None:
-    boxes = decode_fastestdet(raw_map((4, 6, 3, 0.9)), 0.65)
+    outputs = {"y": raw_map((4, 6, 3, 0.9))[None]}
+    boxes = decode(card("detect", decoder="fastestdet"), outputs, (1, 1), Decoding(score=0.65))
 
     side = 1 / (1 + np.exp(2.0))
     assert boxes.classes.tolist() == [3]
     assert boxes.scores[0] == pytest.approx(0.9**0.6)
     np.testing.assert_allclose(
-        boxes.corners[0], [6 / 22 - side / 2, 4 / 22 - side / 2, 6 / 22 + side / 2, 4 / 22 + side / 2]
+        boxes.corners[0], [6 / 22 - side / 2, 4 / 22 - side / 2, 6 / 22 + side / 2, 4 / 22 + side / 2], atol=1e-7
     )
 
 
 def test_suppression_keeps_the_best_of_each_class() -> None:
     corners = np.array([[0, 0, 2, 2], [0, 0, 2, 2.1], [0, 0, 2, 2], [5, 5, 6, 6]], float)
-    boxes = suppress(Boxes(corners, np.array([0.8, 0.9, 0.7, 0.6]), np.array([1, 1, 2, 1])))
+    boxes = suppress(Boxes(corners, np.array([0.8, 0.9, 0.7, 0.6]), np.array([1, 1, 2, 1])), 0.45, Decoding())
 
     assert boxes.scores.tolist() == [0.9, 0.7, 0.6]
 

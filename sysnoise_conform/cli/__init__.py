@@ -12,11 +12,13 @@ import typer
 from sysnoise_conform import interruption
 from sysnoise_conform.cli import (
     backends,
+    card,
     diagnose,
     doctor,
     env,
     export,
     judge,
+    noise,
     parse,
     policy,
     probe,
@@ -44,10 +46,12 @@ app.command("diagnose")(diagnose.diagnose)
 app.command("judge")(judge.judge)
 app.command("report")(report.report)
 app.command("backends")(backends.backends)
+app.command("noise", cls=noise.NoiseCommand)(noise.noise)
 app.command("probe")(probe.probe)
 app.command("policy")(policy.policy)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
+app.add_typer(card.app, name="card")
 app.add_typer(env.app, name="env")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.variant import nearest
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -74,3 +75,17 @@ def layouts(given: Mapping[str, str]) -> dict[str, str]:
                 f"--layout {one_line(name)}={one_line(value)}: not a layout", hint="write NHWC or NCHW"
             )
     return {name: value for name, value in given.items() if value == "NHWC"}
+
+
+def choice(option: str, text: str, known: Sequence[str]) -> str:
+    """One of the known words. Raises UsageError with the nearest."""
+    if text not in known:
+        raise UsageError(f"{option} {one_line(text, 60)!r} is not known", hint=nearest(text, known))
+    return text
+
+
+def choices(option: str, text: str, known: Sequence[str]) -> frozenset[str]:
+    """Some of the known words, comma-separated; `none` for none of them."""
+    if text == "none":
+        return frozenset()
+    return frozenset(choice(option, each.strip(), known) for each in text.split(","))

@@ -11,8 +11,9 @@ from sysnoise_conform.card import Card, ImageInput
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import Shapes, check_feed, describe, numpy_type
-from sysnoise_conform.inputs.pictures import decode, prepare
 from sysnoise_conform.inputs.samples import IMAGES, Feed, Samples, kept
+from sysnoise_conform.pictures.decode import decode
+from sysnoise_conform.pictures.place import prepare
 from sysnoise_conform.printable import one_line
 
 
@@ -28,17 +29,17 @@ def from_images(model: Model, paths: Sequence[Path], card: Card | None, shapes: 
             hint=f"write {one_line(model.path.stem)}.toml beside the model, or give --card",
         )
     spec = card.image
-    port = _port(model, spec)
+    port = image_port(model, spec)
     digest = hashlib.sha256(repr(replace(spec, name="")).encode())
     for path in paths:
-        pixels = decode(path, exif=spec.exif)
+        pixels = decode(path, exif=spec.exif, decoder=spec.decoder)
         digest.update(f"{path.name}\0{pixels.shape}\n".encode(errors="surrogateescape"))
         digest.update(pixels.tobytes())
-    size = _fixed(port, spec, shapes)
+    size = fixed_size(port, spec, shapes)
 
     def make(number: int) -> Feed:
         path = paths[number]
-        tensor = prepare(decode(path, exif=spec.exif), spec, size)
+        tensor = prepare(decode(path, exif=spec.exif, decoder=spec.decoder), spec, size)
         feed = {port.name: tensor.astype(numpy_type(port), copy=False)}
         check_feed(model, feed, f"the image {one_line(path.name, 120)!r}, prepared as the card says,")
         return feed
@@ -54,7 +55,8 @@ def from_images(model: Model, paths: Sequence[Path], card: Card | None, shapes: 
     )
 
 
-def _port(model: Model, spec: ImageInput) -> Port:
+def image_port(model: Model, spec: ImageInput) -> Port:
+    """The one input that pictures fill. Raises BadInput where there are others, or it is no image."""
     ports = {each.name: each for each in model.inputs}
     if spec.name and spec.name not in ports:
         raise BadInput(f"the card's image input {one_line(spec.name)!r} is no input of the model")
@@ -70,10 +72,10 @@ def _port(model: Model, spec: ImageInput) -> Port:
     return port
 
 
-def _fixed(port: Port, spec: ImageInput, shapes: Shapes) -> tuple[int | None, int | None]:
+def fixed_size(port: Port, spec: ImageInput, shapes: Shapes | None = None) -> tuple[int | None, int | None]:
     """Height and width that the model, or the command line, fixes."""
     declared = tuple(each if isinstance(each, int) else None for each in port.shape or ())
-    sizes: tuple[int | None, ...] = shapes.get(port.name, declared)
+    sizes: tuple[int | None, ...] = (shapes or {}).get(port.name, declared)
     if len(sizes) != 4:
         return None, None
     return (sizes[2], sizes[3]) if spec.layout == "NCHW" else (sizes[1], sizes[2])

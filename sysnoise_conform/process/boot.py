@@ -36,7 +36,8 @@ def _leave_own_folder() -> None:
     sys.path[:] = [each for each in sys.path if each and os.path.realpath(each) != own]
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Have the kernel end this process as soon as the thread that started it has ended. Raises OSError."""
     import ctypes
     import signal
 
@@ -67,7 +68,7 @@ def main() -> None:
     import json
 
     config = json.loads(sys.argv[1])
-    _die_with(config["parent"])
+    die_with(config["parent"])
     _limit(config["memory"])
     faulthandler.enable()
     os.set_inheritable(config["fd"], False)

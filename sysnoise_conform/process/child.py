@@ -10,7 +10,7 @@ import os
 import signal
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -156,6 +156,23 @@ class Child:
         """Run the session once. Raises Unsupported, BackendDied."""
         reply = self.call("run", {"session": session}, feeds, stage="run")
         return Outputs(tensors=reply.tensors, seconds=float(reply.payload["seconds"]))
+
+    def run_each(self, feeds: Sequence[Mapping[str, np.ndarray]], *, session: str = "main") -> list[Outputs]:
+        """Run the session once with each of `feeds`, all in one exchange. Raises Unsupported, BackendDied.
+
+        For small networks: an exchange costs a tenth of their run. `seconds` are the mean of all runs.
+        """
+        numbered = {f"{at}/{name}": array for at, feed in enumerate(feeds) for name, array in feed.items()}
+        reply = self.call(
+            "run_each", {"session": session, "times": len(feeds)}, numbered, stage="run",
+            timeout_s=self.limits.timeout_s * max(1, len(feeds)),
+        )  # fmt: skip
+        found: list[dict[str, np.ndarray]] = [{} for _ in feeds]
+        for key, array in reply.tensors.items():
+            at, _, name = key.partition("/")
+            found[int(at)][name] = array
+        seconds = float(reply.payload["seconds"]) / max(1, len(feeds))
+        return [Outputs(tensors=each, seconds=seconds) for each in found]
 
     def optimised(self, *, session: str = "main") -> Optimised:
         """What the runtime made of the session's graph, as far as it tells. Raises Unsupported, BackendDied."""

@@ -1,10 +1,10 @@
 """The child's side: takes one request after another, asks a backend or the golden, and answers.
 
-Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, `optimised
-{session}`, and `prepare {what}`, `golden`, `exact`, `replay`, `gains`, `apply`, `observe`, `module`, `export`, which
-alone import the golden (`prepare` does nothing else). Every fault of a backend that leaves the process alive becomes
-an error of ours here; what does not leave it alive is the parent's to name. Sessions end with the channel. Needs
-numpy and onnx alone; Python 3.10.
+Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, `run_each
+{session, times}` with tensors named `0/x`, `1/x` and so on, `optimised {session}`, and `prepare {what}`, `golden`,
+`exact`, `replay`, `gains`, `apply`, `observe`, `module`, `export`, which alone import the golden (`prepare` does
+nothing else). Every fault of a backend that leaves the process alive becomes an error of ours here; what does not leave
+it alive is the parent's to name. Sessions end with the channel. Needs numpy and onnx alone; Python 3.10.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Worker:
             return self._compile(payload), {}
         if do == "run":
             return self._run(payload, tensors)
+        if do == "run_each":
+            return self._run_each(payload, tensors)
         if do == "optimised":
             session = self._session(payload)
             return _facts(session.optimised() if isinstance(session, Inspectable) else Optimised()), {}
@@ -114,6 +116,18 @@ class Worker:
             raise Unsupported(f"the backend answered a {type(outputs).__name__}, not tensors by name", stage="run")
         return {"seconds": seconds}, outputs
 
+    def _run_each(self, payload: dict[str, Any], tensors: Tensors) -> Answer:
+        feeds: list[dict[str, np.ndarray]] = [{} for _ in range(payload["times"])]
+        for key, array in tensors.items():
+            at, _, name = key.partition("/")
+            feeds[int(at)][name] = array
+        seconds, found = 0.0, {}
+        for number, feed in enumerate(feeds):
+            facts, outputs = self._run(payload, feed)
+            seconds += facts["seconds"]
+            found.update({f"{number}/{name}": array for name, array in outputs.items()})
+        return {"seconds": seconds}, found
+
 
 def serve(fd: int, ahead: str | None = None) -> None:
     """Answer requests on the socket `fd` until the other side closes it; import `ahead` before the first comes."""
@@ -162,7 +176,7 @@ def _fault(do: str, payload: dict[str, Any], err: BaseException) -> ConformError
         return BackendUnavailable(f"{backend} is installed but does not work: {said}")
     if isinstance(err, ImportError) and do == "compile":
         return BackendUnavailable(f"{backend} lacks a package: {said}", hint=f"conform backends says more of {backend}")
-    return Unsupported(said, stage=do if do in ("compile", "run") else "run")
+    return Unsupported(said, stage="compile" if do == "compile" else "run")
 
 
 def _want(do: str, err: BaseException) -> ConformError | None:

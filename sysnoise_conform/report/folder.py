@@ -29,6 +29,13 @@ DIAGNOSIS_FILES = (DIAGNOSIS, DIAGNOSIS_PAGE, INTRODUCED, CUMULATIVE)
 # Says that the files of a diagnosis are conform's own, also of one that was interrupted.
 _DIAGNOSIS_MARK = ".conform-diagnosis"
 _DIAGNOSIS_WORDS = "The diagnosis in this folder was written by conform, which removes it when it writes another.\n"
+NOISE = "noise.json"
+NOISE_PAGE, NOISE_TEXT, NOISE_TABLE, NOISE_CELLS = "noise.html", "noise.md", "noise.csv", "noise.parquet"
+NOISE_FILES = (NOISE, NOISE_PAGE, NOISE_TEXT, NOISE_TABLE, NOISE_CELLS)
+JOURNAL = "journal.sqlite"
+JOURNAL_FILES = (JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", f"{JOURNAL}-journal")
+_NOISE_MARK = ".conform-noise"
+_NOISE_WORDS = "The matrix of noises in this folder was written by conform, which removes it when it writes another.\n"
 # A reproducer: its folder and what lies in it.
 _REPRODUCER = re.compile(r"culprit-[0-9]+-[a-z0-9]+")
 REPRODUCER_FILES = ("repro.py", "README.md", "model.onnx", "model.tflite", "model.mnn", "inputs.npz", "expected.npz")
@@ -124,6 +131,28 @@ def begin_diagnosis(folder: Path) -> None:
         for reproducer in reproducers:
             _clear_reproducer(reproducer)
     atomic_write(folder / _DIAGNOSIS_MARK, _DIAGNOSIS_WORDS)
+
+
+def begin_noise(folder: Path, *, keep_journal: bool) -> None:
+    """Make the folder if need be, remove the files of a former matrix and mark it as one's place. As `clear`.
+
+    The journal stays where a run goes on with it.
+    """
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        present = [name for name in (*NOISE_FILES, *JOURNAL_FILES) if os.path.lexists(folder / name)]
+        if present and not (folder / _NOISE_MARK).is_file():
+            raise UsageError(
+                f"{one_line(folder)} holds a {one_line(present[0])} that no run of conform noise left there",
+                hint="choose another --out, or move it away",
+            )
+        for name in NOISE_FILES:
+            for each in (name, f".{name}.tmp"):
+                (folder / each).unlink(missing_ok=True)
+        if not keep_journal:
+            for name in JOURNAL_FILES:
+                (folder / name).unlink(missing_ok=True)
+    atomic_write(folder / _NOISE_MARK, _NOISE_WORDS)
 
 
 def _clear_diagnosis_logs(folder: Path, diagnosis: Path) -> None:

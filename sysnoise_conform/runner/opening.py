@@ -58,14 +58,15 @@ def _bindings(case: Case, card: Card | None) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """What ends a run in the middle, in words: an interrupt, a disk that is full or refuses."""
+def told(left: str = "what was measured is in the report, which has no footer and proves nothing") -> Iterator[None]:
+    """What ends a run in the middle, in words: an interrupt, a disk that is full or refuses.
+
+    `left` says what becomes of what was measured until then.
+    """
     try:
         yield
     except KeyboardInterrupt as err:
-        raise Interrupted(
-            "interrupted; what was measured is in the report, which has no footer and proves nothing"
-        ) from err
+        raise Interrupted(f"interrupted; {left}") from err
     except OSError as err:
         raise StorageError(
             f"{err.strerror}: {err.filename}" if err.filename else str(err),

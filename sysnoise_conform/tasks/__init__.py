@@ -13,8 +13,8 @@ __all__ = ["Meter", "task_meter"]
 
 
 def task_meter(card: Card | None) -> Meter | None:
-    """A new meter for the card's task; None without a card or a task."""
-    if card is None:
+    """A new meter for the card's task; None without a card or a task, or where a hook decodes."""
+    if card is None or card.hook:  # hooks are called by `conform noise` alone
         return None
     match card.task:
         case "classify":

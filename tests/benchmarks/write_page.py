@@ -1,6 +1,7 @@
 """Runs every benchmark and writes docs/benchmarks.md; `make bench` is this.
 
-Run: python tests/benchmarks/write_page.py [PAGE], on a machine that does nothing else: about fifteen minutes.
+Run: python tests/benchmarks/write_page.py [PAGE], on a machine that does nothing else: about half an hour.
+CONFORM_TEST_DATA names the folder with the labelled pictures.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import against_reduce
 import by_size
 import golden_speed
 import memory
+import noise_bootstrap
+import noise_memory
+import noise_plan
 import profile_run
 import startup
 from cold import ROOT
@@ -22,7 +26,8 @@ from section import Section, figures_table
 from sysnoise_conform.runner.provenance import processor, usable_cores, versions
 
 BENCHMARKS = (
-    against_polygraphy, against_bare_script, against_reduce, by_size, memory, startup, golden_speed, profile_run
+    against_polygraphy, against_bare_script, against_reduce, by_size, memory, startup, golden_speed, profile_run,
+    noise_plan, noise_memory, noise_bootstrap,
 )  # fmt: skip
 SHOWN_VERSIONS = ("onnxruntime", "torch", "onnx", "numpy", "polars")
 

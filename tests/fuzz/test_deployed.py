@@ -22,7 +22,7 @@ from sysnoise_conform.deployed import READERS
 from sysnoise_conform.errors import BadInput, BadModel
 from sysnoise_conform.graph.intake import open_model
 from sysnoise_conform.inputs import load_samples
-from sysnoise_conform.inputs.pictures import decode
+from sysnoise_conform.pictures.decode import decode
 
 pytest.importorskip("ai_edge_litert")
 
@@ -113,7 +113,7 @@ def refused(read: Callable[[], object], kind: type[Exception]) -> None:
     """Read, or be refused in one line; no warning is for the terminal."""
     with bounded(), warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", module=r"PIL\b")  # as inputs.pictures has it; pytest forgets what imports set
+        warnings.filterwarnings("ignore", module=r"PIL\b")  # as pictures.guard has it; pytest forgets what imports set
         try:
             read()
         except kind as err:

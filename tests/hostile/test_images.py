@@ -18,7 +18,7 @@ from PIL import Image
 from refusing import refused
 
 from sysnoise_conform.errors import BadInput
-from sysnoise_conform.inputs.pictures import decode
+from sysnoise_conform.pictures.decode import decode
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
@@ -156,7 +156,7 @@ def test_a_decoder_s_own_remarks_stay_away_from_the_terminal(tmp_path: Path) -> 
     data = encoded("TIFF", software="x" * 40)
     at = data.index(struct.pack("<HHI", 305, 2, 41))  # the tag Software, of 41 characters: let it be of a million
     (tmp_path / "x.tif").write_bytes(data[: at + 4] + struct.pack("<I", 1_000_000) + data[at + 8 :])
-    code = "import sys; from pathlib import Path; from sysnoise_conform.inputs.pictures import decode\n"
+    code = "import sys; from pathlib import Path; from sysnoise_conform.pictures.decode import decode\n"
     code += "print(decode(Path(sys.argv[1]), exif=True).shape)"
 
     command = [sys.executable, "-c", code, str(tmp_path / "x.tif")]

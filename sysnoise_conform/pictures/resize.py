@@ -1,11 +1,15 @@
-"""Resizes of 8-bit pictures as the libraries do them, each under the name its users know."""
+"""Resizes of pictures as the libraries do them, each under the name its users know."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
 
 from sysnoise_conform.errors import BadInput
+from sysnoise_conform.pictures.kernels import KERNELS, NEAREST, sampled
+from sysnoise_conform.pictures.opencv import opencv
 
 _PILLOW = {
     "pillow-nearest": Image.Resampling.NEAREST,
@@ -13,22 +17,58 @@ _PILLOW = {
     "pillow-bicubic": Image.Resampling.BICUBIC,
     "pillow-lanczos": Image.Resampling.LANCZOS,
     "pillow-box": Image.Resampling.BOX,
+    "pillow-hamming": Image.Resampling.HAMMING,
 }
+_OPENCV = {  # names of cv2's constants
+    "opencv-nearest": "INTER_NEAREST",
+    "opencv-bilinear": "INTER_LINEAR",
+    "opencv-bicubic": "INTER_CUBIC",
+    "opencv-area": "INTER_AREA",
+    "opencv-lanczos": "INTER_LANCZOS4",
+    "opencv-nearest-exact": "INTER_NEAREST_EXACT",
+    "opencv-bilinear-exact": "INTER_LINEAR_EXACT",
+}
+_OWN = ("opencv-nearest", "opencv-bilinear")  # of 8 bits: OpenCV's arithmetic without OpenCV
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
-    """`pixels` (height x width x channels, uint8) at `size` (height, width). Raises BadInput without OpenCV."""
-    height, width = size
+    """`pixels` (height x width x channels, uint8 or float32) at `size` (height, width), in their own type.
+
+    Raises BadInput where the library is not installed.
+    """
     if pixels.shape[:2] == size:
         return pixels
     if how in _PILLOW:
-        picture = Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[:, :, 0])
-        return np.asarray(picture.resize((width, height), _PILLOW[how])).reshape(height, width, -1)
-    if how == "opencv-bilinear":
-        return _opencv_bilinear(pixels, height, width)
-    if how == "opencv-nearest":
-        return _opencv_nearest(pixels, height, width)
-    return _with_opencv(pixels, height, width, how)
+        return _with_pillow(pixels, size, _PILLOW[how])
+    if how in KERNELS or how in NEAREST or how == "tf-bilinear":
+        return sampled(pixels, size, how)
+    cv2 = opencv()
+    if cv2 is not None:
+        return _with_opencv(cv2, pixels, size, how)
+    if how in _OWN and pixels.dtype == np.uint8:
+        return (_opencv_bilinear if how == "opencv-bilinear" else _opencv_nearest)(pixels, *size)
+    raise BadInput(
+        f"the resize {how!r} was asked for, and OpenCV is not installed",
+        hint="pip install opencv-python-headless, or use opencv-bilinear or a pillow- filter",
+    )
+
+
+def _with_pillow(pixels: np.ndarray, size: tuple[int, int], filter_: Image.Resampling) -> np.ndarray:
+    height, width = size
+    if pixels.dtype != np.uint8:  # Pillow's floating point pictures have one channel
+        planes = [
+            np.asarray(Image.fromarray(plane).resize((width, height), filter_))
+            for plane in np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
+        ]
+        return np.stack(planes, axis=-1)
+    picture = Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[:, :, 0])
+    return np.asarray(picture.resize((width, height), filter_)).reshape(height, width, -1)
+
+
+def _with_opencv(cv2: ModuleType, pixels: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
+    height, width = size
+    result = cv2.resize(pixels, (width, height), interpolation=getattr(cv2, _OPENCV[how]))
+    return np.asarray(result).reshape(height, width, -1)
 
 
 def _opencv_bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -64,16 +104,3 @@ def _opencv_nearest(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     rows = np.minimum((np.arange(height) * (1.0 / (height / pixels.shape[0]))).astype(np.int64), pixels.shape[0] - 1)
     columns = np.minimum((np.arange(width) * (1.0 / (width / pixels.shape[1]))).astype(np.int64), pixels.shape[1] - 1)
     return np.asarray(pixels[rows][:, columns])
-
-
-def _with_opencv(pixels: np.ndarray, height: int, width: int, how: str) -> np.ndarray:
-    try:
-        import cv2
-    except ImportError as err:
-        raise BadInput(
-            f"the card asks for the resize {how!r}, and OpenCV is not installed",
-            hint="pip install opencv-python-headless, or use opencv-bilinear or a pillow- filter",
-        ) from err
-    methods = {"opencv-bicubic": cv2.INTER_CUBIC, "opencv-area": cv2.INTER_AREA}
-    result = cv2.resize(pixels, (width, height), interpolation=methods[how])
-    return np.asarray(result).reshape(height, width, -1)

@@ -1,0 +1,225 @@
+"""A matrix in rows and words that the terminal, the page and the Markdown share."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sysnoise_conform.judge.sentences import counted
+from sysnoise_conform.matrix.cells import BACKEND, CONTROL
+from sysnoise_conform.matrix.facts import CellFacts, Figures, Matrix
+from sysnoise_conform.matrix.overall import overall
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.reports.wording import NOTHING
+
+# Of one cell's drop, after Holm's correction over all cells: the usual rate of false findings.
+SIGNIFICANT = 0.05
+
+# Figures that are no share of anything, and their units; all others are 0..1 and told in points.
+UNITS = {"kl": "nats", "smallest_lead": ""}
+
+_STATUS_WORDS = {
+    "noop": "without effect",
+    "not_applicable": "not applicable",
+    "unavailable": "not available here",
+    "unsupported": "refused",
+    "crashed": "crashed",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AxisRow:
+    """An axis on one backend in one line; `word` is the gravest verdict of its levels."""
+
+    axis: str
+    backend: str
+    levels: int
+    mean: float
+    largest: float
+    worst: str
+    word: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trouble:
+    """Cells of one backend without a figure for one and the same reason."""
+
+    status: str
+    backend: str
+    names: tuple[str, ...]
+    why: str
+
+
+def points(value: float | None) -> str:
+    """A share as points with two decimals and a real minus."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    said = f"{value * 100:.2f}"
+    return "0.00" if float(said) == 0 else said.replace("-", "−")
+
+
+def interval(figures: Figures) -> str:
+    """The two ends of a drop's interval, in points."""
+    low, high = figures.interval
+    return f"{points(low)} … {points(high)}"
+
+
+def figure(name: str, value: float) -> str:
+    """Any figure of a task in its own units."""
+    if name in UNITS:
+        return f"{value:.3g} {UNITS[name]}".strip() if math.isfinite(value) else NOTHING
+    return points(value)
+
+
+def probability(value: float | None) -> str:
+    """A p value in as many digits as anybody wants."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def allowed(found: Matrix) -> str:
+    """The margin in words."""
+    size = found.margin * 100
+    return f"{size:g} {'point' if size == 1 else 'points'}"
+
+
+def name_of(cell: CellFacts) -> str:
+    """`decoder=opencv`; the card's own way on a backend is `card`."""
+    return "card" if cell.axis == BACKEND else f"{cell.axis}={cell.level}"
+
+
+def judged(found: Matrix) -> list[CellFacts]:
+    """The cells but for the control."""
+    return [each for each in found.cells if each.axis != CONTROL]
+
+
+def sentence(found: Matrix) -> str:
+    """What was measured, against what."""
+    value = points(found.baseline.get(found.metric))
+    return (
+        f"{found.metric} {value} on {counted(found.pictures, 'picture')} ({one_line(found.layout, 60)}), baseline"
+        f" {one_line(found.baseline_backend, 60)}; a drop of {allowed(found)} is allowed"
+    )
+
+
+def tally(found: Matrix) -> str:
+    """How many cells came to what."""
+    counts = overall(found).counts
+    with_figures = sum(counts.get(each, 0) for each in ("PASS", "FAIL", "INCONCLUSIVE"))
+    words = ("PASS", "pass"), ("FAIL", "fail"), ("INCONCLUSIVE", "inconclusive")
+    said = "no cell was measured"
+    if with_figures:
+        said = f"{counted(with_figures, 'cell')} measured: " + ", ".join(f"{counts.get(k, 0):,} {w}" for k, w in words)
+    rest = [f"{counts[each]} {word}" for each, word in _STATUS_WORDS.items() if counts.get(each)]
+    return f"{said}; {', '.join(rest)}" if rest else said
+
+
+def cannot_tell(found: Matrix) -> str:
+    """How many pictures would tell where these do not; "" where every cell was decided."""
+    open_ones = [
+        each.figures for each in judged(found) if each.figures is not None and each.figures.verdict == "INCONCLUSIVE"
+    ]
+    if not open_ones:
+        return ""
+    wanted = sorted(each.images_to_decide for each in open_ones if each.images_to_decide is not None)
+    pictures = f"{found.pictures:,} {'picture' if found.pictures == 1 else 'pictures'}"
+    head = f"{pictures} can't tell {allowed(found)} in {counted(len(open_ones), 'cell')}"
+    if not wanted:
+        return f"{head}: their drops are at the margin itself"
+    half, most = statistics.median_high(wanted), wanted[-1]
+    if half == most:
+        return f"{head}: {most:,} would"
+    return f"{head}: {half:,} would in half of them, {most:,} in all"
+
+
+def control(found: Matrix) -> str:
+    """What the baseline, run again, differs from itself by; "" where there is no control."""
+    for each in found.cells:
+        if each.axis == CONTROL:
+            if each.figures is None:
+                return f"the baseline could not be run again: {each.reason}"
+            if not each.figures.changed and each.figures.delta == 0:
+                return "the baseline, run again, gives the same answers"
+            return (
+                f"the baseline, run again, gives {counted(each.figures.changed, 'other answer')} and is"
+                f" {points(each.figures.delta)} points off itself: a drop of that size is no noise's"
+            )
+    return ""
+
+
+def axis_rows(found: Matrix) -> list[AxisRow]:
+    """One row for the card's own way on each backend, then one for each axis."""
+    rows = [
+        AxisRow(
+            axis="card", backend=each.backend, levels=1, mean=each.figures.delta, largest=each.figures.delta,
+            worst="", word=each.figures.verdict,
+        )
+        for each in found.cells
+        if each.axis == BACKEND and each.figures is not None
+    ]  # fmt: skip
+    words: dict[tuple[str, str], set[str]] = {}
+    for each in judged(found):
+        if each.figures is not None:
+            words.setdefault((each.axis, each.backend), set()).add(each.figures.verdict)
+    for facts in found.axes:
+        levels = words.get((facts.axis, facts.backend), set())
+        word = next((each for each in ("FAIL", "INCONCLUSIVE", "PASS") if each in levels), "no effect")
+        rows.append(AxisRow(
+            axis=facts.axis, backend=facts.backend, levels=len(facts.deltas), mean=facts.mean_delta,
+            largest=facts.max_delta, worst="" if points(facts.max_delta) == "0.00" else facts.worst, word=word,
+        ))  # fmt: skip
+    return rows
+
+
+def stands_out(cell: CellFacts) -> bool:
+    """It fails, or really loses something."""
+    figures = cell.figures
+    if figures is None or cell.axis == CONTROL:
+        return False
+    certain = figures.p_holm is not None and figures.p_holm < SIGNIFICANT
+    return figures.verdict == "FAIL" or certain
+
+
+def outstanding(found: Matrix) -> list[CellFacts]:
+    """The cells that a person should look at, the largest drop first."""
+    chosen = [each for each in found.cells if stands_out(each)]
+    return sorted(chosen, key=lambda each: -(each.figures.delta if each.figures is not None else 0.0))
+
+
+def troubles(found: Matrix) -> list[Trouble]:
+    """Cells without a figure, but for those without effect, gathered by reason."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for each in judged(found):
+        if each.figures is None and each.status != "noop":
+            groups.setdefault((each.status, each.backend, each.reason), []).append(name_of(each))
+    return [
+        Trouble(status=_STATUS_WORDS[status], backend=backend, names=tuple(names), why=why)
+        for (status, backend, why), names in groups.items()
+    ]
+
+
+def backends(found: Matrix) -> list[str]:
+    """The backends that have cells, in order."""
+    return list(dict.fromkeys(each.backend for each in judged(found)))
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many more."""
+    said = ", ".join(names[:most])
+    return f"{said} and {len(names) - most} more" if len(names) > most else said
+
+
+def status_words(cell: CellFacts) -> str:
+    """A cell's verdict, or why it has none."""
+    return cell.figures.verdict if cell.figures is not None else _STATUS_WORDS[cell.status]
+
+
+def plan_words(found: Matrix) -> Iterator[tuple[str, int, int]]:
+    """What was done how often, and how often each cell by itself would have done it."""
+    plan = found.plan
+    yield "decodes", plan.decodes, plan.naive_decodes
+    yield "resizes", plan.resizes, plan.naive_resizes
+    yield "inferences", plan.inferences, plan.naive_inferences

@@ -1,0 +1,299 @@
+"""The course of a matrix: read and check, every noise alone, then the worst of them together, then the figures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+from sysnoise_conform import __version__, registry
+from sysnoise_conform.card import Card, Weights, find_card, load_card
+from sysnoise_conform.case import Limits
+from sysnoise_conform.datasets import DataSet, OnBad, read_data
+from sysnoise_conform.errors import UsageError
+from sysnoise_conform.graph.intake import Model, open_model
+from sysnoise_conform.inputs.images import fixed_size, image_port
+from sysnoise_conform.matrix.asking import Asker
+from sysnoise_conform.matrix.cells import Cell, asked, counts, in_order, total
+from sysnoise_conform.matrix.engine import Engine, Progress
+from sysnoise_conform.matrix.evaluations import evaluation_of
+from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
+from sysnoise_conform.matrix.gallery import gallery_of
+from sysnoise_conform.matrix.graphs import Graphs
+from sysnoise_conform.matrix.hook import Hook, Hooked
+from sysnoise_conform.matrix.journal import Journal
+from sysnoise_conform.matrix.judged import (
+    MOST_FLIPS,
+    Judge,
+    adjusted,
+    by_axis,
+    label,
+    shapley,
+    subsets,
+    worst_levels,
+)
+from sysnoise_conform.matrix.seats import Seats
+from sysnoise_conform.matrix.singles import Singles, first_tensor, singles, touches_graphs
+from sysnoise_conform.noise import AXES
+from sysnoise_conform.printable import one_line
+from sysnoise_conform.runner import provenance
+from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.opening import told
+from sysnoise_conform.variant import Variant
+
+MOST_ORDER_FREE = 6  # axes of which every subset is run
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatrixCase:
+    """One `conform noise`."""
+
+    model: Path
+    data: Path
+    variants: tuple[Variant, ...]
+    baseline: Variant
+    noise: str = "default"
+    card: Path | None = None
+    labels: Path | None = None
+    task: str | None = None  # the card's
+    samples: int | None = None
+    combine: frozenset[str] = field(default_factory=lambda: frozenset({"pipeline", "swap"}))
+    margin: float = 0.01
+    seed: int = 0
+    on_bad: OnBad = "fail"
+    gallery: int = 0  # pictures whose answer changed that the page shows
+    limits: Limits = field(default_factory=Limits)
+    resume: bool = False
+    allow_linked_data: bool = False
+    allow_hooks: bool = False  # of a card that was found beside the model, not given
+
+
+def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -> Matrix:
+    """Measure everything; `out` holds the journal and logs. Raises what `conform run` raises for what is wrong."""
+    began = perf_counter()
+    for variant in (case.baseline, *case.variants):
+        registry.check(variant)
+    card = load_card(case.card) if case.card is not None else find_card(case.model)
+    if card is None or card.image is None:
+        raise UsageError(
+            "noises need a model card that says how pictures become tensors, and what the outputs mean",
+            hint=f"write {one_line(case.model.stem)}.toml beside the model, or give --card",
+        )
+    if card.hook and case.card is None and not case.allow_hooks:
+        raise UsageError(
+            f"the card beside the model would run the hook {one_line(card.decoder, 120)!r}, which is code",
+            hint="if you trust it, give the card with --card, or --allow-hooks",
+        )
+    model = open_model(case.model, shapes=dict(card.shapes), allow_linked_data=case.allow_linked_data)
+    task = case.task or card.task or ""
+    data = _data(case, task)
+    wanted = asked(case.noise, task=(card.task or task) if task == "agree" else task)
+    port = image_port(model, card.image)
+    pictures = range(len(data.pictures))
+    base = Cell(levels=(), variant=case.baseline)
+    with ExitStack() as stack:
+        stack.enter_context(told("what was measured is in the journal: --resume goes on behind it"))
+        hook = None
+        if card.hook:
+            folder = (card.path or case.model).resolve().parent
+            hook = stack.enter_context(
+                Hook(replace(card, task=card.task if task == "agree" else task), folder, out / "logs" / "hook.txt",
+                     timeout_s=case.limits.timeout_s)
+            )  # fmt: skip
+        evaluation = evaluation_of(task, card if hook is None else hook.read_by(), data)
+        evaluation = evaluation if hook is None else Hooked(evaluation, hook)
+        identity = _identity(case, model, data, card, task, "" if hook is None else hook.sha256)
+        journal = stack.enter_context(Journal(out, identity, resume=case.resume))
+        seats = stack.enter_context(Seats(crew, out / "logs", case.limits.threads))
+        asker = stack.enter_context(Asker(model, port.name, crew, out / "logs", case.limits.threads))
+        graphs = Graphs(model, port, asker)
+        engine = Engine(
+            model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
+            evaluation=evaluation, graphs=graphs, seats=seats, crew=crew, on_bad=case.on_bad,
+        )  # fmt: skip
+        judge = Judge(journal, evaluation, base, case.margin, case.seed)
+        tensor = first_tensor(base, card.image, data, engine.fixed, port) if touches_graphs(wanted) else None
+        made = singles(case.variants, wanted, card.image, base, graphs, tensor)
+        known = made.known
+        to_run = [base, Cell(levels=(), variant=case.baseline, again=True)]
+        to_run += [each for each in made.cells if each not in known and each != base]
+        resumed = engine.run(to_run, journal, base, progress)
+        if journal.results(base.key, pictures) == [None] * len(pictures):
+            _nothing(engine, base)
+        facts = [_facts(each, judge, engine, made, pictures) for each in [to_run[1], *made.cells]]
+        cells = adjusted(facts)
+        names = [each.name for each in data.pictures]
+        flips: list[Flip] = []
+        for cell in made.cells:
+            if cell not in known:
+                flips += judge.flips(cell, pictures, names, MOST_FLIPS)
+        passes: list[Sequence[Cell]] = [to_run]
+        steps, shares = _together(case, engine, journal, judge, made.cells, known, passes, progress)
+        return Matrix(
+            model=str(case.model), task=task, metric=evaluation.metric, layout=data.layout, pictures=len(pictures),
+            baseline_backend=str(case.baseline), baseline=judge.baseline(pictures), margin=case.margin, seed=case.seed,
+            cells=cells, axes=by_axis(cells), steps=steps, shares=shares,
+            plan=total([counts(each, card.image, len(pictures)) for each in passes]),
+            problems=(*data.problems, *journal.troubles()), flips=tuple(flips), runtimes=journal.runtimes(),
+            environment=provenance.environment(case.limits.threads), seconds=perf_counter() - began, resumed=resumed,
+            gallery=gallery_of(data, card.image, engine.fixed, most=case.gallery),
+        )  # fmt: skip
+
+
+def _data(case: MatrixCase, task: str) -> DataSet:
+    if task not in ("classify", "detect", "segment", "agree"):
+        raise UsageError(
+            f"noises are measured for classify, detect, segment and agree, and the card's task is {task or 'none'}",
+            hint="give --task agree for pictures without labels",
+        )
+    data = read_data(case.data, task, labels=case.labels, on_bad=case.on_bad, allow_linked=case.allow_linked_data)
+    if case.samples is None:
+        return data
+    if case.samples > len(data.pictures):
+        raise UsageError(
+            f"{case.samples} pictures were asked for, there are {len(data.pictures)}", hint="give a smaller --samples"
+        )
+    # Every so many-th: the first of a folder are of few classes.
+    step = len(data.pictures) / case.samples
+    chosen = tuple(data.pictures[int(at * step)] for at in range(case.samples))
+    return DataSet(
+        layout=data.layout, pictures=chosen, classes=data.classes, problems=data.problems, annotations=data.annotations
+    )
+
+
+def _identity(case: MatrixCase, model: Model, data: DataSet, card: Card, task: str, hook: str) -> str:
+    """Of all that determines a result, but for the cells, which have names of their own."""
+    digest = hashlib.sha256()
+    about = replace(card, name="", path=None, weights=Weights())
+    for each in (__version__, model.sha256, repr(about), hook, task, str(case.baseline), repr(provenance.versions())):
+        digest.update(f"{each}\0".encode())
+    for picture in data.pictures:
+        status = picture.path.stat()
+        digest.update(f"{picture.name}\0{status.st_size}\0{picture.label}\0{picture.id}\n".encode())
+    digest.update(repr(data.annotations).encode())
+    return digest.hexdigest()
+
+
+def _facts(cell: Cell, judge: Judge, engine: Engine, made: Singles, pictures: Sequence[int]) -> CellFacts:
+    axis, level = label(cell)
+    backend = str(cell.variant)
+    if cell in made.known:
+        status, why = made.known[cell]
+        return CellFacts(axis=axis, level=level, backend=backend, status=status, reason=why)
+    failure = engine.failure(cell)
+    if failure is not None:
+        return CellFacts(axis=axis, level=level, backend=backend, status=failure.status, reason=failure.why)
+    found = judge.figures(cell, pictures)
+    if found is None:
+        why = "it has no answer for any picture"
+        return CellFacts(axis=axis, level=level, backend=backend, status="unsupported", reason=why)
+    figures, left_out = found
+    why = "" if cell.again or not cell.levels else _without_effect(cell, judge, pictures)
+    if why:
+        return CellFacts(axis=axis, level=level, backend=backend, status="noop", reason=why)
+    return CellFacts(
+        axis=axis, level=level, backend=backend, status="measured", figures=figures, left_out=left_out,
+        reason=made.notes.get(cell, ""),
+    )  # fmt: skip
+
+
+def _without_effect(cell: Cell, judge: Judge, pictures: Sequence[int]) -> str:
+    """Why a cell is the backend's own way again; "" where it is not."""
+    stage = AXES[cell.levels[0][0]].stage
+    if stage == "graph" or not judge.journal.all_same(cell.key):
+        return ""
+    if stage != "output":
+        return "it changes no value of any of these pictures"
+    own = Cell(levels=(), variant=cell.variant)
+    return "it changes no answer for these pictures" if judge.unchanged(cell, own, pictures) else ""
+
+
+def _together(
+    case: MatrixCase, engine: Engine, journal: Journal, judge: Judge, singles: Sequence[Cell],
+    known: dict[Cell, tuple[Status, str]], passes: list[Sequence[Cell]], progress: Progress,
+) -> tuple[tuple[Step, ...], tuple[Share, ...]]:  # fmt: skip
+    """The worst level of each axis, chosen on every second picture, put together and judged on the others."""
+    pictures = range(len(engine.data.pictures))
+    chosen_on, judged_on = pictures[0::2], pictures[1::2]
+    if not case.combine or len(judged_on) < 1:
+        return (), ()
+    steps: list[Step] = []
+    shares: list[Share] = []
+
+    def run(cells: Sequence[Cell]) -> None:
+        new = [each for each in dict.fromkeys(cells) if not any(each in former for former in passes)]
+        passes.append(new)
+        engine.run(new, journal, None, progress)
+
+    def delta(cell: Cell, half: Sequence[int]) -> float:
+        found = judge.figures(cell, half)
+        return 0.0 if found is None else found[0].delta
+
+    for variant in case.variants:
+        alone = [each for each in singles if each.variant == variant and len(each.levels) == 1 and each not in known]
+        # Against the same backend's own way, so that the choice is that of the noise.
+        worst = worst_levels([(each, delta(each, chosen_on)) for each in alone])
+        levels = in_order({axis: level for axis, (level, _) in worst.items()})
+        if not levels:
+            continue
+        cells = [Cell(levels=levels[: count + 1], variant=variant) for count in range(len(levels))]
+        without = [Cell(levels=tuple(e for e in levels if e != each), variant=variant) for each in levels]
+        strongest = sorted(levels, key=lambda each: -worst[each[0]][1])[:MOST_ORDER_FREE]
+        few = tuple(each for each in levels if each in strongest)
+        every = [Cell(levels=each, variant=variant) for each in subsets(few)] if "shapley" in case.combine else []
+        run([*cells, *(without if "swap" in case.combine else []), *every])
+        if "pipeline" in case.combine:
+            steps += [_step(judge, cell, judged_on, "pipeline", cell.levels[-1]) for cell in cells]
+        if "greedy" in case.combine:
+            steps += _greedy(judge, variant, levels, run, chosen_on, judged_on)
+        all_of_them = delta(cells[-1], judged_on)
+        recovered = {each: all_of_them - delta(cell, judged_on) for each, cell in zip(levels, without, strict=True)}
+        fair = shapley(few, {each.levels: delta(each, judged_on) for each in every}) if every else {}
+        shares += [
+            Share(backend=str(variant), axis=each[0], level=each[1],
+                  recovered=recovered[each] if "swap" in case.combine else None, shapley=fair.get(each[0]))
+            for each in levels
+        ]  # fmt: skip
+    return tuple(steps), tuple(shares)
+
+
+def _greedy(
+    judge: Judge, variant: Variant, levels: Levels, run: object, chosen_on: Sequence[int], judged_on: Sequence[int]
+) -> list[Step]:
+    """At each step the noise that adds most, chosen on one half, told on the other."""
+    assert callable(run)
+    taken: dict[str, str] = {}
+    steps = []
+    left = dict(levels)
+    while left:
+        tries = {axis: Cell(levels=in_order({**taken, axis: level}), variant=variant) for axis, level in left.items()}
+        run(list(tries.values()))
+        drops = {axis: judge.figures(cell, chosen_on) for axis, cell in tries.items()}
+        best = max(drops, key=lambda axis: -1.0 if drops[axis] is None else drops[axis][0].delta)  # type: ignore[index]
+        taken[best] = left.pop(best)
+        steps.append(_step(judge, tries[best], judged_on, "greedy", (best, taken[best])))
+    return steps
+
+
+def _step(judge: Judge, cell: Cell, half: Sequence[int], order: str, added: tuple[str, str]) -> Step:
+    found = judge.figures(cell, half)
+    figures = None if found is None else found[0]
+    return Step(
+        backend=str(cell.variant), order="greedy" if order == "greedy" else "pipeline", added=added[0], level=added[1],
+        value=float("nan") if figures is None else figures.value,
+        delta=float("nan") if figures is None else figures.delta,
+        interval=(float("nan"), float("nan")) if figures is None else figures.interval,
+    )  # fmt: skip
+
+
+def _nothing(engine: Engine, base: Cell) -> None:
+    """Nothing can be compared without the baseline. Raises UsageError."""
+    failure = engine.failure(base)
+    why = "it has no answer for any picture" if failure is None else failure.why
+    raise UsageError(f"the baseline {base.variant} failed: {why}", hint="choose another with --baseline")
+
+
+__all__ = ["AxisFacts", "MatrixCase", "run_matrix"]

@@ -1,0 +1,34 @@
+"""Two runs over pictures without labels: how much of the baseline's answer the other one shares."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sysnoise_conform.statistics.bootstrap import paired, replicates
+from sysnoise_conform.statistics.gate import CONFIDENCE
+from sysnoise_conform.tasks.evaluation import Comparison, Gate
+
+
+def share(same: np.ndarray, of: np.ndarray) -> float:
+    """What is the same, of all; NaN where there was nothing to compare."""
+    return float(same.sum() / of.sum()) if of.sum() else float("nan")
+
+
+def compared(
+    same: np.ndarray, of: np.ndarray, *, lost: int, won: int, changed: int, margin: float, seed: int
+) -> Comparison:
+    """Bootstrap over pictures of the share of `same` in `of`, both (pictures,); the drop is from 1."""
+
+    def drawn(times: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((times @ same) / (times @ of))
+
+    shares = replicates(drawn, len(same), seed=seed)
+    found = paired(np.ones_like(shares), shares)
+    delta = 1 - share(same, of)
+    interval = found.interval(CONFIDENCE)
+    gate = Gate(delta=delta, interval=interval, spread=found.spread(), n=len(same), margin=margin)
+    return Comparison(
+        delta=delta, interval=interval, p=found.p(), lost=lost, won=won, changed=changed, verdict=gate.word,
+        images_to_decide=gate.needed(),
+    )  # fmt: skip

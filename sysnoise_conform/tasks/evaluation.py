@@ -1,0 +1,102 @@
+"""A task over a data set: what is kept of each picture, the figures of all of them, and whether two runs differ.
+
+What is kept of a picture is small (`Result`: arrays by name) and all that a figure needs, so that a figure of another
+choice of pictures, or of a resample of them, costs no inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from sysnoise_conform.pictures.place import Placement
+from sysnoise_conform.statistics.gate import CONFIDENCE, Word, non_inferior
+from sysnoise_conform.statistics.paired import images_to_decide
+from sysnoise_conform.tasks.decoding import Decoding
+
+Result = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two runs over the same pictures; a positive `delta` is a drop, in the units of the figure (0..1).
+
+    `interval` is two-sided with 90 %, that is 95 % on each side. `lost` and `won` count the pictures whose answer went
+    from right to wrong and back, `changed` those whose answer is another one at all. `images_to_decide` is how many
+    pictures would tell, where these do not.
+    """
+
+    delta: float
+    interval: tuple[float, float]
+    p: float
+    lost: int
+    won: int
+    changed: int
+    verdict: Word
+    images_to_decide: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """What an answer looks like to a person: one line."""
+
+    text: str
+    right: bool | None = None
+
+
+class Evaluation(Protocol):
+    """One task over one data set."""
+
+    metric: str  # the figure that is compared: top1, mAP, mIoU, agreement
+
+    def result(
+        self, at: int, outputs: Mapping[str, np.ndarray], placement: Placement, size: tuple[int, int], how: Decoding
+    ) -> Result:
+        """What is kept of picture `at`, out of its outputs (batch dimension 1); `size` is the tensor's.
+
+        Raises UsageError where the card contradicts the outputs.
+        """
+
+    def figures(
+        self, results: Sequence[Result], pictures: Sequence[int], base: Sequence[Result]
+    ) -> Mapping[str, float]:
+        """Every figure of the task, over these pictures; `base` are the same pictures in the baseline."""
+
+    def compare(
+        self, base: Sequence[Result], other: Sequence[Result], pictures: Sequence[int], *, margin: float, seed: int
+    ) -> Comparison:
+        """The first against the second, over these pictures, against a margin in the units of the figure."""
+
+    def differs(self, at: int, base: Result, other: Result) -> bool:
+        """Whether a person would call the answer another one."""
+
+    def shown(self, at: int, result: Result) -> Shown:
+        """The answer for a person."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """An interval against a margin, with how many pictures would settle it."""
+
+    delta: float
+    interval: tuple[float, float]
+    spread: float  # standard error of the delta
+    n: int
+    margin: float
+    word: Word = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "word", non_inferior(self.interval, self.margin))
+
+    def needed(self) -> int | None:
+        """Pictures at which the interval would lie on one side of the margin with a power of 80 %; None if it does."""
+        if self.word != "INCONCLUSIVE" or not np.isfinite(self.spread) or self.n == 0:
+            return None
+        # The variance of one picture, in the place of the share of flips: (z_alpha + z_power)^2 var / distance^2. Where
+        # nothing flipped, one flip among so many is what can't be excluded.
+        variance = max(self.spread**2 * self.n, 1 / self.n)
+        wanted = images_to_decide(variance, abs(self.margin - self.delta), alpha=(1 - CONFIDENCE) / 2)
+        return None if wanted is None else max(wanted, self.n + 1)
