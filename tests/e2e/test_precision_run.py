@@ -190,3 +190,20 @@ def test_a_diagnosis_names_the_quantised_operator_and_what_float32_wins_back(
                    "--backends", "ort:int8+preset=ort_per_channel", "--keep-fp32", best["node"])  # fmt: skip
     # What is promised is what a run with that option measures.
     assert output(kept, "ort:int8+preset=ort_per_channel")["design"]["rel_l2"] == pytest.approx(best["rel_l2"])
+
+
+@pytest.mark.parametrize(
+    ("how", "method", "operators"),
+    [(["--islands-only"], "explode", 8), (["--granularity", "op"], "replay", 22)],
+)  # fmt: skip
+def test_a_quantised_operator_is_named_alone_with_its_rounding_and_in_pieces(
+    conform, model: Path, calibration: Path, tmp_path: Path, how: list[str], method: str, operators: int
+) -> None:
+    conform(
+        "diagnose", "--model", model, "--samples", "2", "--calibration", calibration, "--win-back", "0", *how,
+        "--backend", "planted_ort:int8+preset=ort_per_channel", "--out", "diagnosis", env=planted.as_environment(),
+    )  # fmt: skip
+
+    found = json.loads((tmp_path / "diagnosis" / "diagnosis.json").read_text())
+    assert [(each["node"], each["method"]) for each in found["culprits"]] == [("Conv_2", method)]
+    assert len(found["layers"]) == operators
