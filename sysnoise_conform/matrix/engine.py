@@ -7,7 +7,7 @@ hand. Several pictures are on their way at once, each on a thread that prepares 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -124,7 +124,7 @@ class Engine:
 
     def _pictures(
         self, open_ones: Sequence[tuple[int, list[Cell]]], base: Cell | None
-    ) -> Iterator[tuple[int, Mapping[str, tuple[Result | None, bool]]]]:
+    ) -> Generator[tuple[int, Mapping[str, tuple[Result | None, bool]]], None, None]:
         """What is found of each picture, in their order."""
         # Where one lane keeps all cores busy, the next picture is prepared meanwhile.
         workers = max(2, self.seats.lanes)
@@ -183,7 +183,8 @@ class Engine:
         for together in self._exchanges(cells, tensors):
             inputs = [tensor.data for tensor, _ in together if tensor.data is not None]
             answers = self._inferred(together[0][1][0], inputs) if inputs else None
-            for (tensor, group), outputs in zip(together, answers or [None] * len(together), strict=True):
+            for number, (tensor, group) in enumerate(together):
+                outputs = None if answers is None else answers[number]
                 for cell in group:
                     found[cell.key] = self._result(at, cell, tensor, outputs), tensor.same
         return found

@@ -122,10 +122,10 @@ class Worker:
             at, _, name = key.partition("/")
             feeds[int(at)][name] = array
         seconds, found = 0.0, {}
-        for at, feed in enumerate(feeds):
+        for number, feed in enumerate(feeds):
             facts, outputs = self._run(payload, feed)
             seconds += facts["seconds"]
-            found.update({f"{at}/{name}": array for name, array in outputs.items()})
+            found.update({f"{number}/{name}": array for name, array in outputs.items()})
         return {"seconds": seconds}, found
 
 
