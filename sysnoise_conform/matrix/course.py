@@ -228,14 +228,9 @@ def _together(
         passes.append(new)
         engine.run(new, journal, None, progress)
 
-    def delta(cell: Cell, half: Sequence[int]) -> float:
-        found = judge.figures(cell, half)
-        return 0.0 if found is None else found[0].delta
-
     for variant in case.variants:
         alone = [each for each in singles if each.variant == variant and len(each.levels) == 1 and each not in known]
-        # Against the same backend's own way, so that the choice is that of the noise.
-        worst = worst_levels([(each, delta(each, chosen_on)) for each in alone])
+        worst = worst_levels([(each, judge.delta(each, chosen_on)) for each in alone])
         levels = in_order({axis: level for axis, (level, _) in worst.items()})
         if not levels:
             continue
@@ -249,9 +244,9 @@ def _together(
             steps += [_step(judge, cell, judged_on, "pipeline", cell.levels[-1]) for cell in cells]
         if "greedy" in case.combine:
             steps += _greedy(judge, variant, levels, run, chosen_on, judged_on)
-        all_of_them = delta(cells[-1], judged_on)
-        recovered = {each: all_of_them - delta(cell, judged_on) for each, cell in zip(levels, without, strict=True)}
-        fair = shapley(few, {each.levels: delta(each, judged_on) for each in every}) if every else {}
+        whole = judge.delta(cells[-1], judged_on)
+        recovered = {each: whole - judge.delta(cell, judged_on) for each, cell in zip(levels, without, strict=True)}
+        fair = shapley(few, {each.levels: judge.delta(each, judged_on) for each in every}) if every else {}
         shares += [
             Share(backend=str(variant), axis=each[0], level=each[1],
                   recovered=recovered[each] if "swap" in case.combine else None, shapley=fair.get(each[0]))
@@ -271,8 +266,8 @@ def _greedy(
     while left:
         tries = {axis: Cell(levels=in_order({**taken, axis: level}), variant=variant) for axis, level in left.items()}
         run(list(tries.values()))
-        drops = {axis: judge.figures(cell, chosen_on) for axis, cell in tries.items()}
-        best = max(drops, key=lambda axis: -1.0 if drops[axis] is None else drops[axis][0].delta)  # type: ignore[index]
+        drops = {axis: judge.delta(cell, chosen_on) for axis, cell in tries.items()}
+        best = max(drops, key=lambda axis: drops[axis])
         taken[best] = left.pop(best)
         steps.append(_step(judge, tries[best], judged_on, "greedy", (best, taken[best])))
     return steps

@@ -32,18 +32,9 @@ class Judge:
 
     def figures(self, cell: Cell, pictures: Sequence[int], *, base: Cell | None = None) -> tuple[Figures, int] | None:
         """The figures of a cell, and how many pictures had to be left out; None where no picture is left."""
-        against = (base or self.base).key
-        if (against, pictures) not in self._base_results:
-            self._base_results[against, pictures] = self.journal.results(against, pictures)
-        first = self._base_results[against, pictures]
-        second = self.journal.results(cell.key, pictures)
-        answered = [a is not None and b is not None for a, b in zip(first, second, strict=True)]
-        if not any(answered):
+        kept, one, other = self._both(cell, base or self.base, pictures)
+        if not kept:
             return None
-        kept = list(compress(pictures, answered))
-        # The same list where it is whole: an evaluation keeps what it made of it (matches, replicates).
-        one = cast(list[Result], first if all(answered) else list(compress(first, answered)))
-        other = cast(list[Result], list(compress(second, answered)))
         found = self.evaluation.compare(one, other, kept, margin=self.margin, seed=self.seed)
         values = dict(self.evaluation.figures(other, kept, one))
         return Figures(
@@ -60,6 +51,27 @@ class Judge:
             pictures=len(kept),
             images_to_decide=found.images_to_decide,
         ), len(pictures) - len(kept)
+
+    def delta(self, cell: Cell, pictures: Sequence[int]) -> float:
+        """The drop alone, without how sure it is; 0 where no picture is left."""
+        kept, one, other = self._both(cell, self.base, pictures)
+        if not kept:
+            return 0.0
+        before, after = (self.evaluation.figures(each, kept, one)[self.evaluation.metric] for each in (one, other))
+        return before - after
+
+    def _both(
+        self, cell: Cell, base: Cell, pictures: Sequence[int]
+    ) -> tuple[list[int], list[Result], list[Result]]:
+        """The pictures that both have an answer for, and the answers."""
+        if (base.key, pictures) not in self._base_results:
+            self._base_results[base.key, pictures] = self.journal.results(base.key, pictures)
+        first = self._base_results[base.key, pictures]
+        second = self.journal.results(cell.key, pictures)
+        answered = [a is not None and b is not None for a, b in zip(first, second, strict=True)]
+        # The same list where it is whole: an evaluation keeps what it made of it (matches, replicates).
+        one = cast(list[Result], first if all(answered) else list(compress(first, answered)))
+        return list(compress(pictures, answered)), one, cast(list[Result], list(compress(second, answered)))
 
     def baseline(self, pictures: Sequence[int]) -> Mapping[str, float]:
         """The baseline's own figures."""
