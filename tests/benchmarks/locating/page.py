@@ -24,8 +24,9 @@ on TFLite, where every graph is converted anew, every second fault at one depth,
 
 **Located**: the operator with the fault is the one culprit, and nobody else is named. Where the runtime shows no tensor
 of its own for the operator, the block between the nearest shown tensors counts, in a column of its own. A fault that
-moves its operator's output by less than {effect:g} sigma, told by float64, is without effect. *Refused* are graphs
-that do not run with the fault: sizes that do not fit any more.
+moves its operator's output by less than {effect:g} sigma, told by float64, is without effect; so is one that the
+runtime does not carry out, told by a diagnosis of the faulty graph itself. *Refused* are graphs that do not run with
+the fault: sizes that do not fit any more.
 """
 
 

@@ -144,7 +144,18 @@ class Subject:
             return "located", ""
         if len(named) == 1 and layer.node and layer.node in named[0].block:
             return "in_its_block", f"named {named[0].output}"
+        if not named and (undone := self._undone(made.faulty)):
+            return "without_effect", undone
         return "missed", f"named {', '.join(each.output for each in named) or 'nobody'}; {found.sentence}"
+
+    def _undone(self, faulty: onnx.ModelProto) -> str:
+        """Why the runtime does not carry the fault out, told by PyTorch's answer to the faulty graph; else empty."""
+        carrier = Network(
+            name=self._network.name, family=self._network.family, model=faulty, feeds=self._network.feeds
+        )  # fmt: skip
+        own = [each.layer.node for each in diagnosed(carrier, self._backend, self._crew).culprits]
+        planted = [each for each in own if each.startswith("fault_")]
+        return f"the runtime is wrong at {', '.join(planted)}, of which the fault is made" if planted else ""
 
     def _cell(self, place: Place | None, outcome: Outcome, said: str, began: float) -> Cell:
         network, backend, fault, tensor = self.key(place)
