@@ -22,9 +22,10 @@ last column lost, one pixel + 10 %, the output rounded to bfloat16, Resize by an
 of the healthy graph. Each fault is planted at every {every}th tensor that it fits, beginning elsewhere for each kind;
 on TFLite, where every graph is converted anew, every second fault at one depth, other ones in each network.
 
-**Located**: the operator with the fault is the one culprit, and nobody else is named. Where the runtime shows no tensor
-of its own for the operator, the block between the nearest shown tensors counts, in a column of its own. A fault that
-moves its operator's output by less than {effect:g} sigma, told by float64, is without effect; so is one that the
+**Located**: the operator with the fault is the one culprit, and nobody else is named but what the runtime gets wrong in
+the same graph without the fault (OpenVINO's Relu hides the NaN that `nan_swallowed` needs). Where the runtime shows no
+tensor of its own for the operator, the block between the nearest shown tensors counts, in a column of its own. A fault
+that moves its operator's output by less than {effect:g} sigma, told by float64, is without effect; so is one that the
 runtime does not carry out, told by a diagnosis of the faulty graph itself. *Refused* are graphs that do not run with
 the fault: sizes that do not fit any more.
 """

@@ -140,22 +140,22 @@ class Subject:
         carrier = Network(name=self._network.name, family=self._network.family, model=made.sound, feeds=feeds)
         found = diagnosed(carrier, self._backend, self._crew, made.faulty)
         named = [each.layer for each in found.culprits]
-        if [each.output for each in named] == [place.tensor]:
-            return "located", ""
+        others = {each.output for each in named} - {place.tensor}
+        if len(others) < len(named) and (not others or others <= self._wrong_in(made.sound).keys()):
+            return "located", f"and {', '.join(sorted(others))}, wrong without the fault" if others else ""
         if len(named) == 1 and layer.node and layer.node in named[0].block:
             return "in_its_block", f"named {named[0].output}"
-        if not named and (undone := self._undone(made.faulty)):
-            return "without_effect", undone
+        undone = [] if named else [each for each in self._wrong_in(made.faulty).values() if each.startswith("fault_")]
+        if undone:
+            return "without_effect", f"the runtime is wrong at {', '.join(undone)}, of which the fault is made"
         return "missed", f"named {', '.join(each.output for each in named) or 'nobody'}; {found.sentence}"
 
-    def _undone(self, faulty: onnx.ModelProto) -> str:
-        """Why the runtime does not carry the fault out, told by PyTorch's answer to the faulty graph; else empty."""
-        carrier = Network(
-            name=self._network.name, family=self._network.family, model=faulty, feeds=self._network.feeds
+    def _wrong_in(self, model: onnx.ModelProto) -> dict[str, str]:
+        """What the runtime itself gets wrong in a graph: the tensor, and the node that makes it."""
+        network = Network(
+            name=self._network.name, family=self._network.family, model=model, feeds=self._network.feeds
         )  # fmt: skip
-        own = [each.layer.node for each in diagnosed(carrier, self._backend, self._crew).culprits]
-        planted = [each for each in own if each.startswith("fault_")]
-        return f"the runtime is wrong at {', '.join(planted)}, of which the fault is made" if planted else ""
+        return {each.layer.output: each.layer.node for each in diagnosed(network, self._backend, self._crew).culprits}
 
     def _cell(self, place: Place | None, outcome: Outcome, said: str, began: float) -> Cell:
         network, backend, fault, tensor = self.key(place)
