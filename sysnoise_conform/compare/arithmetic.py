@@ -50,10 +50,10 @@ class Arithmetic:
             with np.errstate(over="ignore"):
                 return array.astype(np.float16).astype(np.float32)
         whole = np.ascontiguousarray(array).view(np.uint32)
-        half = np.uint32(1 << (self.dropped_bits - 1))
+        added: Any = np.uint32(1 << (self.dropped_bits - 1))
         if self.ties == "even":  # from half way on upwards where the last bit that stays is 1, else from just above
-            half = half - np.uint32(1) + ((whole >> np.uint32(self.dropped_bits)) & np.uint32(1))
-        kept = (whole + half) & np.uint32(0xFFFFFFFF ^ ((1 << self.dropped_bits) - 1))
+            added = added - np.uint32(1) + ((whole >> np.uint32(self.dropped_bits)) & np.uint32(1))
+        kept = (whole + added) & np.uint32(0xFFFFFFFF ^ ((1 << self.dropped_bits) - 1))
         return np.where(np.isfinite(array), kept.view(np.float32), array).reshape(array.shape)
 
     def holds(self, array: Array) -> bool:

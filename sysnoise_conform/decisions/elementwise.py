@@ -7,11 +7,13 @@ the answers for the two ends.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from sysnoise_conform.decisions.question import Answer, Array, Operand, Question
 from sysnoise_conform.decisions.reach import FLOAT32, INSIDE, is_float, reach, wide
+from sysnoise_conform.outcome import Reading
 
 _ROUNDINGS: dict[str, Callable[[Array], Array]] = {"Round": np.rint, "Floor": np.floor, "Ceil": np.ceil}
 _RANGES = {
@@ -26,7 +28,8 @@ def rounding(question: Question) -> Answer | None:
     if x is None or not is_float(x.data):
         return None
     step, values, span = _ROUNDINGS[question.node.op_type], wide(x.data), reach(x)
-    return _between(question, step(values - span), step(values + span), whole=True)
+    found = _between(question, step(values - span), step(values + span), whole=True)
+    return replace(found, readings=_rounding_mode(question, values, lambda each: each))
 
 
 def cast(question: Question) -> Answer | None:
@@ -87,8 +90,36 @@ def _quantised(question: Question, x: Operand, steps: Array, offset: Array) -> A
     inside = np.where(np.frexp(steps)[0] == 0.5, 0.0, INSIDE * FLOAT32)  # by a power of two nothing is rounded
     with np.errstate(invalid="ignore"):
         span = reach(x) / steps + np.where(np.isfinite(quotient), np.abs(quotient), 0.0) * inside
-    ends = (np.clip(np.rint(each) + offset, low, high) for each in (quotient - span, quotient + span))
-    return _between(question, *ends)
+
+
+    def codes(rounded: Array) -> Array:
+        within: Array = np.clip(rounded + offset, low, high)
+        return within
+
+    found = _between(question, *(codes(np.rint(each)) for each in (quotient - span, quotient + span)))
+    return replace(found, readings=_rounding_mode(question, quotient, codes))
+
+
+# What else numbers are rounded by, the rule of ties before those that move everything.
+_MODES: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+    ("halves to even", np.rint),
+    ("halves away from zero", lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5)),
+    ("halves up", lambda x: np.floor(x + 0.5)),
+    ("towards zero", np.trunc),
+    ("down", np.floor),
+    ("up", np.ceil),
+)
+
+
+def _rounding_mode(question: Question, values: Array, made: Callable[[Array], Array]) -> tuple[Reading, ...]:
+    """The rule that gives every element that the backend gave, where its own is another than the operator's."""
+    got, golden = _codes(question.got), _codes(question.golden)
+    known = np.isfinite(values) & np.isfinite(got) & np.isfinite(golden)
+    with np.errstate(invalid="ignore"):
+        for name, rule in _MODES:
+            if np.array_equal(made(rule(values))[known], got[known]):
+                return (Reading(kind="rounding_mode", residual=0.0, value=name),)
+    return ()
 
 
 def _along(question: Question, x: Array, parameter: Array) -> Array | None:

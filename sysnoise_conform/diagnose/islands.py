@@ -147,12 +147,15 @@ class _Islands:
             answers = {name: got[ours] for ours, name in names.items()}
             for name, answer in answers.items():
                 if name in trial.reference:
-                    settled, ties = self._seen.margins.settled(
-                        trial.reference[name], answer, trial.given(self._name_of, each), trial.golden, answers
+                    settled = self._seen.margins.settled(
+                        trial.reference[name], answer, trial.given(self._name_of, each), trial.golden, answers,
+                        fed=True,
+                    )  # fmt: skip
+                    found.compare(
+                        settled.golden, answer, trial.number, ties=settled.ties, readings=settled.readings
                     )
-                    found.compare(settled, answer, trial.number, ties=ties)
-                    if ties is None:  # of a decision, a flip is one, in whatever part
-                        parts.add(settled, answer, trial.reference)
+                    if settled.ties is None:  # of a decision, a flip is one, in whatever part
+                        parts.add(settled.golden, answer, trial.reference)
                     if trial.number == 0 and name not in self._seen.recorded:
                         alone[name] = answer.copy()
         self._seen.islands.merge(found)

@@ -83,12 +83,12 @@ def _measured(shop: Workshop, seen: Seen, arithmetic: Arithmetic, told_by: Told)
         for name, tensor in reference.items():
             if name not in names:
                 continue
-            settled, ties = seen.margins.settled(
+            settled = seen.margins.settled(
                 tensor, got[name], given, golden, got, roundoff=arithmetic.operands or None
             )
-            tally.compare(settled, got[name], 0, ties=ties)
-            if ties is None:
-                parts.add(settled, got[name], reference)
+            tally.compare(settled.golden, got[name], 0, ties=settled.ties, readings=settled.readings)
+            if settled.ties is None:
+                parts.add(settled.golden, got[name], reference)
 
     for each in seen.first:
         with shop.goldens.replayed(0, each.tensors, operands=arithmetic.name) as reference:

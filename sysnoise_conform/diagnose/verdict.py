@@ -10,7 +10,7 @@ from sysnoise_conform.diagnose.boundaries import floor_ratio
 from sysnoise_conform.diagnose.facts import Computing, Culprit, Layer, ObserverEffect, VerdictWord
 from sysnoise_conform.diagnose.layers import layers_of, readers_of
 from sysnoise_conform.diagnose.seen import Seen
-from sysnoise_conform.diagnose.ties import told
+from sysnoise_conform.diagnose.ties import to_blame, told
 from sysnoise_conform.diagnose.units import InUnits, computes, computing_in, pinned
 from sysnoise_conform.judge.departure import Departure
 from sysnoise_conform.judge.evidence import carried_on
@@ -62,6 +62,9 @@ def decide(
             notes.append(note)
     notes += told(layers)
     culprits = alone_to_blame(shop, culprits, seen, variant, policy)
+    if not culprits:
+        off = {each.diff.name for each in bad_outputs}
+        culprits = to_blame([each for each in layers if each.output in chosen], readers, off)
     computing = None if units is None else computing_in(layers, units, asked)
     verdict, sentence = _verdict(culprits, bad_outputs, layers, seen, asked, computing)
     return Judged(

@@ -181,10 +181,13 @@ class _Tapping:
             with answer.result() as reference:
                 for name, tensor in reference.items():
                     if name in piece.recorded and name in recorded:
-                        settled, ties = self._seen.margins.settled(tensor, recorded[name], given, golden, recorded)
-                        piece.replayed.compare(settled, recorded[name], number, ties=ties)
-                        if ties is None:  # of a decision, a flip is one, in whatever part
-                            piece.parts.add(settled, recorded[name], reference)
+                        got = recorded[name]
+                        settled = self._seen.margins.settled(tensor, got, given, golden, recorded)
+                        piece.replayed.compare(
+                            settled.golden, got, number, ties=settled.ties, readings=settled.readings
+                        )
+                        if settled.ties is None:  # of a decision, a flip is one, in whatever part
+                            piece.parts.add(settled.golden, got, reference)
 
     def _take(self, piece: _Piece) -> None:
         """Count what a tapped graph gave; the first one tells what watching changed."""

@@ -91,6 +91,10 @@ def looks_like(readings: Sequence[Reading]) -> str:
             words = f"a transposed layout ({value})"
         case "constant":
             words = f"a constant output ({value})"
+        case "tie_order":
+            words = f"equal values in another order ({value})"
+        case "rounding_mode":
+            words = f"another rule of rounding ({value})"
         case "nan_hidden":
             return f"{value} of PyTorch's NaN or Inf come back as numbers"
         case "clipped":
