@@ -14,11 +14,13 @@ from sysnoise_conform.reports.diagnosis_rows import (
     arithmetic_in_words,
     coverage_in_words,
     cumulative_in_words,
+    deployed_in_words,
     diagnosed_layers,
     in_words,
     known_in_words,
     method_in_words,
     observed_in_words,
+    owner_in_words,
     parts_in_words,
     proof_in_words,
     reading_in_words,
@@ -104,6 +106,8 @@ def _strip(diagnosis: Diagnosis) -> Markup:
         ("target", runtime(diagnosis.runtime)),
         ("truth", golden(diagnosis.golden)),
     ]
+    if diagnosis.deployed is not None:
+        cells.append(("deployed file", deployed_in_words(diagnosis.deployed)))
     computing = arithmetic_in_words(diagnosis)
     if computing is not None:
         cells.append(("arithmetic", computing))
@@ -188,7 +192,7 @@ def _culprits(diagnosis: Diagnosis, rows: Sequence[DiagnosedLayer]) -> Markup:
     for at, (row, culprit) in enumerate(shown):
         said = [element("p", text(culprit.words, 1000), class_="finding")] if culprit.words else []
         # A link to what is folded opens it; of a network in bfloat16 every operator is a culprit, and all look alike.
-        evidence = element("div", *said, facts_list(list(_evidence(culprit))), id=f"v{row.number}")
+        evidence = element("div", *said, facts_list(list(_evidence(culprit, diagnosis))), id=f"v{row.number}")
         if at < UNFOLDED:
             parts += [element("h3", who(row.layer, row)), evidence]
         else:
@@ -199,7 +203,7 @@ def _culprits(diagnosis: Diagnosis, rows: Sequence[DiagnosedLayer]) -> Markup:
     return element("section", element("header", element("h2", "Culprits")), *parts, class_="FAIL")
 
 
-def _evidence(culprit: Culprit) -> Iterator[tuple[str, object]]:
+def _evidence(culprit: Culprit, diagnosis: Diagnosis) -> Iterator[tuple[str, object]]:
     layer, diff = culprit.layer, culprit.diff
     if layer.attributes:
         yield "attributes", element("code", text(layer.attributes, 1000))
@@ -218,6 +222,8 @@ def _evidence(culprit: Culprit) -> Iterator[tuple[str, object]]:
         yield "parts", parts
     yield "cumulative", cumulative_in_words(culprit)
     yield "reading", reading_in_words(culprit)
+    if diagnosis.deployed is not None:
+        yield "owner", owner_in_words(culprit, diagnosis)
     for label, said in (("share", share_in_words(culprit)), ("proof", proof_in_words(culprit))):
         if said is not None:
             yield label, said
@@ -333,8 +339,11 @@ def _more(count: int) -> Markup:
 
 
 def _provenance(diagnosis: Diagnosis) -> Markup:
+    file = diagnosis.deployed
+    deployed = [] if file is None else [("deployed", element("code", f"{text(file.file, 200)} sha256 {file.sha256}"))]
     pairs: list[tuple[str, object]] = [
         ("model", element("code", diagnosis.model)),
+        *deployed,
         ("variant", element("code", diagnosis.variant)),
         *runtime_facts(diagnosis.runtime),
         ("golden", golden(diagnosis.golden)),

@@ -24,6 +24,9 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "schema": SCHEMA,
         "variant": diagnosis.variant,
         "model": diagnosis.model,
+        "deployed": None
+        if diagnosis.deployed is None
+        else {"file": diagnosis.deployed.file, "sha256": diagnosis.deployed.sha256},
         "verdict": diagnosis.verdict,
         "sentence": diagnosis.sentence,
         "observer_effect": {
@@ -90,6 +93,7 @@ def _culprit(found: Culprit) -> dict[str, Any]:
         if found.optimiser is None
         else {"level": found.optimiser.level, "passes": list(found.optimiser.passes)},
         "proof": None if found.proof is None else _proof(found.proof),
+        "owner": found.owner,
         "reproducer": found.reproducer or None,
         "known": [
             {"case": each.case, "about": each.about, "deviates": each.deviates, "when": each.when or None}

@@ -31,11 +31,13 @@ from sysnoise_conform.reports.diagnosis_rows import (
     arithmetic_in_words,
     coverage_in_words,
     cumulative_in_words,
+    deployed_in_words,
     diagnosed_layers,
     in_words,
     known_in_words,
     method_in_words,
     observed_in_words,
+    owner_in_words,
     parts_in_words,
     proof_in_words,
     reading_in_words,
@@ -84,7 +86,7 @@ def _draw(diagnosis: Diagnosis, console: Console) -> None:
     for culprit in diagnosis.culprits[:CULPRITS]:
         console.print()
         console.print(_title(culprit, places.get(culprit.layer.output)))
-        console.print(_indented(_facts(_culprit(culprit))))
+        console.print(_indented(_facts(_culprit(culprit, diagnosis))))
     _more(console, len(diagnosis.culprits) - CULPRITS, "culprit")
     if diagnosis.ranking:
         console.print()
@@ -109,6 +111,8 @@ def _head(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "observer", observed_in_words(diagnosis)
     yield "coverage", coverage_in_words(diagnosis)
     yield "model", one_line(diagnosis.model, 200)
+    if diagnosis.deployed is not None:
+        yield "deployed", deployed_in_words(diagnosis.deployed)
     yield "variant", f"{one_line(diagnosis.variant, 200)}: {runtime(diagnosis.runtime)}"
     computing = arithmetic_in_words(diagnosis)
     if computing is not None:
@@ -127,7 +131,7 @@ def _title(culprit: Culprit, place: DiagnosedLayer | None) -> Text:
     return Text(who(culprit.layer, place), style="bold", overflow="fold")
 
 
-def _culprit(culprit: Culprit) -> Iterator[tuple[str, str]]:
+def _culprit(culprit: Culprit, diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     layer = culprit.layer
     if layer.attributes:
         yield "attributes", one_line(layer.attributes, 300)
@@ -140,6 +144,8 @@ def _culprit(culprit: Culprit) -> Iterator[tuple[str, str]]:
         yield "parts", parts
     yield "cumulative", cumulative_in_words(culprit)
     yield "reading", reading_in_words(culprit)
+    if diagnosis.deployed is not None:
+        yield "owner", owner_in_words(culprit, diagnosis)
     if culprit.words:
         yield "that is", one_line(culprit.words, 600)
     for label, said in (("share", share_in_words(culprit)), ("proof", proof_in_words(culprit))):

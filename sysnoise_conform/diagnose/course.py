@@ -16,10 +16,11 @@ from sysnoise_conform.diagnose import design, islands, watching
 from sysnoise_conform.diagnose.arithmetic import in_few_bits
 from sysnoise_conform.diagnose.blame import departs
 from sysnoise_conform.diagnose.blocks import Granularity
-from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
+from sysnoise_conform.diagnose.facts import Culprit, DeployedFile, Diagnosis
 from sysnoise_conform.diagnose.judging import judged
 from sysnoise_conform.diagnose.known import recognised
 from sysnoise_conform.diagnose.optimiser import explain
+from sysnoise_conform.diagnose.owner import owned
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.ranking import Ranking, rank
 from sysnoise_conform.diagnose.reproducing import reproduce
@@ -55,7 +56,7 @@ def diagnose(
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
     Of a converted graph `win_back` costly layers are left in float32 in turn.
 
-    Raises what `runner.run` raises; BackendError where the untouched graph does not run at all.
+    Raises what `runner.run` raises; BackendError where the untouched graph does not run, nor any operator alone.
     """
     clock = perf_counter()
     (variant,) = case.variants
@@ -88,14 +89,18 @@ def diagnose(
         for conversion in conversions.made.values():  # of one variant one, at most
             shop = converted.workshop(shop, conversion, store, pytorch, stack, in_pieces=granularity == "op")
             shop.goldens.begin()
-        seen = Seen.nothing(shop, granularity)
+        asked = _asked(shop.model, only)
+        seen = Seen.nothing(shop, granularity, asked)
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
             seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in shop.model.layers})
         child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
-        chosen = seen.blocks.ends(_chosen(shop.model, only)) - shop.plan.aside
+        every = frozenset(each.tensor for each in shop.model.layers)
+        chosen = seen.blocks.ends(every if asked is None else asked) - shop.plan.aside
         watching.watch(shop, variant, cell.place, child, seen, replay=replay)
         islands.explode(shop, variant, cell.place, child, seen, chosen)
+        if seen.refused is not None and not seen.islands.diffs:  # not one operator runs
+            raise seen.refused
         before = perf_counter()
         found = judged(shop, variant, seen, policy, chosen)
         right = shown_otherwise(shop, str(variant), seen, found.layers, found.culprits, policy)
@@ -104,7 +109,7 @@ def diagnose(
             found = judged(shop, variant, seen, policy, chosen.difference(right))
         seen.seconds["judge"] = perf_counter() - before
         before = perf_counter()
-        found = vanishing(shop, variant, cell.place, found, policy)
+        found = vanishing(shop, variant, cell.place, found, policy, chosen)
         seen.seconds["bisect"] = perf_counter() - before
         culprits: tuple[Culprit, ...] = found.culprits
         before = perf_counter()
@@ -114,13 +119,17 @@ def diagnose(
             hidden=seen.blocks.hidden,
         )  # fmt: skip
         seen.seconds["optimiser"] = perf_counter() - before
+        if case.deployed is not None and culprits:
+            before = perf_counter()
+            culprits = owned(shop, culprits, str(variant), policy, seen.blocks)
+            seen.seconds["owner"] = perf_counter() - before
         sentence = found.sentence.replace(first, culprits[0].words, 1) if culprits else found.sentence
         ranking = Ranking()
         if found.verdict == "accumulated_rounding" or in_few_bits(culprits):
             before = perf_counter()
             ranking = rank(shop, variant, cell.place, seen, found.layers, found.outputs)
             seen.seconds["rank"] = perf_counter() - before
-        if prove and culprits:
+        if prove and culprits and seen.refused is None:
             before = perf_counter()
             culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs, seen.blocks)
             seen.seconds["prove"] = perf_counter() - before
@@ -129,6 +138,8 @@ def diagnose(
         culprits = reproduce(
             shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts, blocks=seen.blocks
         )
+        target = shop.plan.target
+        deployed = None if case.deployed is None else DeployedFile(file=target.path.name, sha256=target.sha256())
         culprits = recognised(culprits, shop.plan.target.model, str(variant), seen.runtime)
         findings = None
         for conversion in conversions.made.values():
@@ -152,19 +163,22 @@ def diagnose(
         notes=(*found.notes, *ranking.notes),
         environment=provenance.environment(case.limits.threads),
         golden=facts,
+        deployed=deployed,
         design=findings,
         seconds=_rounded({**seen.seconds, "total": perf_counter() - clock}),
     )
 
 
-def _chosen(model: Model, only: Collection[str]) -> frozenset[str]:
-    """The tensors of the nodes that are asked for, all without a choice. Raises UsageError for what is not there."""
+def _asked(model: Model, only: Collection[str]) -> frozenset[str] | None:
+    """The tensors of the nodes that are asked for, None without a choice. Raises UsageError for what is not there."""
+    if not only:
+        return None
     layers = {each.tensor: each.node for each in model.layers}
     known = {*layers, *layers.values()} - {""}
     for name in only:
         if name not in known:
             raise UsageError(f"the model has no node or tensor {one_line(name)!r}", hint=nearest(name, known))
-    return frozenset(tensor for tensor, node in layers.items() if not only or node in only or tensor in only)
+    return frozenset(tensor for tensor, node in layers.items() if node in only or tensor in only)
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -115,6 +115,7 @@ def reproduce(
                     environment=provenance.environment(shop.threads),
                     tensors={**piece.inputs, **piece.outputs},
                     converted=converted,
+                    owner=culprit.owner,
                 ),
                 out / folder,
             )
