@@ -170,7 +170,7 @@ def _provenance(header: Mapping[str, Any]) -> Markup:
         "section",
         element("header", element("h2", "Provenance")),
         element("h3", "The exact command"),
-        element("pre", Markup(html.escape(lines(str(header.get("command", "")))[:20_000]))),
+        command_block(str(header.get("command", ""))),
         element("h3", "What went in, and where it ran"),
         facts_list(list(_origin(header))),
     )
@@ -198,6 +198,11 @@ def _origin(header: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     if notes:
         yield "notes", "; ".join(str(each) for each in notes)
     yield from provenance(where)
+
+
+def command_block(command: str) -> Markup:
+    """A command line as it was given."""
+    return element("pre", Markup(html.escape(lines(command)[:20_000])))
 
 
 def provenance(where: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

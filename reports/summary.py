@@ -29,6 +29,7 @@ def summary(report: Report, judgement: Judgement) -> dict[str, Any]:
         "exit_code": judgement.exit_code,
         "exit_codes": list(judgement.exit_codes),
         "sentence": judgement.sentence,
+        "command": header.get("command"),
         "model": _chosen(header.get("model"), "path", "sha256", "opset", "nodes"),
         "deployed": _chosen(header["deployed"], "path", "sha256", "format") if header.get("deployed") else None,
         "golden": _golden(header.get("golden")),
@@ -67,7 +68,7 @@ def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:
         "owners": list(verdict.owners),
         "findings": [_finding(each) for each in verdict.findings],
         "runtime": None if facts is None else _runtime(facts),
-        "conversion": _conversion(conversion_of(header, row.result.variant), row.result.variant),
+        "conversion": conversion(conversion_of(header, row.result.variant), row.result.variant),
         "outputs": [_output(each, measured) for each in measured.outputs] if measured else [],
         "missing_outputs": [{"tensor": each.tensor, "why": each.why} for each in measured.missing_outputs]
         if measured
@@ -95,7 +96,7 @@ def _runtime(facts: RuntimeFacts) -> dict[str, Any]:
     }
 
 
-def _conversion(made: Mapping[str, Any] | None, variant: str) -> dict[str, Any] | None:
+def conversion(made: Mapping[str, Any] | None, variant: str) -> dict[str, Any] | None:
     """By what a converted graph came about; None for the model as it is."""
     if made is None:
         return None
