@@ -20,6 +20,7 @@ from sysnoise_conform.reports.html_parts import chip, facts_list, key, layer_nam
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.page import page
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
+from sysnoise_conform.reports.spread import in_words, spreads
 from sysnoise_conform.reports.wording import (
     NOTHING,
     duration,
@@ -95,9 +96,9 @@ def _overview(rows: Sequence[VariantRow], header: Mapping[str, Any]) -> Markup:
         return element("section", element("h2", "Variants"), element("p", "No variant ran: nothing was compared."))
     lined = [_overview_row(row, header, at) for at, row in enumerate(rows)]
     headings = ["variant", "verdict", "outcome", "precision used", "worst output, floor ×", "layers", "first departure"]
-    return element(
-        "section", element("header", element("h2", "Variants")), table(headings, lined, numeric=frozenset({4, 5}))
-    )
+    over = [element("p", f"Presets of {said}.") for said in in_words(spreads(header, rows))]
+    heading = element("header", element("h2", "Variants"))
+    return element("section", heading, table(headings, lined, numeric=frozenset({4, 5})), *over)
 
 
 def _overview_row(row: VariantRow, header: Mapping[str, Any], at: int) -> list[object]:

@@ -14,6 +14,7 @@ from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
 from sysnoise_conform.report.graphs import conversion_of
+from sysnoise_conform.reports import spread
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, reason, runtime_of, status
 
@@ -22,7 +23,7 @@ SCHEMA = "conform.summary/1"
 
 def summary(report: Report, judgement: Judgement) -> dict[str, Any]:
     """The run as one JSON object. A number that is not finite is null, beside `exact` or `nan_mismatch`."""
-    header = report.header
+    header, rows = report.header, variant_rows(report, judgement)
     return {
         "schema": SCHEMA,
         "verdict": judgement.verdict.name,
@@ -34,7 +35,8 @@ def summary(report: Report, judgement: Judgement) -> dict[str, Any]:
         "deployed": _chosen(header["deployed"], "path", "sha256", "format") if header.get("deployed") else None,
         "golden": _golden(header.get("golden")),
         "inputs": _chosen(header.get("inputs"), "kind", "samples", "sha256"),
-        "variants": [_variant(header, row) for row in variant_rows(report, judgement)],
+        "presets": [spread.as_json(each) for each in spread.spreads(header, rows)],
+        "variants": [_variant(header, row) for row in rows],
     }
 
 
