@@ -66,8 +66,8 @@ def samples(folder: Path, size: float) -> Path:
 
 
 def in_floats(variant: str) -> bool:
-    """LiteRT reports floats alone: onnx2tf leaves Q and DQ around the float kernels of Conv and Gemm."""
-    return variant.startswith("tflite:int8")
+    """LiteRT: onnx2tf leaves Q and DQ around float kernels. ONNX Runtime has none in symmetric int8 behind a Relu."""
+    return variant.startswith("tflite:int8") or variant == "ort:int8+preset=tensorrt"
 
 
 def output(done: Any, variant: str) -> dict[str, Any]:
