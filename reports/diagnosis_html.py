@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, VerdictWord
 from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.outcome import TensorDiff
+from sysnoise_conform.reports import html_conversion
 from sysnoise_conform.reports.chart import Trace, chart
 from sysnoise_conform.reports.diagnosis_rows import (
     DiagnosedLayer,
@@ -30,7 +31,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     share_in_words,
     who,
 )
-from sysnoise_conform.reports.html import provenance
+from sysnoise_conform.reports.html import command_block, provenance
 from sysnoise_conform.reports.html_design import design_section
 from sysnoise_conform.reports.html_parts import facts_list, key
 from sysnoise_conform.reports.html_variant import runtime_facts
@@ -353,7 +354,12 @@ def _provenance(diagnosis: Diagnosis) -> Markup:
         pairs.append(("notes", element("ul", *(element("li", text(each, 600)) for each in diagnosis.notes))))
     if diagnosis.seconds:
         pairs.append(("time", _times(diagnosis.seconds)))
-    return _section("Provenance", facts_list(pairs))
+    parts: list[Markup] = []
+    if diagnosis.command:
+        parts += [element("h3", "The exact command"), command_block(diagnosis.command)]
+    if diagnosis.conversion is not None:
+        parts.extend(html_conversion.recipe(diagnosis.conversion, diagnosis.variant))
+    return _section("Provenance", *parts, facts_list(pairs))
 
 
 def _times(seconds: Mapping[str, float]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -16,6 +17,7 @@ from sysnoise_conform.diagnose.design import DesignFindings
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, VerdictWord
 from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.reports.conversion_rows import command_of, facts_of
 from sysnoise_conform.reports.diagnosis_design import (
     LAYER_HEADINGS,
     LAYERS,
@@ -94,6 +96,9 @@ def _draw(diagnosis: Diagnosis, console: Console) -> None:
         _more(console, len(diagnosis.ranking) - RANKED, "layer")
     if diagnosis.design is not None:
         _draw_design(diagnosis.design, console)
+    if diagnosis.conversion is not None:
+        console.print()
+        console.print(_indented(_facts(_conversion(diagnosis.conversion, diagnosis.variant))))
     if diagnosis.unobservable:
         console.print()
         console.print(_indented(_facts(_hidden(diagnosis))))
@@ -174,6 +179,13 @@ def _draw_design(found: DesignFindings, console: Console) -> None:
         console.print()
         console.print(Text(f"  {together_in_words(found)}, with", overflow="fold"))
         console.print(Text(f"  {line}"), soft_wrap=True)  # ready to paste
+
+
+def _conversion(made: Mapping[str, Any], variant: str) -> Iterator[tuple[str, str]]:
+    yield from facts_of(made)
+    command = command_of(made, variant)
+    if command is not None:
+        yield "again", one_line(command, 1000)
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

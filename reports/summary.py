@@ -14,6 +14,7 @@ from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
 from sysnoise_conform.report.graphs import conversion_of
+from sysnoise_conform.reports import spread
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, reason, runtime_of, status
 
@@ -22,18 +23,20 @@ SCHEMA = "conform.summary/1"
 
 def summary(report: Report, judgement: Judgement) -> dict[str, Any]:
     """The run as one JSON object. A number that is not finite is null, beside `exact` or `nan_mismatch`."""
-    header = report.header
+    header, rows = report.header, variant_rows(report, judgement)
     return {
         "schema": SCHEMA,
         "verdict": judgement.verdict.name,
         "exit_code": judgement.exit_code,
         "exit_codes": list(judgement.exit_codes),
         "sentence": judgement.sentence,
+        "command": header.get("command"),
         "model": _chosen(header.get("model"), "path", "sha256", "opset", "nodes"),
         "deployed": _chosen(header["deployed"], "path", "sha256", "format") if header.get("deployed") else None,
         "golden": _golden(header.get("golden")),
         "inputs": _chosen(header.get("inputs"), "kind", "samples", "sha256"),
-        "variants": [_variant(header, row) for row in variant_rows(report, judgement)],
+        "presets": [spread.as_json(each) for each in spread.spreads(header, rows)],
+        "variants": [_variant(header, row) for row in rows],
     }
 
 
@@ -67,7 +70,7 @@ def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:
         "owners": list(verdict.owners),
         "findings": [_finding(each) for each in verdict.findings],
         "runtime": None if facts is None else _runtime(facts),
-        "conversion": _conversion(conversion_of(header, row.result.variant), row.result.variant),
+        "conversion": conversion(conversion_of(header, row.result.variant), row.result.variant),
         "outputs": [_output(each, measured) for each in measured.outputs] if measured else [],
         "missing_outputs": [{"tensor": each.tensor, "why": each.why} for each in measured.missing_outputs]
         if measured
@@ -95,7 +98,7 @@ def _runtime(facts: RuntimeFacts) -> dict[str, Any]:
     }
 
 
-def _conversion(made: Mapping[str, Any] | None, variant: str) -> dict[str, Any] | None:
+def conversion(made: Mapping[str, Any] | None, variant: str) -> dict[str, Any] | None:
     """By what a converted graph came about; None for the model as it is."""
     if made is None:
         return None

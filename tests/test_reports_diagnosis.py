@@ -180,6 +180,29 @@ def test_the_page_tells_a_culprit_its_evidence_and_where_it_ran() -> None:
         assert words in text
 
 
+@pytest.mark.parametrize("form", ["terminal", "html"])
+def test_how_a_converted_graph_came_about_is_told_with_the_command_that_brings_it_back(form: str) -> None:
+    text = squeezed(html.unescape(re.sub(r"<[^>]*>", " ", RENDERERS[form](EVERY["converted"]))))
+    for words in (
+        "int8 (preset ort, observer minmax)",
+        "16 samples, split off from the inputs, not judged (sha256 ca1bca1bca1b)",
+        "conform diagnose --model models/det.onnx --keep-fp32 'sigmoid_0.tmp_0'",
+    ):
+        assert words in text, words
+    assert ("The exact command conform diagnose --model models/det.onnx --backend ort:int8" in text) == (form == "html")
+
+
+def test_the_json_tells_how_a_converted_graph_came_about() -> None:
+    found = diagnosis_json.as_json(EVERY["converted"])
+    assert found["command"] == "conform diagnose --model models/det.onnx --backend ort:int8"
+    made = found["conversion"]
+    assert (made["precision"], made["preset"], made["observer"]) == ("int8", "ort", "minmax")
+    assert made["keep_fp32"] == ["sigmoid_0.tmp_0"]
+    assert (made["calibration"]["origin"], made["calibration"]["samples"]) == ("split", 16)
+    assert made["command"].startswith("conform diagnose ")
+    assert diagnosis_json.as_json(EVERY["clean"])["conversion"] is None
+
+
 def test_three_thousand_layers_stay_below_three_megabytes() -> None:
     assert len(diagnosis_html.render(diagnosis_samples.one_culprit(3000)).encode()) < 3_000_000
 

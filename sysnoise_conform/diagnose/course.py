@@ -34,6 +34,7 @@ from sysnoise_conform.outcome import NotApplicable
 from sysnoise_conform.outcome import Unsupported as UnsupportedOutcome
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import converted, provenance
+from sysnoise_conform.runner.command import diagnosing
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.opening import open_case, told
@@ -45,7 +46,7 @@ from sysnoise_conform.variant import nearest
 
 def diagnose(
     case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
-    only: Collection[str] = (), granularity: Granularity | None = None, win_back: int = 0,
+    only: Collection[str] = (), granularity: Granularity | None = None, win_back: int = 0, command: str = "",
 ) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
 
@@ -54,7 +55,7 @@ def diagnose(
 
     `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
-    Of a converted graph `win_back` costly layers are left in float32 in turn.
+    Of a converted graph `win_back` costly layers are left in float32 in turn. `command` is told as it is.
 
     Raises what `runner.run` raises; BackendError where the untouched graph does not run, nor any operator alone.
     """
@@ -147,6 +148,7 @@ def diagnose(
             findings = design.look(shop, conversion, conversions, goldens, pytorch, win_back=win_back)
             seen.seconds["design"] = perf_counter() - before
         facts = goldens.facts()
+        made = converted.described(conversions.made, case, opened, diagnosing)
     return Diagnosis(
         variant=str(variant),
         model=str(case.model),
@@ -165,6 +167,8 @@ def diagnose(
         golden=facts,
         deployed=deployed,
         design=findings,
+        command=command,
+        conversion=made[0] if made else None,
         seconds=_rounded({**seen.seconds, "total": perf_counter() - clock}),
     )
 

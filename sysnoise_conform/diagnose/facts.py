@@ -189,6 +189,8 @@ class Diagnosis:
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, and `total`
     deployed: DeployedFile | None = None
     design: DesignFindings | None = None  # of a converted graph: what the conversion costs
+    command: str = ""  # as it was given
+    conversion: Mapping[str, Any] | None = None  # how a converted graph came about, as in a header
 
     @property
     def coverage(self) -> float:

@@ -6,7 +6,7 @@ runtime differs by from the first is the runtime's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -173,13 +173,18 @@ def _steps(model: Model) -> dict[str, float]:
     }
 
 
-def described(made: Mapping[Recipe, Conversion], case: Case, opened: Opened) -> list[dict[str, Any]]:
-    """The conversions as the report's header has them: by what they were made, and their graphs."""
+def described(
+    made: Mapping[Recipe, Conversion], case: Case, opened: Opened, again: Callable[..., str] = reproducing
+) -> list[dict[str, Any]]:
+    """The conversions as the report's header has them: by what they were made, and their graphs.
+
+    `again` gives the command line that brings a variant about, as `reproducing` does.
+    """
     asked = recipes(case)
     return [
         {
             "variants": [str(variant) for variant in asked[recipe]],
-            "commands": [reproducing(case, variant, recipe, judged=len(opened.samples)) for variant in asked[recipe]],
+            "commands": [again(case, variant, recipe, judged=len(opened.samples)) for variant in asked[recipe]],
             "recipe": str(recipe),
             "sha256": each.model.sha256,
             "opset": each.model.opset,
