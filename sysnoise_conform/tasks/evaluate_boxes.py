@@ -12,14 +12,13 @@ from sysnoise_conform.datasets import DataSet
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.statistics.bootstrap import paired, replicates
-from sysnoise_conform.statistics.gate import CONFIDENCE
 from sysnoise_conform.tasks.agreement import compared, share
 from sysnoise_conform.tasks.average_precision import Matches, match
 from sysnoise_conform.tasks.boxes import Boxes, as_coco, on_picture
 from sysnoise_conform.tasks.decoding import Decoding
 from sysnoise_conform.tasks.detect import SHOWN_SCORE, partners
 from sysnoise_conform.tasks.detectors import decode
-from sysnoise_conform.tasks.evaluation import Comparison, Gate, Result, Shown
+from sysnoise_conform.tasks.evaluation import Comparison, Result, Shown, resampled_gate
 
 
 class Detections:
@@ -74,11 +73,10 @@ class Detections:
         first, second = self._of(base, pictures), self._of(other, pictures)
         arms = (self._replicates(_Same(each), tuple(pictures), seed) for each in (base, other))
         found = paired(*arms)
-        delta = first.figures()["mAP"] - second.figures()["mAP"]
-        interval = found.interval(CONFIDENCE)
-        gate = Gate(delta=delta, interval=interval, spread=found.spread(), n=len(pictures), margin=margin)
+        before, after = (each.figures()["mAP"] for each in (first, second))
+        gate = resampled_gate(found, base=before, other=after, n=len(pictures), margin=margin)
         return Comparison(
-            delta=delta, interval=interval, p=found.p(), lost=lost, won=won, changed=changed, verdict=gate.word,
+            delta=gate.delta, interval=gate.interval, p=found.p(), lost=lost, won=won, changed=changed, verdict=gate.word,
             images_to_decide=gate.needed(),
         )  # fmt: skip
 
