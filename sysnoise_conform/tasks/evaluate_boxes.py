@@ -86,10 +86,14 @@ class Detections:
 
     def shown(self, at: int, result: Result) -> Shown:
         """The boxes that are shown, by class."""
-        kept = result["classes"][result["scores"] > self._shown]
+        above = result["scores"] > self._shown
+        kept, places = result["classes"][above], result["boxes"][above]
         names = [self._data.classes[each] if each < len(self._data.classes) else f"of class {each}" for each in kept]
         counts = {name: names.count(name) for name in dict.fromkeys(names)}
-        return Shown(text=", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing")
+        return Shown(
+            text=", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing",
+            boxes=tuple((float(x), float(y), float(width), float(height)) for x, y, width, height in places),
+        )
 
     def _flips(self, a: Result, b: Result) -> tuple[int, int]:
         """Boxes that are shown of `a` without a partner in `b`, and the reverse."""

@@ -43,10 +43,11 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
-    """What an answer looks like to a person: one line."""
+    """What an answer looks like to a person: one line, and of a detector the boxes, x, y, width, height each."""
 
     text: str
     right: bool | None = None
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
 
 
 class Evaluation(Protocol):
