@@ -76,8 +76,8 @@ class Detections:
         before, after = (each.figures()["mAP"] for each in (first, second))
         gate = resampled_gate(found, base=before, other=after, n=len(pictures), margin=margin)
         return Comparison(
-            delta=gate.delta, interval=gate.interval, p=found.p(), lost=lost, won=won, changed=changed, verdict=gate.word,
-            images_to_decide=gate.needed(),
+            delta=gate.delta, interval=gate.interval, p=found.p(), lost=lost, won=won, changed=changed,
+            verdict=gate.word, images_to_decide=gate.needed(),
         )  # fmt: skip
 
     def differs(self, at: int, base: Result, other: Result) -> bool:
