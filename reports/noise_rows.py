@@ -111,7 +111,10 @@ def tally(found: Matrix) -> str:
     with_figures = sum(counts.get(each, 0) for each in ("PASS", "FAIL", "INCONCLUSIVE"))
     words = ("PASS", "pass"), ("FAIL", "fail"), ("INCONCLUSIVE", "inconclusive")
     said = "no cell was measured"
-    if with_figures:
+    noises = [each for each in judged(found) if each.axis != BACKEND]
+    if with_figures and noises and not any(each.figures is not None for each in noises):
+        said = f"none of the {len(noises):,} noises could be measured, only the backends themselves"
+    elif with_figures:
         said = f"{counted(with_figures, 'cell')} measured: " + ", ".join(f"{counts.get(k, 0):,} {w}" for k, w in words)
     rest = [f"{counts[each]} {word}" for each, word in _STATUS_WORDS.items() if counts.get(each)]
     return f"{said}; {', '.join(rest)}" if rest else said

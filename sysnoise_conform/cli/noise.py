@@ -53,6 +53,10 @@ def noise(
     samples: Annotated[
         int | None, typer.Option("--samples", "-n", help="How many pictures, evenly spread.", min=2)
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="Pictures for int8's ranges; else those that --samples leaves over."),
+    ] = None,
     margin: Annotated[float, typer.Option("--margin", help="The drop that is allowed, in points.", min=0.0)] = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.", min=0)] = 0,
     on_bad: Annotated[
@@ -114,6 +118,7 @@ def noise(
         noise=noise,
         card=card,
         labels=labels,
+        calibration=calibration,
         task=parse.choice("--task", task, ("classify", "detect", "segment", "agree")) if task else None,
         samples=samples,
         combine=parse.choices("--combine", combine, ("pipeline", "swap", "greedy", "shapley")),

@@ -17,7 +17,8 @@ from sysnoise_conform.errors import UsageError
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.inputs.images import fixed_size, image_port
 from sysnoise_conform.matrix.asking import Asker
-from sysnoise_conform.matrix.cells import Cell, asked, counts, in_order, total
+from sysnoise_conform.matrix.calibrated import Calibrator, apart
+from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order, total
 from sysnoise_conform.matrix.engine import Engine, Progress
 from sysnoise_conform.matrix.evaluations import evaluation_of
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
@@ -37,11 +38,12 @@ from sysnoise_conform.matrix.judged import (
 )
 from sysnoise_conform.matrix.seats import Seats
 from sysnoise_conform.matrix.singles import Singles, first_tensor, singles, touches_graphs
-from sysnoise_conform.noise import AXES
+from sysnoise_conform.noise import AXES, precision
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import provenance
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.opening import told
+from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.variant import Variant
 
 MOST_ORDER_FREE = 6  # axes of which every subset is run
@@ -58,6 +60,7 @@ class MatrixCase:
     noise: str = "default"
     card: Path | None = None
     labels: Path | None = None
+    calibration: Path | None = None  # pictures that int8 has its ranges from; else those that samples leaves over
     task: str | None = None  # the card's
     samples: int | None = None
     combine: frozenset[str] = field(default_factory=lambda: frozenset({"pipeline", "swap"}))
@@ -89,7 +92,8 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         )
     model = open_model(case.model, shapes=dict(card.shapes), allow_linked_data=case.allow_linked_data)
     task = case.task or card.task or ""
-    data = _data(case, task)
+    whole = _data(case, task)
+    data = _chosen(case, whole)
     wanted = asked(case.noise, task=(card.task or task) if task == "agree" else task)
     port = image_port(model, card.image)
     pictures = range(len(data.pictures))
@@ -105,13 +109,18 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
             )  # fmt: skip
         evaluation = evaluation_of(task, card if hook is None else hook.read_by(), data)
         evaluation = evaluation if hook is None else Hooked(evaluation, hook)
-        identity = _identity(case, model, data, card, task, "" if hook is None else hook.sha256)
+        held = apart(case.calibration, whole, data, allow_linked=case.allow_linked_data) if _integers(wanted) else ()
+        identity = _identity(case, model, data, card, task, "" if hook is None else hook.sha256, held)
         journal = stack.enter_context(Journal(out, identity, resume=case.resume))
         seats = stack.enter_context(Seats(crew, out / "logs", case.limits.threads))
         asker = stack.enter_context(Asker(model, port.name, crew, out / "logs", case.limits.threads))
-        graphs = Graphs(model, port, asker)
+        fixed = fixed_size(port, card.image)
+        pytorch = stack.enter_context(PyTorch(crew, out / "logs"))
+        graphs = Graphs(model, port, asker, Calibrator(
+            pictures=held, port=port, spec=card.image, fixed=fixed, pytorch=pytorch, threads=case.limits.threads
+        ))  # fmt: skip
         engine = Engine(
-            model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
+            model=model, port=port, fixed=fixed, spec=card.image, data=data,
             evaluation=evaluation, graphs=graphs, seats=seats, crew=crew, on_bad=case.on_bad,
         )  # fmt: skip
         judge = Judge(journal, evaluation, base, case.margin, case.seed)
@@ -149,7 +158,11 @@ def _data(case: MatrixCase, task: str) -> DataSet:
             f"noises are measured for classify, detect, segment and agree, and the card's task is {task or 'none'}",
             hint="give --task agree for pictures without labels",
         )
-    data = read_data(case.data, task, labels=case.labels, on_bad=case.on_bad, allow_linked=case.allow_linked_data)
+    return read_data(case.data, task, labels=case.labels, on_bad=case.on_bad, allow_linked=case.allow_linked_data)
+
+
+def _chosen(case: MatrixCase, data: DataSet) -> DataSet:
+    """The pictures that are judged."""
     if case.samples is None:
         return data
     if case.samples > len(data.pictures):
@@ -164,7 +177,14 @@ def _data(case: MatrixCase, task: str) -> DataSet:
     )
 
 
-def _identity(case: MatrixCase, model: Model, data: DataSet, card: Card, task: str, hook: str) -> str:
+def _integers(wanted: Sequence[Asked]) -> bool:
+    """Whether a graph has to be calibrated."""
+    return any(each.axis == precision.AXIS.name and set(each.levels) & set(precision.PRESETS) for each in wanted)
+
+
+def _identity(
+    case: MatrixCase, model: Model, data: DataSet, card: Card, task: str, hook: str, held: Sequence[Path]
+) -> str:
     """Of all that determines a result, but for the cells, which have names of their own."""
     digest = hashlib.sha256()
     about = replace(card, name="", path=None, weights=Weights())
@@ -173,6 +193,8 @@ def _identity(case: MatrixCase, model: Model, data: DataSet, card: Card, task: s
     for picture in data.pictures:
         status = picture.path.stat()
         digest.update(f"{picture.name}\0{status.st_size}\0{picture.label}\0{picture.id}\n".encode())
+    for path in held:
+        digest.update(f"calibrated on {path.name}\0{path.stat().st_size}\n".encode())
     digest.update(repr(data.annotations).encode())
     return digest.hexdigest()
 

@@ -97,7 +97,7 @@ class PlanCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flip:
-    """One picture whose answer is another one in a cell."""
+    """One picture whose answer is another one in a cell; a detector's answers have boxes: x, y, width, height."""
 
     picture: str
     axis: str
@@ -107,6 +107,8 @@ class Flip:
     after: str
     right_before: bool | None
     right_after: bool | None
+    boxes_before: tuple[tuple[float, float, float, float], ...] = ()
+    boxes_after: tuple[tuple[float, float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ own, and a rewritten graph whose sizes move is run once before anything is measu
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,18 @@ import numpy as np
 import onnx
 
 from sysnoise_conform.errors import BackendError, BackendUnavailable, BadInput, UsageError
-from sysnoise_conform.graph.intake import Model, Port, write_proto
+from sysnoise_conform.graph.intake import Model, Port, open_model, write_proto
 from sysnoise_conform.graph.measured import Measured, question
 from sysnoise_conform.graph.rewrite import Edits, NoOp, NotApplicable, Rewrite, Rewritten, edited, merged, name_of
+from sysnoise_conform.matrix.calibrated import Calibrator
 from sysnoise_conform.matrix.facts import Levels, Status
 from sysnoise_conform.noise import graphs, precision
+from sysnoise_conform.precision.convert import convert
 from sysnoise_conform.precision.floats import TYPES, to_float
+from sysnoise_conform.precision.observed import Ranges
 from sysnoise_conform.precision.opset import raised
-from sysnoise_conform.precision.recipe import BF16
+from sysnoise_conform.precision.presets import PRESETS
+from sysnoise_conform.precision.recipe import BF16, INT8, Recipe
 from sysnoise_conform.printable import one_line
 
 # Runs a graph on a tensor; its outputs. Raises BackendError.
@@ -43,12 +48,15 @@ class Distinct:
 class Graphs:
     """Knows what levels make of the model for inputs of a shape, and writes the graphs for sessions. For any thread.
 
-    `port` is the picture's input; `ask` runs a graph, and is asked by one thread at a time.
+    `port` is the picture's input; `ask` runs a graph, and is asked by one thread at a time; `calibrator` measures what
+    integer graphs need, where there is one.
     """
 
-    def __init__(self, model: Model, port: Port, ask: Ask) -> None:
+    def __init__(self, model: Model, port: Port, ask: Ask, calibrator: Calibrator | None = None) -> None:
         self._model = model
         self._ask = ask
+        self._calibrator = calibrator
+        self._ranges: dict[tuple[str, bool], Ranges] = {}
         self._lock = threading.RLock()
         self._fixed = port.shape is not None and all(isinstance(each, int) for each in port.shape)
         self._found: dict[tuple[Levels, tuple[int, ...]], Rewrite] = {}
@@ -105,6 +113,9 @@ class Graphs:
 
     def _converted(self, edits: Edits, level: str) -> Rewrite:
         """The graph in another precision, if there is anything to convert."""
+        if level in precision.PRESETS and not self.calibrated_on:
+            why = "int8 needs pictures to calibrate on that are not judged"
+            return NotApplicable(node="", why=f"{why}: give --calibration FOLDER, or a smaller --samples")
         try:
             _, count = self._in_precision(edits, level)
         except (BadInput, UsageError) as err:
@@ -114,10 +125,33 @@ class Graphs:
         return Rewritten(edits=edits, changed=(f"{count} nodes in {level}",), precision=level)
 
     def _in_precision(self, edits: Edits, level: str) -> tuple[onnx.ModelProto, int]:
-        """The edited graph converted, and how many nodes of it were. Raises BadInput."""
+        """The edited graph converted, and how many nodes of it were. Raises BadInput, UsageError."""
+        if level in precision.PRESETS:
+            return self._quantised(edits, level)
         proto = raised(edited(self._model.proto, edits), BFLOAT16_SINCE if level == BF16 else 0, f":{level}")
         found = to_float(proto, TYPES[level], self._model.path.parent)
         return found.proto, found.converted
+
+    def _quantised(self, edits: Edits, level: str) -> tuple[onnx.ModelProto, int]:
+        assert self._calibrator is not None
+        preset = precision.PRESETS[level]
+        recipe = Recipe(precision=INT8, preset=preset, observer=PRESETS[preset].observer)
+        with tempfile.TemporaryDirectory(prefix="conform-") as folder:
+            model = self._model
+            if edits:
+                place = Path(folder)
+                model = open_model(write_proto(edited(model.proto, edits), place, "model.onnx", model.data_files))
+            key = (repr(sorted((at, sorted(each.items())) for at, each in edits.items())), recipe.histograms)
+            with self._lock:
+                if key not in self._ranges:
+                    self._ranges[key] = self._calibrator.ranges(model, recipe)
+            made = convert(model, recipe, self._ranges[key])
+        return made.proto, int(made.record["converted"])
+
+    @property
+    def calibrated_on(self) -> int:
+        """How many pictures integer graphs have their ranges from."""
+        return 0 if self._calibrator is None else len(self._calibrator.pictures)
 
     def _meets(self, levels: Levels, edits: Edits, tensor: np.ndarray) -> Measured | NotApplicable:
         key = (levels, tensor.shape)

@@ -100,6 +100,7 @@ class Judge:
             found.append(Flip(
                 picture=names[at], axis=axis, level=level, backend=str(cell.variant), before=before.text,
                 after=after.text, right_before=before.right, right_after=after.right,
+                boxes_before=before.boxes, boxes_after=after.boxes,
             ))  # fmt: skip
         found.sort(key=lambda each: not (each.right_before and not each.right_after))
         return found[:most]

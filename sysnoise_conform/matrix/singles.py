@@ -17,7 +17,7 @@ from sysnoise_conform.graph.shapes import numpy_type
 from sysnoise_conform.matrix.cells import Asked, Cell
 from sysnoise_conform.matrix.facts import Status
 from sysnoise_conform.matrix.graphs import Distinct, Graphs, reason
-from sysnoise_conform.noise import AXES
+from sysnoise_conform.noise import AXES, precision
 from sysnoise_conform.pictures.place import Fixed
 from sysnoise_conform.variant import Variant
 
@@ -102,6 +102,8 @@ def _of_graph(made: Singles, cell: Cell, distinct: Distinct, graphs: Graphs) -> 
         case Rewritten():
             if same:
                 made.notes[cell] = f"on these sizes the same as {same}"
+            if distinct.found.precision in precision.PRESETS:
+                made.notes[cell] = f"calibrated on {graphs.calibrated_on:,} pictures that are not judged"
         case _:
             assert_never(distinct.found)
 

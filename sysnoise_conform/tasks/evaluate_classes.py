@@ -114,7 +114,7 @@ class Classes:
         best, label = int(result["top"][0]), self._data.pictures[at].label
         if best < 0:
             return Shown(text="no answer (NaN)", right=False if self._labelled else None)
-        name = self._data.classes[best] if best < len(self._data.classes) else f"class {best}"
+        name = (self._data.classes[best] if best < len(self._data.classes) else "") or f"class {best}"
         return Shown(
             text=f"{name} ({np.exp(result['log_p'][0]):.0%})", right=best == label if self._labelled else None
         )
