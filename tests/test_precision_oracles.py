@@ -89,7 +89,9 @@ def snpe(model: Model, feeds: list[Feed], target: Path) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("preset", "tool", "shared"), [("qnn", qnn, 37), ("tensorrt", tensorrt, 12), ("snpe", snpe, 37)])
+@pytest.mark.parametrize(
+    ("preset", "tool", "shared"), [("qnn", qnn, 37), ("tensorrt", tensorrt, 12), ("snpe", snpe, 37)]
+)
 def test_a_scheme_is_that_of_onnxruntimes_quantiser(
     detector: Detector, tmp_path: Path, preset: str, tool: Any, shared: int
 ) -> None:
