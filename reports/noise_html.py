@@ -280,7 +280,7 @@ def _provenance(found: Matrix) -> Markup:
 _TERMS: list[tuple[str, object]] = [
     ("drop", "The baseline’s figure minus the cell’s, over the pictures that both have an answer for; in points."),
     ("90 %", "The drop’s two-sided interval: 95 % on each side. For shares of right answers Tango’s, else a bootstrap "
-     "over pictures."),
+     "over pictures; never narrower than what so few pictures can’t exclude."),
     ("PASS", "The whole interval lies below the margin: the drop is surely smaller."),
     ("FAIL", "The whole interval lies above it."),
     ("INCONCLUSIVE", "The margin lies inside the interval: so few pictures can’t tell."),
