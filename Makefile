@@ -64,7 +64,7 @@ node-tests: .venv/.dev
 calibrate: .venv/.dev
 	$(BIN)/python tests/calibration/calibrate.py --work .demo/calibration
 
-# against Polygraphy and a bare script, memory, start, profile, noises; writes docs/benchmarks.md. Half an hour, on an idle machine
+# against Polygraphy and a bare script, memory, start, profile, noises; writes docs/benchmarks.md. An hour and a half, on an idle machine
 bench: .venv/.dev
 	$(BIN)/python tests/benchmarks/write_page.py
 

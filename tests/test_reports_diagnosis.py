@@ -180,6 +180,24 @@ def test_the_page_tells_a_culprit_its_evidence_and_where_it_ran() -> None:
         assert words in text
 
 
+def test_the_table_in_the_docs_names_every_key_of_the_schema_and_no_other() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "diagnose.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", text.partition("### diagnosis.json")[2].partition("\n### ")[0], re.M)
+    told = {key: set(re.findall(r"`(\w+)`", holds)) for keys, holds in rows for key in re.findall(r"`(\w+)`", keys)}
+    schema = SCHEMA.schema
+    assert told.keys() == schema["properties"].keys()
+    for key, part in schema["properties"].items():
+        assert inner_keys(schema, part) <= told[key], key
+
+
+def inner_keys(schema: dict[str, Any], part: dict[str, Any]) -> set[str]:
+    """The keys of an object, or of the objects in a list."""
+    choices = [schema["$defs"][each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+               for each in part.get("anyOf", [part])]  # fmt: skip
+    own = {key for each in choices for key in each.get("properties", ())}
+    return own.union(*(inner_keys(schema, each["items"]) for each in choices if "items" in each))
+
+
 @pytest.mark.parametrize("form", ["terminal", "html"])
 def test_how_a_converted_graph_came_about_is_told_with_the_command_that_brings_it_back(form: str) -> None:
     text = squeezed(html.unescape(re.sub(r"<[^>]*>", " ", RENDERERS[form](EVERY["converted"]))))
