@@ -47,7 +47,8 @@ def read_samples(place: str | None, hint: str, shapes: Mapping[str, tuple[int, .
         raise UsageError(f"tflite+hint={hint} needs samples to calibrate on", hint=f"say {form}")
     path = Path(place)
     if not path.is_absolute():  # the session works in a folder of its own
-        raise UsageError(f"the calibration folder {one_line(place, 120)!r} must be an absolute path", hint=f"say {form}")
+        why = f"the calibration folder {one_line(place, 120)!r} must be an absolute path"
+        raise UsageError(why, hint=f"say {form}")
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
         raise BadInput(f"there is no .npz file at {one_line(place, 120)!r}", hint=f"say {form}")
@@ -111,8 +112,8 @@ def reduced(converted: Converted, hint: str, samples: Samples, home: Home) -> Co
 def _one_scale_for_matrices(tool: Any, recipe: str) -> None:
     """The weights of BATCH_MATMUL per tensor, where activations are integers.
 
-    LiteRT's integer kernel of it reads one scale, which is 0 where a tensor has one for each channel: then its answer is
-    zero throughout, without an error (seen with LiteRT 2.3.0 and ai-edge-quantizer 0.10.0).
+    LiteRT's integer kernel of it reads one scale, which is 0 where a tensor has one for each channel: then its answer
+    is zero throughout, without an error (seen with LiteRT 2.3.0 and ai-edge-quantizer 0.10.0).
     """
     if recipe not in _ACTIVATION_BITS:
         return

@@ -85,7 +85,7 @@ def with_preset(variants: Sequence[Variant], preset: str) -> tuple[Variant, ...]
     if not quantised:
         raise _idle("--preset", ":int8", variants)
     if all(each.option("preset") is not None for each in quantised):
-        raise UsageError("--preset has no part: each :int8 names its own with +preset=", hint="leave one of the two out")
+        raise UsageError("--preset: each :int8 names its own with +preset=", hint="leave one of the two out")
     if preset == "all":
         return spread(variants)
     return tuple(
