@@ -80,7 +80,7 @@ def not_integers(runtime: RuntimeFacts, variant: str, declared: float | None, le
     elif done is not None and done < least:
         counted = one_line(runtime.options.get("operations") or said, 80)
         found = (
-            f"asked for int8 and got {counted} of the operations: of those that the graph has in integers {name} "
+            f"asked for int8 and got {counted} by operations: of those that the graph has in integers {name} "
             f"computes {_percent(done)} so (limit {_percent(least)})"
         )
     else:
