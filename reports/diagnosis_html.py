@@ -56,6 +56,7 @@ UNFOLDED = 3  # culprits whose evidence is in sight
 _WORDS: dict[VerdictWord, tuple[str, str]] = {
     "culprits": ("FAIL", "✗"),
     "accumulated_rounding": ("INCONCLUSIVE", "≈"),
+    "not_integers": ("FAIL", "✗"),
     "clean": ("PASS", "✓"),
     "unobservable": ("INCONCLUSIVE", "?"),
 }

@@ -55,6 +55,7 @@ CULPRITS, RANKED, HIDDEN, NOTES, KNOWN = 8, 12, 5, 5, 2
 _STYLES: dict[VerdictWord, str] = {
     "culprits": "bold red",
     "accumulated_rounding": "bold yellow",
+    "not_integers": "bold red",
     "clean": "bold green",
     "unobservable": "bold yellow",
 }

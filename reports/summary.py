@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sysnoise_conform.compare.ulp import p99
-from sysnoise_conform.judge.departure import floor_units
+from sysnoise_conform.judge.departure import floor_units, in_units
 from sysnoise_conform.judge.verdict import Finding, Judgement
 from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure, TensorDiff
 from sysnoise_conform.printable import one_line
@@ -94,6 +94,7 @@ def _runtime(facts: RuntimeFacts) -> dict[str, Any]:
         "device": facts.device,
         "effective_precision": facts.effective_precision,
         "asked_precision": facts.asked_precision,
+        "shares": {name: dict(each) for name, each in facts.shares.items()},
         "options": {str(name): _plain(value) for name, value in facts.options.items()},
     }
 
@@ -128,12 +129,23 @@ def _output(diff: TensorDiff, measured: Measured) -> dict[str, Any]:
         "exact": diff.exact,
         **numbers(diff),
         "design": None if design is None else _apart(design),
-        "implementation": {**_apart(diff), "floor_ratio": numbers(diff)["floor_ratio"]},
+        "implementation": {**_apart(diff), "floor_ratio": _ratio(diff, converted=design is not None)},
         "total": None if total is None else _apart(total),
         "nan_mismatch": diff.nan_mismatch,
         "worst": _worst(diff),
         "readings": [_reading(each) for each in diff.readings],
     }
+
+
+def _ratio(diff: TensorDiff, *, converted: bool) -> float | None:
+    """The error in units of the noise floor; of a converted graph in the unit that it is judged in there.
+
+    PyTorch's two runs of a graph in float16 may agree bit for bit, and what they give needs no rounding to float32:
+    its floor is nothing, or as good as nothing, and what correct arithmetic may be off is the unit.
+    """
+    if converted and diff.finite:
+        return _finite(in_units(diff))
+    return numbers(diff)["floor_ratio"]
 
 
 def _apart(diff: TensorDiff) -> dict[str, float | None]:

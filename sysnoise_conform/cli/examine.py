@@ -43,7 +43,7 @@ def exit_code(verdict: VerdictWord) -> int:
     match verdict:
         case "clean":
             return 0
-        case "culprits" | "accumulated_rounding":
+        case "culprits" | "accumulated_rounding" | "not_integers":
             return 1
         case "unobservable":
             return 5

@@ -29,6 +29,7 @@ from sysnoise_conform.diagnose.shown import in_words, shown_otherwise
 from sysnoise_conform.diagnose.vanishing import vanishing
 from sysnoise_conform.errors import BackendUnavailable, Unsupported, UsageError
 from sysnoise_conform.graph.intake import Model
+from sysnoise_conform.judge.computed import not_integers
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import NotApplicable
 from sysnoise_conform.outcome import Unsupported as UnsupportedOutcome
@@ -142,8 +143,14 @@ def diagnose(
         target = shop.plan.target
         deployed = None if case.deployed is None else DeployedFile(file=target.path.name, sha256=target.sha256())
         culprits = recognised(culprits, shop.plan.target.model, str(variant), seen.runtime)
+        verdict, said = found.verdict, [sentence]
         findings = None
         for conversion in conversions.made.values():
+            declared = converted.in_integers(conversion, shop.samples.feed(0))
+            floats = not_integers(seen.runtime, str(variant), declared, policy.min_int8_operations)
+            if floats:
+                verdict = "not_integers" if verdict in ("clean", "unobservable") else verdict
+                said.append(floats)
             before = perf_counter()
             findings = design.look(shop, conversion, conversions, goldens, pytorch, win_back=win_back)
             seen.seconds["design"] = perf_counter() - before
@@ -153,8 +160,8 @@ def diagnose(
         variant=str(variant),
         model=str(case.model),
         runtime=seen.runtime,
-        verdict=found.verdict,
-        sentence=sentence + ("" if findings is None else design.in_words(findings, variant.precision)),
+        verdict=verdict,
+        sentence="; ".join(said) + ("" if findings is None else design.in_words(findings, variant.precision)),
         observer_effect=found.observer_effect,
         computing=found.computing,
         outputs=found.outputs,

@@ -21,8 +21,9 @@ ProofMethod = Literal["alone", "shapley", "orders"]
 # Who has to mend a culprit: whoever made the deployed file, or the runtime's makers.
 Owner = Literal["file", "runtime"]
 
-VerdictWord = Literal["culprits", "accumulated_rounding", "clean", "unobservable"]
-VERDICTS: tuple[VerdictWord, ...] = ("culprits", "accumulated_rounding", "clean", "unobservable")
+# `not_integers`: nothing is off, but int8 was asked for and floats were computed.
+VerdictWord = Literal["culprits", "accumulated_rounding", "not_integers", "clean", "unobservable"]
+VERDICTS: tuple[VerdictWord, ...] = ("culprits", "accumulated_rounding", "not_integers", "clean", "unobservable")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
