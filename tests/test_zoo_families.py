@@ -25,6 +25,7 @@ FAMILIES: dict[str, tuple[tuple[str, ...], dict[str, tuple[int, ...]], list[tupl
     "swin-tiny": (("timm", "torchvision"), {}, [(1, 1000)]),
     "deeplabv3-resnet50": (("torchvision",), {"x": (1, 3, 65, 65)}, [(1, 21, 65, 65)]),
     "retinanet-resnet34": (("torchvision",), {"x": (1, 3, 128, 128)}, [(1, 3069, 80), (1, 3069, 4)]),
+    "opt-125m": (("transformers", "torchvision"), {"input_ids": (1, 8)}, [(1, 8, 50272)]),
     "fastspeech2": (("transformers",), {"input_ids": (1, 8)}, [(1, 32, 80), (1, 8)]),
     "tacotron2": (("torchaudio",), {"tokens": (1, 8), "mel": (1, 80, 4)}, [(1, 80, 4), (1, 4)]),
 }

@@ -36,8 +36,6 @@ def bench(
 ) -> None:
     """Lay out TABLES of the SysNoise paper: its figures, doubtful ones marked, and beside them what is measured here.
 
-    Without --model or --member the models that come with the project are measured.
-
     Exit codes: 0 every table is written, 2 bad input or usage, 3 a backend crashed, 4 I/O, 6 one is unavailable,
     130 interrupted. Drops decide nothing here: that is what conform noise is for.
 

@@ -64,6 +64,11 @@ def checked(asked: Asked) -> None:
             raise UsageError(f"there is no table {one_line(each, 40)!r}", hint=nearest(each, paper.tables()))
     if asked.published:
         return
+    for each in asked.tables:
+        if each != paper.FIGURE and paper.table(each).task not in PICTURES:
+            raise UsageError(f"{each} is not measured by this version", hint="--published prints the paper's figures")
+    if asked.model is None and not asked.members:
+        raise UsageError("there is no model to measure", hint="give --model and --data, --member, or --published alone")
     if asked.model is not None and asked.members:
         raise UsageError("a model of yours and members of the zoo are asked for", hint="give --model or --member")
     if (asked.model is not None or asked.members) and asked.data is None:

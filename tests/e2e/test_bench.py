@@ -66,6 +66,8 @@ def test_a_measured_row_stands_in_the_papers_table(conform: Conform, tmp_path: P
     ("arguments", "said"),
     [
         (("table1",), "there is no table 'table1'; did you mean"),
+        (("table2",), "there is no model to measure"),
+        (("table5", "--model", "m.onnx", "--data", "d"), "table5 is not measured by this version"),
         (("table2", "--member", "resnet-18"), "there are no pictures to measure on"),
         (("table2", "--model", "m.onnx", "--member", "resnet-18", "--data", "d"), "give --model or --member"),
         (("table2", "--member", "u-net", "--data", "d"), "u-net is a row of table4, which is not asked for"),
