@@ -47,6 +47,15 @@ def test_every_member_is_a_card_with_the_papers_figures_and_a_library_that_build
     assert one.card.image is not None or one.table in ("table5", "table10")
 
 
+def test_anchors_lie_where_the_cards_strides_say() -> None:
+    """torchvision takes side // cells for a stride, which is the map's on multiples of the largest alone."""
+    for name in ("retinanet-resnet34", "retinanet-resnet50"):
+        card = member(name).card
+        assert all(side % max(card.heads.strides) == 0 for side in card.shapes["x"][2:])
+        assert card.image is not None
+        assert card.image.size == card.shapes["x"][2:]
+
+
 def test_the_tables_have_as_many_models_as_the_paper() -> None:
     found = {name: len({row.member for row in paper.table(name).rows}) for name in COUNTS}
 

@@ -57,7 +57,7 @@ def test_the_anchors_of_a_card_are_torchvisions() -> None:
     from sysnoise_conform.models.zoo.member import member
     from sysnoise_conform.tasks.detectors import made_anchors
 
-    size = (128, 160)
+    size = (128, 256)
     net = build("retinanet-resnet34").net
     from torchvision.models.detection.image_list import ImageList
 

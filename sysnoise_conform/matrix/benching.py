@@ -67,14 +67,14 @@ def checked(asked: Asked) -> None:
     for each in asked.tables:
         if each != paper.FIGURE and paper.table(each).task not in PICTURES:
             raise UsageError(f"{each} is not measured by this version", hint="--published prints the paper's figures")
+    if asked.card is not None and asked.model is None:
+        raise UsageError("a card goes with a model", hint="give --model, too")
     if asked.model is None and not asked.members:
         raise UsageError("there is no model to measure", hint="give --model and --data, --member, or --published alone")
     if asked.model is not None and asked.members:
         raise UsageError("a model of yours and members of the zoo are asked for", hint="give --model or --member")
     if (asked.model is not None or asked.members) and asked.data is None:
         raise UsageError("there are no pictures to measure on", hint="give --data DIR, or --published alone")
-    if asked.card is not None and asked.model is None:
-        raise UsageError("a card goes with a model", hint="give --model, too")
     for each in asked.members:
         if each != ALL and member(each).table not in _member_tables(asked.tables):
             raise UsageError(f"{each} is a row of {member(each).table}, which is not asked for")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sysnoise_conform.card import ImageInput
-from sysnoise_conform.datasets import DataSet, Picture, Problems
-from sysnoise_conform.datasets.facts import pictures_below
+from sysnoise_conform.datasets import DataSet, Picture
+from sysnoise_conform.datasets.facts import Problems, pictures_below
 from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.files import read_regular
 from sysnoise_conform.graph.intake import Model, Port
