@@ -187,6 +187,7 @@ class _Reader:
             path=path,
         )
         self.table("export")  # what `conform export` measured when it wrote the card; nothing here reads it
+        self.table("zoo")  # what the SysNoise paper measured of it; models/zoo reads it
         self.done()
         if card.task == "detect" and card.decoder is None:
             raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from sysnoise_conform.matrix.calibrated import Calibrator, apart
 from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order, total
 from sysnoise_conform.matrix.engine import Engine, Progress
 from sysnoise_conform.matrix.evaluations import evaluation_of
-from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
+from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Order, Share, Status, Step
 from sysnoise_conform.matrix.gallery import gallery_of
 from sysnoise_conform.matrix.graphs import Graphs
 from sysnoise_conform.matrix.hook import Hook, Hooked
@@ -70,6 +70,7 @@ class MatrixCase:
     gallery: int = 0  # pictures whose answer changed that the page shows
     limits: Limits = field(default_factory=Limits)
     resume: bool = False
+    order: tuple[str, ...] = ()  # axes, or axis=level: put on one after another in this order, each at its worst
     allow_linked_data: bool = False
     allow_hooks: bool = False  # of a card that was found beside the model, not given
 
@@ -141,6 +142,7 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
                 flips += judge.flips(cell, pictures, names, MOST_FLIPS)
         passes: list[Sequence[Cell]] = [to_run]
         steps, shares = _together(case, engine, journal, judge, made.cells, known, passes, progress)
+        steps = (*steps, *_in_given_order(case, engine, journal, judge, made.cells, known, passes, progress))
         return Matrix(
             model=str(case.model), task=task, metric=evaluation.metric, layout=data.layout, pictures=len(pictures),
             baseline_backend=str(case.baseline), baseline=judge.baseline(pictures), margin=case.margin, seed=case.seed,
@@ -277,6 +279,31 @@ def _together(
     return tuple(steps), tuple(shares)
 
 
+def _in_given_order(
+    case: MatrixCase, engine: Engine, journal: Journal, judge: Judge, singles: Sequence[Cell],
+    known: dict[Cell, tuple[Status, str]], passes: list[Sequence[Cell]], progress: Progress,
+) -> Iterator[Step]:  # fmt: skip
+    """Noises put on in the order of `case.order`, whatever they cost; what can't be had or is without effect is not."""
+    pictures = range(len(engine.data.pictures))
+    for variant in case.variants:
+        alone = [
+            each for each in singles
+            if each.variant == variant and len(each.levels) == 1 and each not in known and engine.failure(each) is None
+        ]  # fmt: skip
+        taken: dict[str, str] = {}
+        cells: list[tuple[Cell, tuple[str, str]]] = []
+        for word in case.order:
+            axis, _, level = word.partition("=")
+            tries = [each for each in alone if each.levels[0][0] == axis and level in ("", each.levels[0][1])]
+            if tries:
+                worst = max(tries, key=lambda each: judge.delta(each, pictures[0::2]))
+                taken[axis] = worst.levels[0][1]
+                cells.append((Cell(levels=in_order(taken), variant=variant), worst.levels[0]))
+        passes.append([cell for cell, _ in cells])
+        engine.run(passes[-1], journal, None, progress)
+        yield from (_step(judge, cell, pictures[1::2], "given", added) for cell, added in cells)
+
+
 def _greedy(
     judge: Judge, variant: Variant, levels: Levels, run: object, chosen_on: Sequence[int], judged_on: Sequence[int]
 ) -> list[Step]:
@@ -295,11 +322,11 @@ def _greedy(
     return steps
 
 
-def _step(judge: Judge, cell: Cell, half: Sequence[int], order: str, added: tuple[str, str]) -> Step:
+def _step(judge: Judge, cell: Cell, half: Sequence[int], order: Order, added: tuple[str, str]) -> Step:
     found = judge.figures(cell, half)
     figures = None if found is None else found[0]
     return Step(
-        backend=str(cell.variant), order="greedy" if order == "greedy" else "pipeline", added=added[0], level=added[1],
+        backend=str(cell.variant), order=order, added=added[0], level=added[1],
         value=float("nan") if figures is None else figures.value,
         delta=float("nan") if figures is None else figures.delta,
         interval=(float("nan"), float("nan")) if figures is None else figures.interval,

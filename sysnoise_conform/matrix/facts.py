@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sysnoise_conform.matrix.gallery import Gallery
 
 Status = Literal["measured", "noop", "not_applicable", "unavailable", "unsupported", "crashed"]
+Order = Literal["pipeline", "greedy", "given"]
 Levels = tuple[tuple[str, str], ...]  # axis and level, in pipeline order
 
 
@@ -64,7 +65,7 @@ class Step:
     """Noises put on one after another: what `added` makes of all before it. Pictures of the second half."""
 
     backend: str
-    order: Literal["pipeline", "greedy"]
+    order: Order
     added: str
     level: str
     value: float
