@@ -25,6 +25,7 @@ from sysnoise_conform.cli import (
     report,
     run,
     streams,
+    tiny,
 )
 from sysnoise_conform.errors import ConformError, UsageError
 from sysnoise_conform.printable import one_line
@@ -50,6 +51,7 @@ app.command("noise", cls=noise.NoiseCommand)(noise.noise)
 app.command("probe")(probe.probe)
 app.command("policy")(policy.policy)
 app.command("export")(export.export)
+app.command("tiny")(tiny.tiny)
 app.command("doctor")(doctor.doctor)
 app.add_typer(card.app, name="card")
 app.add_typer(env.app, name="env")
