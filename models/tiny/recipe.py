@@ -31,7 +31,7 @@ class Recipe:
 
 CLASSIFIER = Recipe(training=3600, held_out=960, rounds=16, batch=48, rate=3e-3, decay=0.05, margin=8)
 DETECTOR = Recipe(training=2400, held_out=320, rounds=14, batch=16, rate=2e-3, decay=0.05)
-SEGMENTER = Recipe(training=1600, held_out=240, rounds=10, batch=16, rate=2e-3, decay=0.05)
+SEGMENTER = Recipe(training=2400, held_out=240, rounds=14, batch=16, rate=3e-3, decay=0.05)
 
 CLASSIFIER_INPUT = ImageInput(size=(64, 64), resize="shorter+crop", shorter=72, mean=MEAN, std=STD)
 DETECTOR_INPUT = ImageInput(size=(92, 92), resize="squash", mean=MEAN, std=STD)
@@ -41,7 +41,7 @@ DETECTOR_HEADS = Heads(
     boxes="offsets", scores="scores", activation="sigmoid", strides=(8, 16, 32), sizes=((18.0,), (30.0,), (46.0,)),
     ratios=(0.5, 1.0, 2.0), variances=(0.1, 0.1, 0.2, 0.2), iou=0.45,
 )  # fmt: skip
-LANGUAGE = Recipe(training=16000, held_out=240, rounds=3, batch=32, rate=3e-3, decay=0.05)
+LANGUAGE = Recipe(training=24000, held_out=240, rounds=3, batch=32, rate=3e-3, decay=0.05)
 SPEAKER = Recipe(training=960, held_out=96, rounds=16, batch=16, rate=2e-3, decay=0.01)
 
 SPECTRUM = FrontEnd(stft=Stft(n_fft=256, hop=HOP), mel=Mel(bands=40, rate=RATE))
