@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +20,8 @@ from sysnoise_conform.noise.audio import log_mel
 
 
 @pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONFORM_CACHE", str(CACHE))
-    yield CACHE
 
 
 def test_chance_is_splitmix() -> None:

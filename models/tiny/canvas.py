@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from sysnoise_conform.models.tiny.chance import Chance
 from sysnoise_conform.models.tiny.glyphs import line
 
-Pixels = np.ndarray  # (height, width, 3) int32, or one plane
+Pixels: TypeAlias = Any  # (height, width, 3) int32, or one plane; numpy does not type arithmetic on arrays
 Colour = tuple[int, int, int]
 
 # (cosine, sine, length): angles in all four quadrants come from swapping and negating.
@@ -183,4 +184,4 @@ def strokes(canvas: Pixels, chance: Chance, count: int, colour: Colour) -> None:
 
 def finished(canvas: Pixels) -> np.ndarray:
     """uint8."""
-    return np.clip(canvas, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(canvas, 0, 255).astype(np.uint8))

@@ -25,8 +25,8 @@ from sysnoise_conform.models.tiny import jpegs, sets
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
 
-NAMES = ("tiny-cls", "tiny-tts")
-PICTURES = ("tiny-cls",)
+NAMES = ("tiny-cls", "tiny-det", "tiny-seg", "tiny-lm", "tiny-tts")
+PICTURES = NAMES[:3]
 OTHER_DATA = "other data"
 _SEAL = "drawn.json"
 

@@ -12,6 +12,7 @@ from sysnoise_conform.models.tiny.stories import LONGEST
 
 BYTES = 128
 WIDTH, HEADS, LAYERS = 64, 4, 3
+NEAR = 4  # bytes that a place begins with: letters alone say little, and what to copy is found by them
 
 
 class _Layer(nn.Module):
@@ -46,6 +47,7 @@ class Language(nn.Module):
         super().__init__()
         self.bytes = nn.Embedding(BYTES, WIDTH)
         self.places = nn.Embedding(LONGEST, WIDTH)
+        self.near = nn.Conv1d(WIDTH, WIDTH, NEAR)
         self.layers = nn.ModuleList(_Layer() for _ in range(LAYERS))
         self.last = nn.LayerNorm(WIDTH)
         for each in (self.bytes, self.places):
@@ -57,7 +59,8 @@ class Language(nn.Module):
     def forward(self, input_ids: Tensor) -> Tensor:
         """What may follow each byte."""
         length = input_ids.shape[1]
-        x = self.bytes(input_ids) + self.places.weight[:length]
+        x = self.bytes(input_ids)
+        x = x + self.near(F.pad(x.transpose(1, 2), (NEAR - 1, 0))).transpose(1, 2) + self.places.weight[:length]
         for each in self.layers:
             x = each(x, self.bias[:length, :length])
         return F.linear(self.last(x), self.bytes.weight)

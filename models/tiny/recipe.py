@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sysnoise_conform.card import Heads, ImageInput
 from sysnoise_conform.models.tiny.speech import HOP, RATE
@@ -42,6 +42,7 @@ DETECTOR_HEADS = Heads(
     ratios=(0.5, 1.0, 2.0), variances=(0.1, 0.1, 0.2, 0.2), iou=0.45,
 )  # fmt: skip
 LANGUAGE = Recipe(training=24000, held_out=240, rounds=3, batch=32, rate=3e-3, decay=0.05)
+LANGUAGE_AGAIN = replace(LANGUAGE, rounds=2, rate=2e-3)  # a second course, over other texts
 SPEAKER = Recipe(training=960, held_out=96, rounds=16, batch=16, rate=2e-3, decay=0.01)
 
 SPECTRUM = FrontEnd(stft=Stft(n_fft=256, hop=HOP), mel=Mel(bands=40, rate=RATE))

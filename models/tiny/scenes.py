@@ -99,8 +99,8 @@ def _surroundings(chance: Chance, low: int, high: int) -> tuple[Pixels, bool]:
     width = min(max(width, height * 3 // 4), height * 4 // 3)
     light = bool(chance.below(2))
     level = chance.between(150, 195) if light else chance.between(45, 95)
-    base = tuple(level + chance.between(-30, 30) for _ in range(3))
-    canvas = ground(chance, height, width, base, chance.between(10, 40), chance.between(0, 24))
+    red, green, blue = (level + chance.between(-30, 30) for _ in range(3))
+    canvas = ground(chance, height, width, (red, green, blue), chance.between(10, 40), chance.between(0, 24))
     strokes(canvas, chance, chance.below(4), _shade(chance, not light, 40))
     return canvas, light
 

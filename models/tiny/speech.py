@@ -106,7 +106,7 @@ def sound(text: str) -> np.ndarray:
     middle = np.repeat(tract[1] * _TURN // RATE, HOP)
     carried = _wave(np.cumsum(middle)) * (_running(noise) >> 4) >> 12  # hiss around its second formant
     total = (total >> 10) + (np.repeat(hiss, HOP) * carried >> 8)
-    return np.clip(total, -32768, 32767).astype(np.int16)
+    return np.asarray(np.clip(total, -32768, 32767).astype(np.int16))
 
 
 def _wave(phase: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ def _wave(phase: np.ndarray) -> np.ndarray:
     at = phase % _TURN
     half = at % (_TURN // 2)
     arch = half * (_TURN // 2 - half) >> 14
-    return np.where(at < _TURN // 2, arch, -arch)
+    return np.asarray(np.where(at < _TURN // 2, arch, -arch))
 
 
 def _resonance(hertz: np.ndarray, tract: np.ndarray) -> np.ndarray:
@@ -122,14 +122,13 @@ def _resonance(hertz: np.ndarray, tract: np.ndarray) -> np.ndarray:
     found = np.zeros(hertz.shape, np.int64)
     for formant, loud, width in zip(tract, (255, 140, 80), (160, 200, 260), strict=True):
         found = np.maximum(found, loud * width * width // (width * width + (hertz - formant) ** 2))
-    return np.where(hertz < RATE // 2 - 100, found, 0)
+    return np.asarray(np.where(hertz < RATE // 2 - 100, found, 0))
 
 
 def _smooth(steps: np.ndarray) -> np.ndarray:
     """A mean of five frames: letters run into each other."""
     padded = np.pad(steps.astype(np.int64), 2, mode="edge")
-    found: np.ndarray = sum(padded[at : at + len(steps)] for at in range(5)) // 5
-    return found
+    return np.asarray(sum(padded[at : at + len(steps)] for at in range(5)) // 5)
 
 
 def _running(noise: np.ndarray) -> np.ndarray:

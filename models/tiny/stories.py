@@ -14,6 +14,8 @@ from typing import Any
 from sysnoise_conform.models.tiny.chance import Chance
 
 SORTS = ("piqa", "hellaswag", "winogrande", "lambada")
+# What is learnt from: what must be copied out of the text itself is harder than what can be remembered.
+LEARNT = ("piqa", "hellaswag", "winogrande", "winogrande", "winogrande", "lambada", "lambada", "lambada")
 LONGEST = 128  # characters of a text and a wrong ending
 
 _WOMEN = ("Ada", "Eva", "Ida", "Mia", "Nora", "Rosa", "Tess", "Vera")
@@ -76,10 +78,10 @@ def item(seed: int, sort: str, number: int) -> Item:
 
 
 def texts(seed: int, count: int, *, without: frozenset[str] = frozenset()) -> Iterator[str]:
-    """`count` texts to learn from, the sorts in turn, none of them one of `without`."""
+    """`count` texts to learn from, as often of each sort as `LEARNT` has it, none of them one of `without`."""
     number = found = 0
     while found < count:
-        text = item(seed, SORTS[number % len(SORTS)], number // len(SORTS)).text
+        text = item(seed, LEARNT[number % len(LEARNT)], number).text
         number += 1
         if text not in without:
             found += 1

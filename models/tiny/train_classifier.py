@@ -10,7 +10,7 @@ from torch import Tensor
 from sysnoise_conform.models.tiny.networks import Classifier
 from sysnoise_conform.models.tiny.recipe import CLASSIFIER, CLASSIFIER_INPUT
 from sysnoise_conform.models.tiny.scenes import single
-from sysnoise_conform.models.tiny.training import begin, learn, prepared, tensor
+from sysnoise_conform.models.tiny.training import begin, laid_out, learn, prepared, tensor
 
 SMOOTHING = 0.05  # of the labels
 
@@ -23,7 +23,8 @@ def train() -> Classifier:
     pictures = np.stack([pixels for _, pixels in found])
     assert CLASSIFIER_INPUT.size is not None
     side = CLASSIFIER_INPUT.size[0]
-    net = Classifier().to(memory_format=torch.channels_last)
+    net = Classifier()
+    laid_out(net, torch.channels_last)
 
     def loss_of(chosen: Tensor) -> Tensor:
         top, left, flip = (
@@ -35,4 +36,5 @@ def train() -> Classifier:
         return F.cross_entropy(logits, labels[chosen], label_smoothing=SMOOTHING)
 
     learn(net, CLASSIFIER, random, loss_of, "tiny-cls")
-    return net.to(memory_format=torch.contiguous_format)
+    laid_out(net, torch.contiguous_format)
+    return net

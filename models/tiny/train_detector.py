@@ -10,7 +10,7 @@ from torch import Tensor
 from sysnoise_conform.models.tiny.networks import Classifier, Detector
 from sysnoise_conform.models.tiny.recipe import DETECTOR, DETECTOR_HEADS, DETECTOR_INPUT
 from sysnoise_conform.models.tiny.scenes import KINDS, Scene, several
-from sysnoise_conform.models.tiny.training import begin, learn, prepared, tensor
+from sysnoise_conform.models.tiny.training import begin, laid_out, learn, prepared, tensor
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.tasks.detectors import made_anchors
 
@@ -27,21 +27,22 @@ def train(base: Classifier) -> Detector:
     anchors = made_anchors(DETECTOR_HEADS, DETECTOR_INPUT.size)
     pictures, kinds, offsets = [], [], []
     for scene, pixels, placement in prepared(several, DETECTOR, DETECTOR_INPUT):
-        kind, offset = targets(anchors, _boxes(scene, placement), np.array(scene.kinds, np.int64))
+        own, shift = targets(anchors, _boxes(scene, placement), np.array(scene.kinds, np.int64))
         pictures.append(pixels)
-        kinds.append(kind)
-        offsets.append(offset)
+        kinds.append(own)
+        offsets.append(shift)
     picture, kind, offset = np.stack(pictures), torch.from_numpy(np.stack(kinds)), torch.from_numpy(np.stack(offsets))
     net = Detector()
     net.backbone.load_state_dict(base.backbone.state_dict())
-    net = net.to(memory_format=torch.channels_last)
+    laid_out(net, torch.channels_last)
 
     def loss_of(chosen: Tensor) -> Tensor:
         found = net(tensor(picture[chosen.numpy()]))
         return focal(found["scores"], kind[chosen]) + smooth(found["offsets"], offset[chosen], kind[chosen] > 0)
 
     learn(net, DETECTOR, random, loss_of, "tiny-det")
-    return net.to(memory_format=torch.contiguous_format)
+    laid_out(net, torch.contiguous_format)
+    return net
 
 
 def targets(anchors: np.ndarray, boxes: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +82,7 @@ def smooth(found: Tensor, wanted: Tensor, of: Tensor) -> Tensor:
 
 def _boxes(scene: Scene, placement: Placement) -> np.ndarray:
     scale = np.array([placement.scale_x, placement.scale_y] * 2)
-    return np.array(scene.boxes, np.float64).reshape(-1, 4) * scale
+    return np.asarray(np.array(scene.boxes, np.float64).reshape(-1, 4) * scale)
 
 
 def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:

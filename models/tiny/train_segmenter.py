@@ -10,7 +10,7 @@ from torch import Tensor
 from sysnoise_conform.models.tiny.networks import Classifier, Segmenter
 from sysnoise_conform.models.tiny.recipe import SEGMENTER, SEGMENTER_INPUT
 from sysnoise_conform.models.tiny.scenes import several
-from sysnoise_conform.models.tiny.training import begin, learn, prepared, tensor
+from sysnoise_conform.models.tiny.training import begin, laid_out, learn, prepared, tensor
 
 
 def train(base: Classifier) -> Segmenter:
@@ -25,13 +25,14 @@ def train(base: Classifier) -> Segmenter:
     picture, mask = np.stack(pictures), torch.from_numpy(np.stack(masks))
     net = Segmenter()
     net.backbone.load_state_dict(base.backbone.state_dict())
-    net = net.to(memory_format=torch.channels_last)
+    laid_out(net, torch.channels_last)
 
     def loss_of(chosen: Tensor) -> Tensor:
         return F.cross_entropy(net(tensor(picture[chosen.numpy()])), mask[chosen].long())
 
     learn(net, SEGMENTER, random, loss_of, "tiny-seg")
-    return net.to(memory_format=torch.contiguous_format)
+    laid_out(net, torch.contiguous_format)
+    return net
 
 
 def nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -45,13 +45,19 @@ def tensor(pixels: np.ndarray) -> Tensor:
     return scaled.permute(0, 3, 1, 2)
 
 
+def laid_out(net: nn.Module, order: torch.memory_format) -> None:
+    """Weights by channels last are faster on a processor, and the same numbers."""
+    net.to(memory_format=order)  # type: ignore[call-overload]
+
+
 def learn(
     net: nn.Module, recipe: Recipe, random: torch.Generator, loss_of: Callable[[Tensor], Tensor], name: str
 ) -> None:
     """Train on every item `rounds` times; `loss_of` makes the loss of a batch of numbers."""
-    spare, held = [], []  # biases and norms are not drawn to zero
-    for each in net.parameters():
-        (spare if each.ndim < 2 else held).append(each)
+    spare: list[nn.Parameter] = []
+    held: list[nn.Parameter] = []  # biases and norms are not drawn to zero
+    for parameter in net.parameters():
+        (spare if parameter.ndim < 2 else held).append(parameter)
     optimiser = torch.optim.AdamW(
         [{"params": held, "weight_decay": recipe.decay}, {"params": spare, "weight_decay": 0.0}], lr=recipe.rate
     )
