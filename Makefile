@@ -64,7 +64,7 @@ node-tests: .venv/.dev
 calibrate: .venv/.dev
 	$(BIN)/python tests/calibration/calibrate.py --work .demo/calibration
 
-# the models that come with the project, anew: their data, weights, ONNX files and figures; ten minutes of one core
+# the models that come with the project, anew: their data, weights, ONNX files and figures; a quarter of an hour of one core
 train-tiny: .venv/.base
 	$(BIN)/python -m sysnoise_conform.models.tiny.train
 

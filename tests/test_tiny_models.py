@@ -82,7 +82,7 @@ def test_pictures_are_told_as_well_as_recorded(name: str, count: int, figure: st
 
 
 def test_questions_are_answered_twenty_points_above_chance() -> None:
-    found = measure.of_questions(runner("tiny-lm"), count=40)
+    found = measure.of_questions(runner("tiny-lm"), count=60)
 
     for sort, chance in CHANCE.items():
         assert held_out.tiny("tiny-lm").figures[sort] >= chance + 0.2
