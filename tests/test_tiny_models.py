@@ -45,6 +45,13 @@ def test_a_model_is_under_two_megabytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", held_out.NAMES)
+def test_an_export_names_no_path_of_the_machine_that_trained_it(name: str) -> None:
+    graph = onnx.load(held_out.tiny(name).model).graph
+
+    assert not any(each.metadata_props or each.doc_string for each in (*graph.node, *graph.value_info, graph))
+
+
+@pytest.mark.parametrize("name", held_out.NAMES)
 def test_a_card_loads_and_names_the_weights_factory(name: str) -> None:
     card = load_card(held_out.tiny(name).card)
 

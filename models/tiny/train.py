@@ -120,12 +120,12 @@ def finish(name: str, net: nn.Module, seconds: float) -> None:
 def _plain(place: Path) -> None:
     """Leave out where each node comes from: the exporter writes the paths of this machine into the file."""
     proto = onnx.load(place)
-    for each in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
+    graph = proto.graph
+    for each in (
+        proto, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output
+    ):  # fmt: skip
         each.ClearField("metadata_props")
         each.ClearField("doc_string")
-    for constant in proto.graph.initializer:
-        constant.ClearField("metadata_props")
-        constant.ClearField("doc_string")
     onnx.save(proto, place)
 
 
