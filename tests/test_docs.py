@@ -53,6 +53,10 @@ EXIT_CODES = {
     "conform noise --model det.onnx --data photos/ --task agree --backends ort --noise ceil_mode,upsample=linear": (
         (5,), "eight pictures are too few for a PASS",
     ),
+    "conform noise --model tiny-cls/tiny-cls.onnx --data tiny-cls/held-out --backends ort"
+    " --noise resize=pillow-nearest --samples 40": (
+        (1, 5), "a resize that takes single pixels costs this model every fourth answer: that is what it shows",
+    ),
     "conform run --model det.onnx --backends ort:int8 --preset all --calibration photos/ --keep-fp32 s": (
         (0, 1), "1 where ONNX Runtime has no integer kernel for a preset, which is what it shows",
     ),

@@ -26,6 +26,7 @@ from sysnoise_conform.cli import (
     report,
     run,
     streams,
+    tiny,
     zoo,
 )
 from sysnoise_conform.errors import ConformError, UsageError
@@ -53,6 +54,7 @@ app.command("bench")(bench.bench)
 app.command("probe")(probe.probe)
 app.command("policy")(policy.policy)
 app.command("export")(export.export)
+app.command("tiny")(tiny.tiny)
 app.command("doctor")(doctor.doctor)
 app.add_typer(card.app, name="card")
 app.add_typer(env.app, name="env")
