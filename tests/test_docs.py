@@ -75,7 +75,13 @@ EXIT_CODES = {
     ): ((1,), "1 because LiteRT runs the graph's convolutions in float: that is what it shows"),
 }  # fmt: skip
 
-ALONE = ("conform zoo",)  # a group that does something without a command behind it
+# Groups that do something without a command behind them.
+ALONE = tuple(
+    f"conform {each.name}"
+    for each in app.registered_groups
+    if each.typer_instance and (called := each.typer_instance.registered_callback)
+    and called.invoke_without_command is True
+)
 
 NETWORK = """
 <ir_version: 9, opset_import: ["": 18]>

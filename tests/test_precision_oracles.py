@@ -10,42 +10,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import networks
 import numpy as np
 import onnx
 import pytest
 import torch
 from graphs import build_of, graph
 from onnx import numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize, quantize_static
+from onnxruntime.quantization import QuantFormat, QuantType, quantize, quantize_static
 from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
-from precision_models import Feed, calibrated, converted, int8, opened
+from precision_detector import Detector, Reader, detector_in
+from precision_models import Feed, converted, int8, opened
 
 from sysnoise_conform.backends.tflite import TFLite
 from sysnoise_conform.graph.intake import Model
-from sysnoise_conform.precision.observed import Observed, Ranges
+from sysnoise_conform.precision.observed import Observed
 from sysnoise_conform.precision.observers import Scheme, bounds
 
-Detector = tuple[Model, list[Feed], Ranges]
 WITH_KERNELS = ["Conv", "MatMul", "Gemm", "Add", "AveragePool", "GlobalAveragePool"]
-
-
-class _Reader(CalibrationDataReader):
-    def __init__(self, feeds: list[Feed]) -> None:
-        self._feeds = iter(feeds)
-
-    def get_next(self) -> Feed | None:
-        return next(self._feeds, None)
 
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    folder = tmp_path_factory.mktemp("fpn")
-    proto = networks.exported(networks.fpn(), torch.zeros(1, 3, 32, 32), folder / "net.onnx")
-    rng = np.random.default_rng(0)
-    feeds = [{"x": rng.normal(0, 1, (1, 3, 32, 32)).astype(np.float32)} for _ in range(3)]
-    model = opened(proto, folder)
-    return model, feeds, calibrated(model, feeds)
+    return detector_in(tmp_path_factory.mktemp("fpn"))
 
 
 def stored(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -71,12 +57,12 @@ def weights(proto: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def qnn(model: Model, feeds: list[Feed], target: Path) -> None:
-    quantize(model.path, target, get_qnn_qdq_config(model.path, _Reader(feeds)))
+    quantize(model.path, target, get_qnn_qdq_config(model.path, Reader(feeds)))
 
 
 def tensorrt(model: Model, feeds: list[Feed], target: Path) -> None:
     quantize_static(
-        model.path, target, _Reader(feeds), quant_format=QuantFormat.QDQ, activation_type=QuantType.QInt8,
+        model.path, target, Reader(feeds), quant_format=QuantFormat.QDQ, activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=WITH_KERNELS,
         extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
     )  # fmt: skip
@@ -84,7 +70,7 @@ def tensorrt(model: Model, feeds: list[Feed], target: Path) -> None:
 
 def snpe(model: Model, feeds: list[Feed], target: Path) -> None:
     quantize_static(
-        model.path, target, _Reader(feeds), quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8,
+        model.path, target, Reader(feeds), quant_format=QuantFormat.QDQ, activation_type=QuantType.QUInt8,
         weight_type=QuantType.QUInt8, extra_options={"WeightSymmetric": False},
     )  # fmt: skip
 
