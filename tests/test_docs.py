@@ -34,6 +34,7 @@ NOT_RUN = {
     "conform bench table2 --model lite0.onnx --data imagenet/": "needs ImageNet; e2e/test_bench.py runs it on pictures",
     "conform bench table2 table3 fig3 --member all": "the same",
     "pip install ": "downloads packages",
+    "python -m sysnoise_conform.harness.lm_eval ": "needs lm-eval and the network; harness/test_lm_eval.py has it",
     "make ": "is this very test suite, or what continuous integration runs beside it",
     "conform env create ": "downloads packages; test_environments.py makes an environment",
     "python -m pytest tests/contract/": "test_backends_readme.py runs it",
@@ -63,6 +64,10 @@ EXIT_CODES = {
     " --noise resize=pillow-nearest --samples 40": (
         (1, 5), "a resize that takes single pixels costs this model every fourth answer: that is what it shows",
     ),
+    "conform noise --model tiny-lm/tiny-lm.onnx --data tiny-lm/held-out/piqa --backends ort,ort:fp16 --noise precision"
+    " --samples 40": ((1, 5), "forty questions are too few for a PASS"),
+    "conform noise --model tiny-tts/tiny-tts.onnx --data tiny-tts/held-out --backends ort --noise precision,stft"
+    " --samples 16": ((0, 1, 5), "16 sentences may be too few for a PASS"),
     "conform run --model det.onnx --backends ort:int8 --preset all --calibration photos/ --keep-fp32 s": (
         (0, 1), "1 where ONNX Runtime has no integer kernel for a preset, which is what it shows",
     ),
@@ -299,7 +304,8 @@ def as_policy(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def as_card(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "card.toml").write_text(text)
-    assert load_card(folder / "card.toml").image is not None
+    card = load_card(folder / "card.toml")
+    assert (card.image or card.text or card.speech) is not None
 
 
 def as_entry_point(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,6 +317,7 @@ TOML: dict[str, Callable[[str, Path, pytest.MonkeyPatch], None]] = {
     "docs/reading-a-report.md": as_policy,
     "docs/inputs.md": as_card,
     "docs/tasks.md": as_card,
+    "docs/language-and-speech.md": as_card,
     "backends/README.md": as_entry_point,
 }
 

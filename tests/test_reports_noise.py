@@ -251,11 +251,11 @@ def test_every_level_of_every_backend_is_a_tile_and_what_was_not_measured_is_hat
 
 
 def test_a_drop_points_down_and_a_gain_up_and_both_have_their_shade() -> None:
-    assert (signed(0.0123), signed(-0.0123), signed(0.00001)) == ("▼ 1.23", "▲ 1.23", "0.00")
-    assert (shade(0.05, 0.05), shade(-0.05, 0.05), shade(0.0, 0.05)) == ("d6", "g6", "")
-    assert shade(9.0, 0.05) == "d6"
-    assert shade(0.002, 0.05) == "d2"  # 4 % of the largest is still seen
-    assert shade(float("nan"), 0.05) == ""
+    assert (signed(0.0123, "top1"), signed(-0.0123, "top1"), signed(0.00001, "top1")) == ("▼ 1.23", "▲ 1.23", "0.00")
+    assert (shade(0.05, 0.05, "top1"), shade(-0.05, 0.05, "top1"), shade(0.0, 0.05, "top1")) == ("d6", "g6", "")
+    assert shade(9.0, 0.05, "top1") == "d6"
+    assert shade(0.002, 0.05, "top1") == "d2"  # 4 % of the largest is still seen
+    assert shade(float("nan"), 0.05, "top1") == ""
 
 
 def test_each_step_of_the_waterfall_begins_where_the_one_before_ended() -> None:

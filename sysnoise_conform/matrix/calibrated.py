@@ -1,10 +1,10 @@
-"""Integer graphs of a matrix: their ranges come from pictures that are not judged, prepared as the card says."""
+"""Integer graphs of a matrix: their ranges come from items that are not judged, fed as the card says."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sysnoise_conform.card import ImageInput
@@ -16,6 +16,7 @@ from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import numpy_type
 from sysnoise_conform.inputs import Samples
 from sysnoise_conform.inputs.samples import IMAGES, Feed
+from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.noise.preparation import prepared
 from sysnoise_conform.pictures.guard import MAX_FILE_BYTES
 from sysnoise_conform.pictures.place import Fixed
@@ -25,6 +26,7 @@ from sysnoise_conform.precision.recipe import Recipe
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import calibrating
 from sysnoise_conform.runner.pytorch import PyTorch
+from sysnoise_conform.tasks.evaluation import Told
 
 
 def apart(given: Path | None, whole: DataSet, judged: DataSet, *, allow_linked: bool) -> tuple[Path, ...]:
@@ -65,25 +67,51 @@ def _digest(path: Path) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Calibrator:
-    """Measures the ranges of a graph of the model's on `pictures`, which may be none."""
+class Held:
+    """What is held out to calibrate on, which may be nothing: feeds by their number, `told` of what in words.
 
-    pictures: tuple[Path, ...]
-    port: Port
-    spec: ImageInput
-    fixed: Fixed
+    `identity` is of all that determines them.
+    """
+
+    names: tuple[str, ...] = ()
+    told: str = ""
+    identity: tuple[str, ...] = ()
+    make: Callable[[int], Feed] = field(default=lambda _: {}, repr=False)
+
+
+def of_pictures(paths: Sequence[Path], port: Port, spec: ImageInput, fixed: Fixed) -> Held:
+    """Pictures, prepared as the card says."""
+    way = prepared(spec, {})
+
+    def make(number: int) -> Feed:
+        placed = way.placed(way.coloured(way.decoded(paths[number])), fixed)
+        return {port.name: way.tensor(placed).astype(numpy_type(port), copy=False)}
+
+    return Held(
+        names=tuple(each.name for each in paths), told=counted(len(paths), "picture") if paths else "",
+        identity=tuple(f"{each.name}\0{each.stat().st_size}" for each in paths), make=make,
+    )  # fmt: skip
+
+
+def of_told(told: Told, identity: Sequence[str]) -> Held:
+    """Texts or sounds of a task: every feed of each."""
+    feeds = [(name, feed) for at, name in enumerate(told.names) for feed in told.feeds(at, {})]
+    return Held(
+        names=tuple(name for name, _ in feeds), told=counted(len(told.names), told.noun), identity=tuple(identity),
+        make=lambda number: dict(feeds[number][1]),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibrator:
+    """Measures the ranges of a graph of the model's on what is held out."""
+
+    held: Held
     pytorch: PyTorch
     threads: int
 
     def ranges(self, model: Model, recipe: Recipe) -> Ranges:
         """What PyTorch sees of every tensor in float32. Raises BadInput, GoldenDied, GoldenUnavailable."""
-        samples = Samples(
-            kind=IMAGES, names=tuple(each.name for each in self.pictures), sha256="", make=self._feed,
-        )  # fmt: skip
+        samples = Samples(kind=IMAGES, names=self.held.names, sha256="", make=self.held.make)
         calibration = Calibration(samples=samples, origin="given")
         return calibrating.measure(calibration, model, [recipe], self.pytorch, threads=self.threads)
-
-    def _feed(self, number: int) -> Feed:
-        way = prepared(self.spec, {})
-        placed = way.placed(way.coloured(way.decoded(self.pictures[number])), self.fixed)
-        return {self.port.name: way.tensor(placed).astype(numpy_type(self.port), copy=False)}

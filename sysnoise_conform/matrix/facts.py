@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from sysnoise_conform.datasets import Problem
 from sysnoise_conform.statistics.gate import Word
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 Status = Literal["measured", "noop", "not_applicable", "unavailable", "unsupported", "crashed"]
 Order = Literal["pipeline", "greedy", "given"]
 Levels = tuple[tuple[str, str], ...]  # axis and level, in pipeline order
+Feed = Mapping[str, np.ndarray]  # a graph's inputs by name
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]  # of a feed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +124,7 @@ class Matrix:
     task: str
     metric: str
     layout: str
-    pictures: int
+    pictures: int  # items: what `noun` says
     baseline_backend: str
     baseline: Mapping[str, float]
     margin: float
@@ -137,6 +141,12 @@ class Matrix:
     seconds: float = 0.0
     resumed: int = 0  # pictures whose results were there already
     gallery: Gallery | None = None  # where pictures are to be shown
+    noun: str = "picture"  # what an item is called
+
+
+def shapes_of(feed: Feed) -> Shapes:
+    """The shapes of a feed, to be compared."""
+    return tuple((name, array.shape) for name, array in feed.items())
 
 
 def words(levels: Levels) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sysnoise_conform.datasets.facts import Problem
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.statistics.bootstrap import Resampled
 from sysnoise_conform.statistics.gate import CONFIDENCE, Word, non_inferior
@@ -20,6 +21,8 @@ from sysnoise_conform.statistics.unseen import pictures_to_exclude, with_unseen
 from sysnoise_conform.tasks.decoding import Decoding
 
 Result = Mapping[str, np.ndarray]
+
+ERRORS = ("mel_mse",)  # figures that are better the smaller they are
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,18 +53,10 @@ class Shown:
     boxes: tuple[tuple[float, float, float, float], ...] = ()
 
 
-class Evaluation(Protocol):
-    """One task over one data set."""
+class Figured(Protocol):
+    """What the results of one task over one data set come to."""
 
-    metric: str  # the figure that is compared: top1, mAP, mIoU, agreement
-
-    def result(
-        self, at: int, outputs: Mapping[str, np.ndarray], placement: Placement, size: tuple[int, int], how: Decoding
-    ) -> Result:
-        """What is kept of picture `at`, out of its outputs (batch dimension 1); `size` is the tensor's.
-
-        Raises UsageError where the card contradicts the outputs.
-        """
+    metric: str  # the figure that is compared: top1, mAP, mIoU, agreement, acc_norm, mel_mse
 
     def figures(
         self, results: Sequence[Result], pictures: Sequence[int], base: Sequence[Result]
@@ -78,6 +73,38 @@ class Evaluation(Protocol):
 
     def shown(self, at: int, result: Result) -> Shown:
         """The answer for a person."""
+
+
+class Evaluation(Figured, Protocol):
+    """One task over one set of pictures."""
+
+    def result(
+        self, at: int, outputs: Mapping[str, np.ndarray], placement: Placement, size: tuple[int, int], how: Decoding
+    ) -> Result:
+        """What is kept of picture `at`, out of its outputs (batch dimension 1); `size` is the tensor's.
+
+        Raises UsageError where the card contradicts the outputs.
+        """
+
+
+class Told(Figured, Protocol):
+    """One task over texts or sounds, which makes the feeds of an item itself.
+
+    `noun` is what an item is called, `cut` how many texts are longer than the model reads, `problems` are items that
+    were left out.
+    """
+
+    noun: str
+    names: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    cut: int
+    runs: int  # of all items together
+
+    def feeds(self, at: int, levels: Mapping[str, str]) -> tuple[Mapping[str, np.ndarray], ...]:
+        """The model's inputs for item `at` under levels of the axes of audio, one for each run. Raises BadInput."""
+
+    def result(self, at: int, answers: Sequence[Mapping[str, np.ndarray]], levels: Mapping[str, str]) -> Result:
+        """What is kept of item `at`, out of the outputs of these runs. Raises BadInput, UsageError."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ import against_reduce
 import by_size
 import golden_speed
 import memory
+import minilm
 import noise_bootstrap
 import noise_memory
 import noise_plan
@@ -30,7 +31,7 @@ from sysnoise_conform.runner.provenance import processor, usable_cores, versions
 
 BENCHMARKS = (
     against_polygraphy, against_bare_script, against_reduce, by_size, memory, startup, golden_speed, profile_run,
-    noise_plan, noise_memory, noise_bootstrap, presets, precision_accuracy, precision_outcomes,
+    noise_plan, noise_memory, noise_bootstrap, presets, precision_accuracy, precision_outcomes, minilm,
 )  # fmt: skip
 SHOWN_VERSIONS = ("onnxruntime", "torch", "onnx", "numpy", "polars")
 
