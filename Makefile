@@ -5,6 +5,8 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check
 # A plain torch would bring several GB of CUDA packages on some machines: the exact pin finds a CPU wheel where one lies ready.
 TORCH   ?= torch==2.13.0
 TIMES   ?= 1
+# Test processes side by side; what measures memory, time or what is left behind then runs alone.
+JOBS    ?= 2
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
 .PHONY: demo test test-gpu faults check node-tests bench clean calibrate train-tiny
@@ -30,7 +32,8 @@ demo: .venv/.base
 	    [ ! -f .demo/report/report.html ] || echo "report: file://$(CURDIR)/.demo/report/report.html"; exit $$code
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not alone and not faults"
+	$(BIN)/python -m pytest -q -m "alone or faults"
 
 # contract, run and diagnosis on an NVIDIA GPU; installs nothing, and names what is missing. GPU_PYTHON: the interpreter
 # that has numpy, onnx, pytest and a TensorRT; what else it has (PyTorch, onnxruntime-gpu, conform's own packages) is used

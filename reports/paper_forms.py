@@ -26,7 +26,7 @@ CSV_COLUMNS = ("table", "model", "source", "data", "column", "mean", "max", "ci_
 def text(grid: Grid) -> str:
     """For a terminal and a pipe alike."""
     head = ["", "", *grid.headings]
-    rows = [[_short(each), each.source, *(cell.said for cell in each.cells)] for each in grid.lines]
+    rows = [[grid.label(each), each.source, *(cell.said for cell in each.cells)] for each in grid.lines]
     widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
     lines = [f"{grid.title} ({grid.unit})", "", _aligned(head, widths)]
     lines += [_aligned(row, widths) for row in rows]
@@ -63,7 +63,7 @@ def latex(grid: Grid) -> str:
         "\\midrule",
     ]
     for each in grid.lines:
-        label = _tex(_short(each))
+        label = _tex(grid.label(each))
         cells = [f"\\textbf{{{label}}}" if each.source == "measured" else label, each.source]
         cells += [_tex(cell.text) + _superscript(cell) for cell in each.cells]
         lines.append(" & ".join(cells) + r" \\")
@@ -112,10 +112,6 @@ def _row(line: Line) -> Markup:
         for each in line.cells
     ]  # fmt: skip
     return element("tr", element("td", head), element("td", line.source), element("td", line.data), *cells)
-
-
-def _short(line: Line) -> str:
-    return one_line(line.label, 40)
 
 
 def _aligned(row: list[str], widths: list[int]) -> str:

@@ -18,6 +18,7 @@ HEADINGS = {
     "ceil_mode": "ceil mode", "upsample": "upsample", "post_processing": "post-proc.", "stft": "STFT",
     COMBINED: "combined",
 }  # fmt: skip
+_UNITS = {"mel_mse": "nats squared of log-mel features"}  # of what is no share
 _NOT_THE_PAPERS = "measured with other weights than the paper's"
 
 
@@ -60,6 +61,11 @@ class Grid:
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
 
+    def label(self, line: Line) -> str:
+        """The model, and the data where the same model has a line for others, too."""
+        same = {each.data for each in self.lines if (each.label, each.source) == (line.label, line.source)}
+        return one_line(line.label if len(same) < 2 else f"{line.label}, {line.data}", 60)
+
 
 def of_table(table: Table, measured: Sequence[MeasuredRow]) -> Grid:
     """Each published row, and beneath it what was measured of the same model; others at the end."""
@@ -68,8 +74,10 @@ def of_table(table: Table, measured: Sequence[MeasuredRow]) -> Grid:
     for row in table.rows:
         lines.append(_published(table, row))
         for figure, why in row.doubts.items():
-            doubts.setdefault(why, []).append(f"{row.label}, {HEADINGS[_column(figure)]}")
-        lines += [_of(table.columns, each) for each in measured if each.member == row.member]
+            several = sum(each.member == row.member for each in table.rows) > 1
+            which = f"{row.label}, {row.data}" if several else row.label
+            doubts.setdefault(why, []).append(f"{which}, {HEADINGS[_column(figure)]}")
+        lines += [_of(table.columns, each) for each in measured if _beneath(table, row, each)]
     members = {row.member for row in table.rows}
     lines += [_of(table.columns, each) for each in measured if each.member not in members]
     return Grid(
@@ -107,6 +115,13 @@ def of_figure(title: str, panels: Sequence[Panel], measured: Sequence[tuple[Pane
         headings=tuple(f"{'+ ' if at else ''}{HEADINGS[each]}" for at, each in enumerate(columns)), lines=tuple(lines),
         notes=tuple(_notes(rows, [], figure=True)),
     )  # fmt: skip
+
+
+def _beneath(table: Table, row: Row, measured: MeasuredRow) -> bool:
+    """Beneath the member's row of the same data; of other data beneath its last."""
+    rows = [each for each in table.rows if each.member == measured.member]
+    same = [each for each in rows if each.data == measured.data]
+    return bool(rows) and row is (same or rows)[-1]
 
 
 def _published(table: Table, row: Row) -> Line:
@@ -159,17 +174,20 @@ def _nothing(why: str) -> Cell:
 def _notes(measured: Sequence[MeasuredRow], doubts: Sequence[str], *, figure: bool = False) -> Iterator[str]:
     if not measured:
         yield "the paper's figures alone: nothing was measured"
+    yield from dict.fromkeys(f"{one_line(row.label, 60)}: {row.about or _NOT_THE_PAPERS}" for row in measured)
     for row in measured:
+        unit = f" in {_UNITS[row.metric]}" if row.metric in _UNITS else ""
         yield (
-            f"{one_line(row.label, 60)}: {row.about or _NOT_THE_PAPERS}; {row.metric} on {row.pictures:,} pictures of"
+            f"{one_line(row.label, 60)}: {row.metric}{unit} on {row.pictures:,} {row.noun}s in the layout"
             f" {one_line(row.data, 60)}"
         )
     if measured:
         yield "° does not show above its confidence interval (90 %, paired; several levels: Holm's p)"
+    if figure or any(COMBINED in row.figures for row in measured):
         yield (
-            "noises together are the worst level of each, chosen on every second picture and told on the others"
+            "noises together are the worst level of each, chosen on every second item and told on the others"
             if figure
-            else "combined: the worst level of each, chosen on every second picture and told on the others"
+            else "combined: the worst level of each, chosen on every second item and told on the others"
         )
     for row in measured:
         for column, each in row.figures.items():

@@ -29,6 +29,9 @@ wide (float[1,3,64,64] x) => (float[1,16,1,1] y) {
 """
 
 
+pytestmark = pytest.mark.alone
+
+
 @dataclass(frozen=True)
 class Workplace:
     """A model and its inputs; `peak` is what a run over the first so many of them takes, in MiB without goldens."""

@@ -10,20 +10,24 @@ import typer
 
 def bench(
     tables: Annotated[
-        list[str], typer.Argument(help="Of table2, table3, table4, table5, table10, fig3.", show_default=False)
-    ],
+        list[str] | None,
+        typer.Argument(help="Of table2, table3, table4, table5, table10, fig3; else all of them.", show_default=False),
+    ] = None,
     model: Annotated[Path | None, typer.Option("--model", "-m", help="An ONNX model of yours.")] = None,
     card: Annotated[Path | None, typer.Option("--card", help="Its card; else looked for beside it.")] = None,
     member: Annotated[
         list[str] | None,
         typer.Option("--member", help="A model of the zoo, by its weights here; all: every one. Repeatable."),
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", "-d", help="The folder of pictures and labels.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", "-d", help="The folder of pictures and labels, of questions or recordings.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Labels that lie elsewhere.")] = None,
     backend: Annotated[str, typer.Option("--backend", "-b", help="Which runs the noises.")] = "ort",
     baseline: Annotated[str, typer.Option("--baseline", help="Which is compared with.")] = "torch",
     samples: Annotated[
-        int | None, typer.Option("--samples", "-n", help="How many pictures, evenly spread.", min=2)
+        int | None,
+        typer.Option("--samples", "-n", help="How many pictures, questions, recordings, evenly spread.", min=2),
     ] = None,
     published: Annotated[bool, typer.Option("--published", help="Print the paper's figures alone.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.", min=0)] = 0,
@@ -36,10 +40,14 @@ def bench(
 ) -> None:
     """Lay out TABLES of the SysNoise paper: its figures, doubtful ones marked, and beside them what is measured here.
 
+    Without a model those that come with the project are measured, on data that are drawn here.
+
     Exit codes: 0 every table is written, 2 bad input or usage, 3 a backend crashed, 4 I/O, 6 one is unavailable,
     130 interrupted. Drops decide nothing here: that is what conform noise is for.
 
     Examples:
+
+    conform bench table10 --samples 12
 
     conform bench table2 --model lite0.onnx --data imagenet/
 
@@ -50,12 +58,13 @@ def bench(
     from sysnoise_conform.case import Limits
     from sysnoise_conform.cli.tables import Bench
     from sysnoise_conform.matrix.benching import Asked
+    from sysnoise_conform.models.zoo import paper
     from sysnoise_conform.runner.provenance import threads_for
     from sysnoise_conform.variant import parse_variant
 
     asked = Asked(
-        tables=tuple(dict.fromkeys(tables)), model=model, card=card, members=tuple(member or ()), data=data,
-        labels=labels, variant=parse_variant(backend), baseline=parse_variant(baseline), samples=samples,
+        tables=tuple(dict.fromkeys(tables or paper.tables())), model=model, card=card, members=tuple(member or ()),
+        data=data, labels=labels, variant=parse_variant(backend), baseline=parse_variant(baseline), samples=samples,
         published=published, seed=seed, resume=resume,
         limits=Limits(timeout_s=timeout, threads=threads_for(threads)),
     )  # fmt: skip

@@ -64,9 +64,7 @@ class Bench:
         from sysnoise_conform.matrix import benching
 
         for subject in benching.subjects(self._asked, task, table, self._out / "models"):
-            if not benching.fits(subject, task):
-                continue
-            key = (str(subject.model), task)
+            key = (str(subject.model), str(subject.data))
             if key not in self._rows:
                 self._rows[key] = self._row(subject, task, columns)
             yield self._rows[key]
@@ -75,7 +73,7 @@ class Bench:
         from sysnoise_conform.matrix import benching, paper_rows
         from sysnoise_conform.matrix.overall import overall
 
-        found = _run(benching.case(self._asked, subject, columns, task), self._out / subject.model.stem)
+        found = _run(benching.case(self._asked, subject, columns, task), self._out / subject.place)
         codes = [each for each in overall(found).exit_codes if each in _TOLD]
         self.exit_code = min([each for each in (self.exit_code, *codes) if each], default=0)
         return paper_rows.row(found, columns, label=subject.label, member=subject.member, about=subject.about)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +58,87 @@ def test_a_measured_row_stands_in_the_papers_table(conform: Conform, tmp_path: P
     assert "no MaxPool" in mine["ceil_mode"]["about"]
     assert report["combined"][-1]["order"] == "given"
     assert float(mine["combined"]["mean"]) == pytest.approx(100 * report["combined"][-1]["delta"], abs=1e-4)
-    assert f"{name}: no model of the paper's; mIoU on " in done.stdout
+    assert f"{name}: no model of the paper's" in done.stdout
+    assert f"{name}: mIoU on " in done.stdout
     # The pictures that calibrate are not judged.
     whole = len(list(there.data.rglob("*.jpg")))
     assert report["samples"] == whole - min(16, whole // 2)
+
+
+def measured(done: Done, table: str) -> dict[tuple[str, str, str], dict[str, Any]]:
+    found = csv.DictReader(io.StringIO((done.out / f"{table}.csv").read_text()))
+    return {(each["model"], each["data"], each["column"]): each for each in found if each["source"] == "measured"}
+
+
+def test_without_a_model_those_that_come_with_the_project_are_measured(conform: Conform) -> None:
+    done = conform("bench", "table4", "table10", "-n", 12, "--baseline", "ort", "--out", "out")
+
+    assert done.code == 0, done.stderr
+    assert "tiny-seg: comes with the project, not the paper's model (" in done.stdout
+    assert "tiny-tts: mel_mse in nats squared of log-mel features on 12 sounds" in done.stdout
+    seg, tts = measured(done, "table4"), measured(done, "table10")
+    assert {column for _, _, column in tts} == {"fp16", "int8", "stft", "combined"}
+    # Each column has its figure, or says which part the network does not have.
+    assert all(each["mean"] or each["about"] for each in (*seg.values(), *tts.values()))
+    assert all(float(each["mean"]) < float(each["ci_high"]) + 1e-9 for each in tts.values())
+    (ceil,) = (each for (_, _, column), each in seg.items() if column == "ceil_mode")
+    assert float(ceil["mean"]) > 10  # points: a share
+    report = json.loads((done.out / "tiny-tts" / "noise.json").read_text())
+    worst = max(each["delta"] for each in report["cells"] if each["axis"] == "stft" and each["delta"] is not None)
+    (stft,) = (each for (_, _, column), each in tts.items() if column == "stft")
+    assert float(stft["max"]) == pytest.approx(worst, abs=1e-6)  # an error, not a share
+
+
+def test_each_collection_of_questions_has_a_row(conform: Conform, tmp_path: Path) -> None:
+    place = tmp_path / "tiny-lm"
+    assert conform("tiny", "tiny-lm", "--out", place).code == 0
+    for each in ("hellaswag", "winogrande"):
+        shutil.rmtree(place / "held-out" / each)
+
+    done = conform(
+        "bench", "table5", "--model", place / "tiny-lm.onnx", "--data", place / "held-out", "-n", 4,
+        "--baseline", "ort", "--out", "out",
+    )  # fmt: skip
+
+    assert done.code == 0, done.stderr
+    found = measured(done, "table5")
+    assert {data for _, data, _ in found} == {"PIQA", "LAMBADA"}
+    assert all(each["mean"] for each in found.values())
+    assert "tiny-lm, LAMBADA" in done.stdout
+    assert (done.out / "tiny-lm-piqa" / "noise.json").is_file()
+
+
+def test_data_of_another_library_are_told_and_no_figure_is_shown(
+    conform: Conform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sysnoise_conform.matrix import benching
+    from sysnoise_conform.models.tiny import held_out
+
+    real = held_out.data("tiny-tts")
+    monkeypatch.setattr(held_out, "data", lambda _: replace(real, other="other data: of another library"))
+
+    subject = benching._with_the_project("tiny-tts")
+
+    assert "other data: of another library" in subject.about
+    assert "mel_mse" not in subject.about
+
+
+def test_a_model_of_no_table_that_was_asked_for_is_refused(conform: Conform, tmp_path: Path) -> None:
+    there = place(tmp_path / "s", "segment")
+
+    done = conform("bench", "table2", "--model", there.model, "--data", there.data, "--out", "out")
+
+    assert done.code == 2
+    assert "is that of another table: segment" in done.stderr
+    assert "conform bench table4" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("table1",), "there is no table 'table1'; did you mean"),
-        (("table2",), "there is no model to measure"),
-        (("table5", "--model", "m.onnx", "--data", "d"), "table5 is not measured by this version"),
-        (("table2", "--member", "resnet-18"), "there are no pictures to measure on"),
+        (("table2", "--data", "d"), "there is no model to measure on these data"),
+        (("table2", "--member", "resnet-18"), "there are no data to measure on"),
         (("table2", "--model", "m.onnx", "--member", "resnet-18", "--data", "d"), "give --model or --member"),
         (("table2", "--member", "u-net", "--data", "d"), "u-net is a row of table4, which is not asked for"),
         (("table2", "--card", "c.toml", "--data", "d"), "a card goes with a model"),

@@ -388,7 +388,9 @@ def test_optional_inputs_open_sizes_and_graphs_that_call_graphs_are_read(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "spoil", [convolves(), convolves(strideW=3, dilationHFactor=2), pools(), becomes("ADD")], ids=str
+    "spoil",
+    [convolves(), convolves(strideW=3, dilationHFactor=2), pools(), becomes("ADD")],
+    ids=["conv", "strided conv", "pool", "add"],
 )
 def test_windows_with_steps_and_options_left_to_their_defaults_are_read(spoil: Spoil, tmp_path: Path) -> None:
     model = add_model()
