@@ -38,6 +38,7 @@ class Seen:
     refused: Unsupported | None = None  # why the runtime does not take the graph as it ships
     hidden: dict[str, str] = field(default_factory=dict)  # tensor -> why it could not be watched
     not_runnable: dict[str, str] = field(default_factory=dict)  # tensor -> why its operator does not run alone
+    plain: list[Tensors] = field(default_factory=list)  # the untouched graph's outputs, a sample each
     recorded: set[str] = field(default_factory=set)
     first: list[Recording] = field(default_factory=list)
     alone: Tensors = field(default_factory=dict)  # of the first sample, what operators gave alone that were not watched
@@ -63,6 +64,13 @@ class Seen:
             blocks=self.blocks, asked=self.asked, margins=self.margins, outputs=shop.tally(), cumulative=shop.tally(),
             effect=shop.tally(), replayed=shop.tally(), islands=shop.tally(),
         )  # fmt: skip
+
+    def watched_as(self, other: Seen) -> None:
+        """Whatever watching has told is what it told `other`."""
+        for name in ("cumulative", "effect", "replayed", "parts", "recorded", "first"):
+            setattr(self, name, getattr(other, name))
+        self.hidden.update(other.hidden)
+        self.notes += other.notes
 
     @property
     def worst_effect(self) -> TensorDiff | None:

@@ -6,7 +6,7 @@ until what can't be shown stands alone: it costs itself and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -56,10 +56,9 @@ def watch(shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen
         seen.seconds["untouched"] = perf_counter() - clock
         return
     seen.runtime = facts_of(runtime, untouched, variant, shop.crew.interpreter(variant))
-    plain: list[Tensors] = []
     for number in range(len(shop.samples)):
         got = untouched.run(shop.samples.feed(number))
-        plain.append({name: array.copy() for name, array in got.items() if name in shop.outputs})
+        seen.plain.append({name: array.copy() for name, array in got.items() if name in shop.outputs})
         golden = shop.goldens.sample(number)
         for name in shop.outputs:
             if name in golden and name in got:
@@ -68,12 +67,23 @@ def watch(shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen
     chunks = tuple(tuple(name for name in each if name not in seen.blocks.hidden) for each in shop.plan.taps)
 
     def tapped(taps: Sequence[tuple[str, ...]], into: Seen, name: str) -> None:
-        with _Tapping(shop, variant, place, name, child, into, plain, taps, replay=replay) as tapping:
+        with _Tapping(shop, variant, place, name, child, into, seen.plain, taps, replay=replay) as tapping:
             tapping.all(seen.seconds)
 
     tapped(chunks, seen, "layers")
     if not child.dead:
         watch_at_boundaries(seen, seen.anew(shop), untouched, chunks, tapped)
+
+
+def watch_without(
+    shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen, left_out: Collection[str], name: str
+) -> Seen:  # fmt: skip
+    """Watch once more, in graphs of that name, all that was watched but for what is `left_out`; `seen` stays as it is."""
+    again = seen.anew(shop)
+    taps = [tuple(each for each in part if each in seen.recorded and each not in left_out) for part in shop.plan.taps]
+    with _Tapping(shop, variant, place, name, child, again, seen.plain, taps, replay=True) as tapping:
+        tapping.all(seen.seconds)
+    return again
 
 
 @dataclass(slots=True)
