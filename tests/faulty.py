@@ -200,7 +200,7 @@ ANSWERS = (
 FAULTS = {**DEADLY, **OTHER, **HARMLESS, **DISTURBING, **RAISING}
 _DOES = Option(name="does", about="its one fault", choices=(*FAULTS, *ANSWERS))
 _AT = Option(name="at", about="when it happens", choices=("compile", "run", "close", "layers", "tapping"))
-_OF = Option(name="of", about="of which tensor, where it happens when layers are shown (layers) or to be shown (tapping)")
+_OF = Option(name="of", about="of which tensor, where it happens when layers are shown, or built to be shown")
 
 
 class Subject(Backend):

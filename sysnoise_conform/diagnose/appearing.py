@@ -3,9 +3,10 @@
 A tensor that is made an output can be computed otherwise for it (onnx2tf takes one of 20 channels and 20 x 20 pixels
 for one whose channels come last, and scales the columns). Its operator is then off in the tapped graph, and alone as
 well, where its tensor is an output, too. So where watching has moved an output, or none of the untouched graph's is
-off, the graph is watched once more with culprits' tensors left out. What reads one of them is judged together with it there: an operator that was wrong in the
-first graph, as its reader tells, and is right in the second is none that ships wrong. A reader that does not feel the
-error (a Relu of what is negative either way) tells nothing, and the operator stays a culprit.
+off, the graph is watched once more with culprits' tensors left out. What reads one of them is judged together with it
+there: an operator that was wrong in the first graph, as its reader tells, and is right in the second is none that ships
+wrong. A reader that does not feel the error (a Relu of what is negative either way) tells nothing, and the operator
+stays a culprit.
 """
 
 from __future__ import annotations

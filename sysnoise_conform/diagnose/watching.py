@@ -89,7 +89,7 @@ def _outputs(shop: Workshop, untouched: RemoteSession, seen: Seen) -> None:
 def watch_without(
     shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen, left_out: Collection[str], name: str
 ) -> Seen:  # fmt: skip
-    """Watch once more, in graphs of that name, all that was watched but for what is `left_out`; `seen` stays as it is."""
+    """Watch once more, in graphs of that name, all that was watched but what is `left_out`; `seen` stays as it is."""
     again = seen.anew(shop)
     taps = [tuple(each for each in part if each in seen.recorded and each not in left_out) for part in shop.plan.taps]
     with _Tapping(shop, variant, place, name, child, again, seen.plain, taps, replay=True) as tapping:

@@ -1,4 +1,4 @@
-"""What watching alone makes wrong is no culprit; what is wrong all the same stays one, whatever watching does beside it."""
+"""What only watching makes wrong is no culprit; what is wrong as it ships is one, whatever watching does beside it."""
 
 from __future__ import annotations
 

@@ -113,7 +113,8 @@ def test_an_output_that_the_runtime_does_not_return_is_told(crew: LastingCrew, t
 def test_both_outputs_of_topk_are_compared_on_mnn(crew: LastingCrew, tmp_path: Path) -> None:
     pytest.importorskip("MNN")
     model = parsed(tmp_path, """<ir_version: 9, opset_import: ["": 18]>
-        chosen (float[1,500] x) => (float[1,9] v, int64[1,9] i) <int64[1] k = {9}> { r = Neg (x) v, i = TopK (r, k) }""")
+        chosen (float[1,500] x) => (float[1,9] v, int64[1,9] i) <int64[1] k = {9}>
+        { r = Neg (x) v, i = TopK (r, k) }""")
 
     found = diagnosed(model, "mnn", crew)
 
