@@ -6,6 +6,10 @@ is right for another input than the shown one. So such tensors are taken for hid
 more: a reader that departs from its shown input and agrees with what float64 computes in its place tells that the
 input was right where it was computed. A wrong operator's readers answer to its wrong tensor, and depart then.
 
+A runtime that fuses an operator with the one before it does not round between them, while what it shows of the first is
+rounded. By how much that may be is told by what float32 may be off on the whole way to the tensor, unless PyTorch's own
+tensor there holds no number (a NaN arrives that the runtime has lost on its way): then the two are judged as one.
+
 That an operator is wrong alone, too, says nothing against it where it is its being an output that does it.
 """
 
@@ -43,7 +47,7 @@ def shown_otherwise(
     departing = [each for each in layers if off(each.replayed) and not _ships(shop, seen, each.output, off)]
     suspects = {each.output for each in departing if each.island is not None and not off(each.island)}
     doubtful = {each.output for each in departing} - suspects
-    blamed = {each.layer.output for each in culprits}
+    blamed, by_name = {each.layer.output for each in culprits}, {each.output: each for each in layers}
     found: dict[str, None] = {}
     for group in (suspects, doubtful):
         # What an operator that is wrong alone has fooled is right alone, and not explained otherwise yet.
@@ -59,6 +63,11 @@ def shown_otherwise(
                 fooled = suspects.intersection(behind)
                 if fooled and not any(off(diffs[each]) for each in behind):
                     found |= dict.fromkeys([name, *sorted(fooled)])
+    blind = {name for name in blamed & suspects if name not in found and _says_nothing(by_name[name])}
+    for recording in seen.first if blind else ():
+        read = {name for name, made in readers.items() if name not in blind and not blind.isdisjoint(made)}
+        diffs = replayed_without(shop, seen, recording, read)
+        found |= {name: None for name in sorted(blind & diffs.keys()) if not off(diffs[name])}
     return tuple(found)
 
 
@@ -75,6 +84,11 @@ def replayed_without(
                 settled = seen.margins.settled(tensor, kept[name], given, golden, kept)
                 tally.compare(settled.golden, kept[name], 0, ties=settled.ties)
     return tally.diffs
+
+
+def _says_nothing(layer: Layer) -> bool:
+    """Whether PyTorch's tensor and the runtime's have no number in common to tell what rounding may be there."""
+    return layer.cumulative is not None and layer.cumulative.n > 0 and layer.cumulative.finite == 0
 
 
 def _ships(shop: Workshop, seen: Seen, tensor: str, off: Callable[[TensorDiff | None], bool]) -> bool:
