@@ -24,6 +24,7 @@ from sysnoise_conform.judge.departure import unit_of
 from sysnoise_conform.outcome import TensorDiff
 
 EFFECT = 6.0  # sigma
+UNDONE = "the runtime is wrong at "
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -151,7 +152,7 @@ class Subject:
             undone = [each for each in wrong.values() if each.startswith("fault_")]
             undone = undone or [each for each in self._wrong_in(made.faulty).values() if each.startswith("fault_")]
             if undone:
-                return "without_effect", f"the runtime is wrong at {', '.join(undone)}, of which the fault is made"
+                return "without_effect", f"{UNDONE}{', '.join(undone)}, of which the fault is made"
         return "missed", f"named {', '.join(each.output for each in named) or 'nobody'}; {found.sentence}"
 
     def _wrong_in(self, model: onnx.ModelProto) -> dict[str, str]:
