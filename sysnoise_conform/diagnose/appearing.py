@@ -84,31 +84,37 @@ class _Trials:
         self._layers = {each.output: each for each in layers}
         self._readers = readers_of(shop, seen)
         self._replays: dict[frozenset[str], Mapping[str, TensorDiff]] = {}
-        self._left = MOST_TRIALS
+        self._tried: dict[frozenset[str], frozenset[str]] = {}
         self.kept: Seen | None = None  # what was watched without those that turned out to be right, and nothing else
 
     def all_right(self, suspects: Sequence[str]) -> tuple[str, ...]:
-        """Those that are right where they are left out: of all at once, else one more at a time."""
-        right: frozenset[str] = frozenset()
-        waiting = [frozenset(suspects)]
-        while waiting:
-            group = waiting.pop(0) - right
-            left_out = right | group
-            moved = {each: self._moved(each, left_out) for each in left_out}
-            some = {each for each, ends in moved.items() if ends}
-            if group and len(some) == len(left_out) and self._left and not self._shop.crew.dismissed:
-                self._left -= 1
-                name = f"{self._name}-{MOST_TRIALS - self._left}"
-                again = watch_without(
-                    self._shop, self._variant, self._place, self._child, self._seen, left_out, name
-                )  # fmt: skip
-                some = {each for each in left_out if self._agree(again, moved[each])}
-                if len(some) == len(left_out):
-                    right, self.kept = left_out, again
-                    continue
-            if len(group) > 1:
-                waiting = [group & some, *(frozenset((each,)) for each in suspects if each in group)]
+        """Those that are right where they are left out: of all at once, of those that were, and one more at a time."""
+        right, group = frozenset[str](), frozenset(suspects)
+        while group and not right:
+            some = self._right(group)
+            right, group = (group, group) if some == group else (right, some)
+        for each in suspects:
+            wider = right | {each}
+            if self._right(wider) == wider:
+                right = wider
         return tuple(each for each in suspects if each in right)
+
+    def _right(self, left_out: frozenset[str]) -> frozenset[str]:
+        """Those of `left_out` that are right in a graph without them; none where no more graphs are tried."""
+        if left_out in self._tried:
+            return self._tried[left_out]
+        moved = {each: self._moved(each, left_out) for each in left_out}
+        found = frozenset(each for each, ends in moved.items() if ends)
+        if found == left_out:
+            if len(self._tried) >= MOST_TRIALS or self._shop.crew.dismissed:
+                return frozenset()
+            name = f"{self._name}-{len(self._tried)}"
+            again = watch_without(self._shop, self._variant, self._place, self._child, self._seen, left_out, name)
+            found = frozenset(each for each in left_out if self._agree(again, moved[each]))
+            self._tried[left_out] = found
+            if found == left_out:
+                self.kept = again
+        return found
 
     def _moved(self, tensor: str, left_out: Collection[str]) -> frozenset[str]:
         """Those nearest behind a wrong tensor that its error moves, told by the first sample.
