@@ -199,8 +199,8 @@ ANSWERS = (
 )  # fmt: skip
 FAULTS = {**DEADLY, **OTHER, **HARMLESS, **DISTURBING, **RAISING}
 _DOES = Option(name="does", about="its one fault", choices=(*FAULTS, *ANSWERS))
-_AT = Option(name="at", about="when it happens", choices=("compile", "run", "close", "layers"))
-_OF = Option(name="of", about="of which inner tensor, where it happens when layers are shown")
+_AT = Option(name="at", about="when it happens", choices=("compile", "run", "close", "layers", "tapping"))
+_OF = Option(name="of", about="of which tensor, where it happens when layers are shown, or built to be shown")
 
 
 class Subject(Backend):
@@ -242,6 +242,8 @@ class _Session(Session):
         self._of = str(build.options.get("of", ""))
         self._options = dict(build.options)
         self._fault_at("compile")
+        if self._shows_layers():
+            self._fault_at("tapping")
 
     @property
     def effective(self) -> Effective:
@@ -249,7 +251,7 @@ class _Session(Session):
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
         self._fault_at("run")
-        if len(self._graph.output) > 2 and self._of in ("", *(each.name for each in self._graph.output)):
+        if self._shows_layers():
             self._fault_at("layers")
         known = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer} | dict(feeds)
         for node in self._graph.node:
@@ -260,9 +262,13 @@ class _Session(Session):
     def close(self) -> None:
         self._fault_at("close")
 
+    def _shows_layers(self) -> bool:
+        outputs = [each.name for each in self._graph.output]
+        return len(outputs) > 2 and self._of in ("", *outputs)
+
     def _fault_at(self, stage: str) -> None:
         if stage == self._at and self._does in FAULTS:
-            if len(self._graph.output) == 2 or stage == "layers":
+            if len(self._graph.output) == 2 or stage in ("layers", "tapping"):
                 stamp(self._does, stage)
             does, self._does = self._does, ""  # once is enough
             FAULTS[does]()

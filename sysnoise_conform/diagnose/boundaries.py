@@ -62,12 +62,9 @@ def watch_at_boundaries(seen: Seen, nothing: Seen, untouched: RemoteSession, tap
     if after is None or (after.rel_l2 or 0.0) >= (before.rel_l2 or 0.0) or now is None:
         seen.notes.append(f"watched at {count} fusion boundaries alone, the outputs were moved no less")
         return
-    for name in ("cumulative", "effect", "replayed", "parts", "recorded", "first"):
-        setattr(seen, name, getattr(nothing, name))
     seen.hidden.update({name: FUSED for name in everything if name not in nothing.recorded})
-    seen.hidden.update(nothing.hidden)
+    seen.watched_as(nothing)
     seen.boundaries = count
-    seen.notes += nothing.notes
     seen.notes.append(
         f"watching all of {len(everything)} tensors moved the outputs by {before.rel_l2 or 0.0:.3g} relative L2: "
         f"watched at {count} fusion boundaries in their place, and what lies between is judged as blocks"

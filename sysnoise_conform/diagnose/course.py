@@ -13,6 +13,7 @@ import numpy as np
 
 from sysnoise_conform.case import Case
 from sysnoise_conform.diagnose import design, islands, watching
+from sysnoise_conform.diagnose.appearing import appearing
 from sysnoise_conform.diagnose.arithmetic import in_few_bits
 from sysnoise_conform.diagnose.blame import departs
 from sysnoise_conform.diagnose.blocks import Granularity
@@ -43,6 +44,8 @@ from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.runner.workshop import Watch, Workshop
 from sysnoise_conform.store import Store
 from sysnoise_conform.variant import nearest
+
+MOST_APPEARING = 3  # times that the graph is watched anew without what watching changes
 
 
 def diagnose(
@@ -105,6 +108,12 @@ def diagnose(
             raise seen.refused
         before = perf_counter()
         found = judged(shop, variant, seen, policy, chosen)
+        for turn in range(MOST_APPEARING):  # with one of them left out, another one may appear
+            changed = appearing(shop, variant, cell.place, child, seen, found, policy, turn=turn)
+            if not changed:
+                break
+            chosen -= set(changed)
+            found = judged(shop, variant, seen, policy, chosen)
         right = shown_otherwise(shop, str(variant), seen, found.layers, found.culprits, policy)
         if right:
             seen.notes.append(in_words(right))

@@ -8,7 +8,7 @@ from sysnoise_conform.backend import Tensors
 from sysnoise_conform.diagnose.blocks import Blocks, Granularity, blocks_of
 from sysnoise_conform.diagnose.flags import PartTally
 from sysnoise_conform.diagnose.margin import Margins
-from sysnoise_conform.errors import Unsupported
+from sysnoise_conform.errors import BackendDied, Unsupported
 from sysnoise_conform.outcome import RuntimeFacts, TensorDiff
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
@@ -35,9 +35,11 @@ class Seen:
     replayed: Tally
     islands: Tally
     runtime: RuntimeFacts | None = None
-    refused: Unsupported | None = None  # why the runtime does not take the graph as it ships
+    refused: Unsupported | BackendDied | None = None  # why the runtime does not run the graph as it ships
     hidden: dict[str, str] = field(default_factory=dict)  # tensor -> why it could not be watched
     not_runnable: dict[str, str] = field(default_factory=dict)  # tensor -> why its operator does not run alone
+    missing: dict[str, str] = field(default_factory=dict)  # output of the untouched graph -> why it was not compared
+    plain: list[Tensors] = field(default_factory=list)  # the untouched graph's outputs, a sample each
     recorded: set[str] = field(default_factory=set)
     first: list[Recording] = field(default_factory=list)
     alone: Tensors = field(default_factory=dict)  # of the first sample, what operators gave alone that were not watched
@@ -63,6 +65,13 @@ class Seen:
             blocks=self.blocks, asked=self.asked, margins=self.margins, outputs=shop.tally(), cumulative=shop.tally(),
             effect=shop.tally(), replayed=shop.tally(), islands=shop.tally(),
         )  # fmt: skip
+
+    def watched_as(self, other: Seen) -> None:
+        """Whatever watching has told is what it told `other`."""
+        for name in ("cumulative", "effect", "replayed", "parts", "recorded", "first"):
+            setattr(self, name, getattr(other, name))
+        self.hidden.update(other.hidden)
+        self.notes += other.notes
 
     @property
     def worst_effect(self) -> TensorDiff | None:

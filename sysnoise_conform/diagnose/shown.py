@@ -5,15 +5,21 @@ operator left it. The replay then departs twice: at the tensor that is shown oth
 is right for another input than the shown one. So such tensors are taken for hidden, and the graph is replayed once
 more: a reader that departs from its shown input and agrees with what float64 computes in its place tells that the
 input was right where it was computed. A wrong operator's readers answer to its wrong tensor, and depart then.
+
+A runtime that fuses an operator with the one before it does not round between them, while what it shows of the first is
+rounded. By how much that may be is told by what float32 may be off on the whole way to the tensor, unless PyTorch's own
+tensor there holds no number (a NaN arrives that the runtime has lost on its way): then the two are judged as one.
+
+That an operator is wrong alone, too, says nothing against it where it is its being an output that does it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sysnoise_conform.diagnose.facts import Culprit, Layer
 from sysnoise_conform.diagnose.layers import readers_of
-from sysnoise_conform.diagnose.seen import Seen
+from sysnoise_conform.diagnose.seen import Recording, Seen
 from sysnoise_conform.judge.departure import departure
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import TensorDiff
@@ -37,31 +43,57 @@ def shown_otherwise(
         limits = policy.limits(variant, diff.name, layer=True)
         return departure(diff, limits, max_code_share=policy.max_code_share) is not None
 
-    suspects = {
-        each.output for each in layers if off(each.replayed) and each.island is not None and not off(each.island)
-    }
-    if suspects.isdisjoint(each.layer.output for each in culprits):
-        return ()
     readers = readers_of(shop, seen)
-    feed, golden = shop.samples.feed(0), shop.goldens.sample(0)
-    found: list[str] = []
-    for recording in seen.first:
-        recorded = recording.tensors
-        hidden = _apart([each.output for each in layers if each.output in suspects & recorded.keys()], readers)
-        tally = shop.tally()
-        kept = {name: array for name, array in recorded.items() if name not in hidden}
-        given = {**kept, **feed}
-        with shop.goldens.replayed(0, kept) as exact:
-            for name, tensor in exact.items():
-                if name in kept and name in recording.own:
-                    settled = seen.margins.settled(tensor, kept[name], given, golden, kept)
-                    tally.compare(settled.golden, kept[name], 0, ties=settled.ties)
-        for name in hidden:
-            behind = [each for each in readers.get(name, ()) if each in tally.diffs]
-            fooled = suspects.intersection(behind)
-            if fooled and not any(off(tally.diffs[each]) for each in behind):
-                found += [name, *sorted(fooled)]
-    return tuple(dict.fromkeys(found))
+    departing = [each for each in layers if off(each.replayed) and not _ships(shop, seen, each.output, off)]
+    suspects = {each.output for each in departing if each.island is not None and not off(each.island)}
+    doubtful = {each.output for each in departing} - suspects
+    blamed, by_name = {each.layer.output for each in culprits}, {each.output: each for each in layers}
+    found: dict[str, None] = {}
+    for group in (suspects, doubtful):
+        # What an operator that is wrong alone has fooled is right alone, and not explained otherwise yet.
+        group = {each for each in group if not suspects.difference(found).isdisjoint(readers.get(each, ()))}
+        if group.isdisjoint(blamed) and suspects.isdisjoint(blamed.difference(found)):
+            continue
+        for recording in seen.first:
+            names = [each.output for each in layers if each.output in group and each.output in recording.tensors]
+            hidden = _apart(names, readers)
+            diffs = replayed_without(shop, seen, recording, hidden) if hidden else {}
+            for name in hidden:
+                behind = [each for each in readers.get(name, ()) if each in diffs]
+                fooled = suspects.intersection(behind)
+                if fooled and not any(off(diffs[each]) for each in behind):
+                    found |= dict.fromkeys([name, *sorted(fooled)])
+    blind = {name for name in blamed & suspects if name not in found and _says_nothing(by_name[name])}
+    for recording in seen.first if blind else ():
+        read = {name for name, made in readers.items() if name not in blind and not blind.isdisjoint(made)}
+        diffs = replayed_without(shop, seen, recording, read)
+        found |= {name: None for name in sorted(blind & diffs.keys()) if not off(diffs[name])}
+    return tuple(found)
+
+
+def replayed_without(
+    shop: Workshop, seen: Seen, recording: Recording, hidden: Collection[str]
+) -> Mapping[str, TensorDiff]:
+    """What was recorded of the first sample, replayed once more as if some tensors had not been shown."""
+    golden, tally = shop.goldens.sample(0), shop.tally()
+    kept = {name: array for name, array in recording.tensors.items() if name not in hidden}
+    given = {**kept, **shop.samples.feed(0)}
+    with shop.goldens.replayed(0, kept) as exact:
+        for name, tensor in exact.items():
+            if name in kept and name in recording.own:
+                settled = seen.margins.settled(tensor, kept[name], given, golden, kept)
+                tally.compare(settled.golden, kept[name], 0, ties=settled.ties)
+    return tally.diffs
+
+
+def _says_nothing(layer: Layer) -> bool:
+    """Whether PyTorch's tensor and the runtime's have no number in common to tell what rounding may be there."""
+    return layer.cumulative is not None and layer.cumulative.n > 0 and layer.cumulative.finite == 0
+
+
+def _ships(shop: Workshop, seen: Seen, tensor: str, off: Callable[[TensorDiff | None], bool]) -> bool:
+    """Whether a tensor is an output of the untouched graph, and off there: however it is shown, so it ships."""
+    return tensor in shop.outputs and off(seen.outputs.diffs.get(tensor))
 
 
 def in_words(outputs: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from sysnoise_conform.diagnose.layers import layers_of, readers_of
 from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.diagnose.ties import to_blame, told
 from sysnoise_conform.diagnose.units import InUnits, computes, computing_in, pinned
-from sysnoise_conform.errors import Unsupported
+from sysnoise_conform.errors import BackendError
 from sysnoise_conform.judge.departure import Departure
 from sysnoise_conform.judge.evidence import carried_on
 from sysnoise_conform.judge.policy import Policy
@@ -109,7 +109,7 @@ def _verdict(
         end = (
             f"; output {one_line(bad_outputs[0].diff.name)!r} {bad_outputs[0].words}" if bad_outputs
             else "; the graph as it ships does not run here" if seen.refused is not None
-            else "; no output is beyond its limit on these inputs"
+            else f"; {_not_compared(seen)}" if seen.missing else "; no output is beyond its limit on these inputs"
         )  # fmt: skip
         said = f"{variant} {first.words}" if computing is not None else f"{variant}: {first.words}"
         return "culprits", f"{said}{more}{end}"
@@ -121,7 +121,12 @@ def _verdict(
         known = sum(each.replayed is not None or each.island is not None for each in layers)
         looked_at = f"{known} of {counted(len(layers), 'layer')} looked at"
         if computing is not None:
-            return "clean", f"{variant}; no operator is further off than that, and no output is off; {looked_at}"
+            said = f"{variant}; no operator is further off than that"
+            if seen.missing:
+                return "unobservable", f"{said}; {_not_compared(seen)}; {looked_at}"
+            return "clean", f"{said}, and no output is off; {looked_at}"
+        if seen.missing:
+            return "unobservable", f"{variant}: {_not_compared(seen)}; no operator is off; {looked_at}"
         return "clean", f"{variant}: no operator and no output is off; {looked_at}"
     output = bad_outputs[0]
     said = f"output {one_line(output.diff.name)!r} {output.words}"
@@ -150,6 +155,8 @@ def _asked(
         why = unseen[0].not_runnable or seen.hidden.get(unseen[0].output, "") if unseen else ""
         return "unobservable", f"{variant}: {who} could not be looked at{f': {one_line(why, 200)}' if why else ''}"
     said = f"{variant}: {who} {'is' if len(wanted) == 1 else 'are'} right; no other operator was judged, as asked"
+    if not bad_outputs and seen.missing:
+        return "unobservable", f"{said}; {_not_compared(seen)}"
     if not bad_outputs:
         return "clean", f"{said}; no output is off"
     output = bad_outputs[0]
@@ -157,9 +164,9 @@ def _asked(
 
 
 def _refused(
-    variant: str, layers: Sequence[Layer], seen: Seen, refusal: Unsupported
+    variant: str, layers: Sequence[Layer], seen: Seen, refusal: BackendError
 ) -> tuple[VerdictWord, str]:
-    """Of a graph that the runtime does not take as it ships: which operators it does not run, and the rest."""
+    """Of a graph that the runtime does not run as it ships: which operators it does not run, and the rest."""
     looked = [each for each in layers if seen.asked is None or each.output in seen.blocks.ends(seen.asked)]
     left = [each for each in looked if each.not_runnable and _is_unseen(each)]
     known = sum(not _is_unseen(each) for each in looked)
@@ -168,6 +175,15 @@ def _refused(
         more = "" if len(left) == 1 else f" and {counted(len(left) - 1, 'more operator')}"
         said += f"; not runnable here: {_named(left[0])}{more}"
     return "unobservable", f"{said}; {known} of {counted(len(looked), 'layer')} looked at alone, none is off"
+
+
+def _not_compared(seen: Seen) -> str:
+    """`output 'i' was not compared: the runtime did not return it, nor was 1 more output`, in the words of a run."""
+    name, why = next(iter(seen.missing.items()))
+    more = len(seen.missing) - 1
+    return f"output {one_line(name)!r} was not compared: {one_line(why, 200)}" + (
+        f", nor was {counted(more, 'more output')}" if more else ""
+    )
 
 
 def _is_unseen(layer: Layer) -> bool:

@@ -6,7 +6,7 @@ until what can't be shown stands alone: it costs itself and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from sysnoise_conform.errors import BackendDied, BackendError, Unsupported
 from sysnoise_conform.graph.walk import reads
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.runner.passes import facts_of, other_tensor, standing_in
+from sysnoise_conform.runner.passes import facts_of, not_kept, not_returned, other_tensor, standing_in
 from sysnoise_conform.runner.session import RemoteSession
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
@@ -38,42 +38,63 @@ MOST_TAP_BUILDS = 40
 def watch(shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen, *, replay: bool) -> None:
     """The untouched graph for the outputs, then the tapped one for every tensor; `replay` asks PyTorch of these.
 
-    Raises BackendError where the untouched graph fails. Of one that the runtime refuses to compile nothing is watched,
-    and `seen.refused` says why. A tapped graph that fails costs what can't be shown; where it
-    took `child` down, the rest goes on in another.
+    Raises BackendError where the untouched graph can't be had for a reason that lies in no operator. Of one that the
+    runtime refuses or dies of nothing is watched, and `seen.refused` says why. A tapped graph that fails costs what
+    can't be shown; where it took `child` down, the rest goes on in another.
     """
     clock = perf_counter()
     seen.seconds["tapped"] = seen.seconds["replay"] = 0.0
     runtime = child.probe(variant.backend)
     try:
         untouched = open_session(shop, variant, child, "outputs", ())
-    except Unsupported as err:  # what it refuses may be one operator: each is tried alone
-        if shop.plan.target.model is None:
+        seen.runtime = facts_of(runtime, untouched, variant, shop.crew.interpreter(variant))
+        _outputs(shop, untouched, seen)
+    except (Unsupported, BackendDied) as err:  # it may be for one operator: each is tried alone
+        if shop.plan.target.model is None or (isinstance(err, BackendDied) and err.cause != "crash"):
             raise
         seen.refused = err
-        seen.runtime = facts_of(runtime, None, variant, shop.crew.interpreter(variant))
+        seen.runtime = seen.runtime or facts_of(runtime, None, variant, shop.crew.interpreter(variant))
+        seen.outputs = shop.tally()
+        seen.plain.clear()
         seen.hidden.update({each.tensor: "the graph does not run here" for each in shop.model.layers})
         seen.seconds["untouched"] = perf_counter() - clock
         return
-    seen.runtime = facts_of(runtime, untouched, variant, shop.crew.interpreter(variant))
-    plain: list[Tensors] = []
-    for number in range(len(shop.samples)):
-        got = untouched.run(shop.samples.feed(number))
-        plain.append({name: array.copy() for name, array in got.items() if name in shop.outputs})
-        golden = shop.goldens.sample(number)
-        for name in shop.outputs:
-            if name in golden and name in got:
-                seen.outputs.compare(golden[name], got[name], number)
     seen.seconds["untouched"] = perf_counter() - clock
     chunks = tuple(tuple(name for name in each if name not in seen.blocks.hidden) for each in shop.plan.taps)
 
     def tapped(taps: Sequence[tuple[str, ...]], into: Seen, name: str) -> None:
-        with _Tapping(shop, variant, place, name, child, into, plain, taps, replay=replay) as tapping:
+        with _Tapping(shop, variant, place, name, child, into, seen.plain, taps, replay=replay) as tapping:
             tapping.all(seen.seconds)
 
     tapped(chunks, seen, "layers")
     if not child.dead:
         watch_at_boundaries(seen, seen.anew(shop), untouched, chunks, tapped)
+
+
+def _outputs(shop: Workshop, untouched: RemoteSession, seen: Seen) -> None:
+    """What ships: the untouched graph's outputs against PyTorch's."""
+    for number in range(len(shop.samples)):
+        got = untouched.run(shop.samples.feed(number))
+        seen.plain.append({name: array.copy() for name, array in got.items() if name in shop.outputs})
+        golden = shop.goldens.sample(number)
+        for name in shop.outputs:
+            if name not in golden:
+                seen.missing[name] = not_kept(golden, name)
+            elif name not in got:
+                seen.missing[name] = not_returned(shop, name)
+            else:
+                seen.outputs.compare(golden[name], got[name], number)
+
+
+def watch_without(
+    shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen, left_out: Collection[str], name: str
+) -> Seen:  # fmt: skip
+    """Watch once more, in graphs of that name, all that was watched but what is `left_out`; `seen` stays as it is."""
+    again = seen.anew(shop)
+    taps = [tuple(each for each in part if each in seen.recorded and each not in left_out) for part in shop.plan.taps]
+    with _Tapping(shop, variant, place, name, child, again, seen.plain, taps, replay=True) as tapping:
+        tapping.all(seen.seconds)
+    return again
 
 
 @dataclass(slots=True)
@@ -164,8 +185,7 @@ class _Tapping:
         golden = self._shop.goldens.sample(number)
         for name in piece.names:
             if name not in golden:
-                lost = golden.left_out.get(name, "PyTorch did not compute it")
-                piece.absent[name] = f"the golden keeps none: {lost}"
+                piece.absent[name] = not_kept(golden, name)
             elif name not in got:
                 piece.absent[name] = "the runtime did not return it"
             elif why := other_tensor(self._shop, name, golden[name].shape, got[name].shape):

@@ -49,9 +49,9 @@ class Outputs:
         """One sample's outputs against the golden's."""
         for name in shop.outputs:
             if name not in golden:
-                self.missing[name] = _not_kept(golden, name)
+                self.missing[name] = not_kept(golden, name)
             elif name not in got:
-                self.missing[name] = _not_returned(shop, name)
+                self.missing[name] = not_returned(shop, name)
             else:
                 self.tally.compare(golden[name], got[name], number)
         original = golden if shop.design is None else shop.design.add(number, golden)
@@ -120,7 +120,7 @@ class Taps:
         """One sample's tensors against the golden's, and the outputs against those of the untouched graph."""
         for name in self.names:
             if name not in golden:
-                self._absent[name] = _not_kept(golden, name)
+                self._absent[name] = not_kept(golden, name)
             elif name not in got:
                 self._absent[name] = "the runtime did not return it"
             elif why := other_tensor(self._shop, name, golden[name].shape, got[name].shape):
@@ -293,7 +293,8 @@ def standing_in(golden: GoldenTensor, plain: np.ndarray) -> GoldenTensor:
     return replace(golden, shape=plain.shape, data=data)
 
 
-def _not_returned(shop: Workshop, name: str) -> str:
+def not_returned(shop: Workshop, name: str) -> str:
+    """Why an output that a runtime did not give was not compared."""
     shipped = shop.plan.target.model
     theirs = [] if shipped is None else [port.name for port in shipped.outputs]
     if shipped is None or shop.plan.target.name(name) in theirs:
@@ -302,7 +303,8 @@ def _not_returned(shop: Workshop, name: str) -> str:
     return f"the deployed file has no output of this name, only {known}: say --map {one_line(name, 60)}=THEIRS"
 
 
-def _not_kept(golden: GoldenSample, name: str) -> str:
+def not_kept(golden: GoldenSample, name: str) -> str:
+    """Why a tensor that the golden has not was not compared."""
     return f"the golden keeps none: {golden.left_out.get(name, 'PyTorch did not compute it')}"
 
 

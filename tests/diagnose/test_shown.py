@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from calibration.draft import Draft, Network, pictures
 from calibration.measure import LastingCrew
+from calibration.sets import networks
 from diagnose.diagnosing import diagnosed
 from diagnose.planted import plant
 from diagnose.test_located import shapes
@@ -64,3 +65,16 @@ def test_a_fault_among_them_is_named_all_the_same(
     network: Network, op: str, nth: int, crew: LastingCrew, tmp_path: Path
 ) -> None:
     named(network, "channel_shifted", op, nth, crew, tmp_path)
+
+
+def test_what_follows_a_nan_that_is_lost_is_not_named_for_want_of_numbers(crew: LastingCrew, tmp_path: Path) -> None:
+    """MNN fuses MatMul and Add; where PyTorch has nothing but NaN, no number tells what rounding may be there."""
+    encoder = next(each for each in networks("held-out", samples=1) if each.family == "encoder")
+    made = plant("nan_swallowed", encoder.model, "add_24", shapes(encoder) | {"matmul_23": (1, 31, 40)})
+    assert made is not None
+    carrier = Network(name=encoder.name, family=encoder.family, model=made.sound, feeds=encoder.feeds)
+
+    found = diagnosed(carrier, "mnn", tmp_path, crew, made.faulty)
+
+    assert [each.layer.output for each in found.culprits] == ["add_24"], found.sentence
+    assert {each.output: each.cumulative.finite for each in found.layers if each.cumulative}["add_55"] == 0

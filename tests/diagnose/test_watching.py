@@ -15,6 +15,7 @@ from calibration.measure import LIMITS, LastingCrew
 from sysnoise_conform.case import Case, Deployed
 from sysnoise_conform.diagnose.course import diagnose
 from sysnoise_conform.diagnose.facts import Diagnosis
+from sysnoise_conform.errors import BackendDied
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.variant import parse_variants
 
@@ -52,11 +53,12 @@ def diagnosed(chain: Path, variant: str, crew: LastingCrew, deployed: Path | Non
     return diagnose(case, chain.parent / "out", crew=crew, watch=lambda *_: None, policy=Policy())
 
 
+@pytest.mark.parametrize("at", ["tapping", "layers"])
 @pytest.mark.parametrize("does", ["segfault", "unprintable"])
 def test_a_tensor_that_takes_the_process_down_or_is_refused_costs_itself(
-    crew: LastingCrew, chain: Path, does: str
+    crew: LastingCrew, chain: Path, does: str, at: str
 ) -> None:
-    found = diagnosed(chain, f"subject+does={does}+at=layers+of=t13", crew)
+    found = diagnosed(chain, f"subject+does={does}+at={at}+of=t13", crew)
 
     assert found.verdict == "clean", found.sentence
     (hidden,) = found.unobservable
@@ -91,3 +93,54 @@ def test_a_tapped_graph_that_hangs_is_not_tried_again(conform, chain: Path, tmp_
     assert done.code == 0, done.stdout + done.stderr
     assert "tried again" not in done.stdout
     assert "24 of 24 layers" in done.stdout  # by their islands
+
+
+def parsed(folder: Path, text: str) -> Path:
+    path = folder / "parsed.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    return path
+
+
+def test_an_output_that_the_runtime_does_not_return_is_told(crew: LastingCrew, tmp_path: Path) -> None:
+    found = diagnosed(parsed(tmp_path, faulty.MODEL), "subject+does=missing", crew)
+
+    assert found.verdict == "unobservable"
+    assert "output 'z' was not compared: the runtime did not return it" in found.sentence
+    assert [each.name for each in found.outputs] == ["y"]
+    assert "z" in {each.tensor for each in found.unobservable}
+
+
+def test_both_outputs_of_topk_are_compared_on_mnn(crew: LastingCrew, tmp_path: Path) -> None:
+    pytest.importorskip("MNN")
+    model = parsed(tmp_path, """<ir_version: 9, opset_import: ["": 18]>
+        chosen (float[1,500] x) => (float[1,9] v, int64[1,9] i) <int64[1] k = {9}>
+        { r = Neg (x) v, i = TopK (r, k) }""")
+
+    found = diagnosed(model, "mnn", crew)
+
+    assert (found.verdict, found.unobservable) == ("clean", ()), found.sentence
+    assert [each.name for each in found.outputs] == ["v", "i"]
+
+
+def test_an_operator_that_mnn_dies_of_is_told_and_the_rest_goes_on(crew: LastingCrew, tmp_path: Path) -> None:
+    pytest.importorskip("MNN")
+    model = parsed(tmp_path, """<ir_version: 9, opset_import: ["": 18]>
+        dying (float[1,500] x) => (float[1,9] y) <int64[1] k = {9}>
+        { r = Relu (x) "", i = TopK (r, k) f = Cast <to = 1> (i) y = Neg (f) }""")
+
+    found = diagnosed(model, "mnn", crew)
+
+    layers = {each.output: each for each in found.layers}
+    if not layers["i"].not_runnable:
+        pytest.skip("this MNN takes a TopK whose values nobody reads")
+    assert found.verdict == "unobservable"
+    assert "the graph does not run here (mnn: mnnconvert died of SIGSEGV" in found.sentence
+    assert "not runnable here: TopK 'i'; 3 of 4 layers looked at alone, none is off" in found.sentence
+
+
+@pytest.mark.parametrize("at", ["compile", "run"])
+def test_a_runtime_that_dies_of_every_operator_too_is_told_as_that(
+    crew: LastingCrew, tmp_path: Path, at: str
+) -> None:
+    with pytest.raises(BackendDied, match=rf"died of SIGSEGV \(stage {at}\)"):
+        diagnosed(parsed(tmp_path, faulty.MODEL), f"subject+does=segfault+at={at}", crew)

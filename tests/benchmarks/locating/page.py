@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from locating.cells import COUNTED, HEALTHY, Cell, Key
-from locating.planting import EFFECT
+from locating.planting import EFFECT, UNDONE
 from section import Figure, Section, table
 
 from sysnoise_conform.runner.provenance import processor, usable_cores, versions
@@ -23,11 +23,13 @@ of the healthy graph. Each fault is planted at every {every}th tensor that it fi
 on TFLite, where every graph is converted anew, every second fault at one depth, other ones in each network.
 
 **Located**: the operator with the fault is the one culprit, and nobody else is named but what the runtime gets wrong in
-the same graph without the fault (OpenVINO's Relu hides the NaN that `nan_swallowed` needs). Where the runtime shows no
-tensor of its own for the operator, the block between the nearest shown tensors counts, in a column of its own. A fault
-that moves its operator's output by less than {effect:g} sigma, told by float64, is without effect; so is one that the
-runtime does not carry out, told by a diagnosis of the faulty graph itself. *Refused* are graphs that do not run with
-the fault: sizes that do not fit any more.
+the same graph without the fault, or alone with that graph's tensors (OpenVINO's Relu hides the NaN that `nan_swallowed`
+needs). Where the runtime shows no tensor of its own for the operator, the block between the nearest shown tensors
+counts, in a column of its own. A fault that moves its operator's output by less than {effect:g} sigma, told by float64,
+is without effect. So is one that does not come about where it runs, because the runtime gets wrong what the fault is
+made of (a NaN that never arrives); that is told by diagnoses of the graph without the fault and of the faulty graph
+itself, and these places are listed. *Refused* are graphs that do not run with the fault: sizes that do not fit any
+more.
 """
 
 
@@ -49,6 +51,7 @@ def section(cells: Mapping[Key, Cell], asked: Asked) -> Section:
     counted = [each for each in planted if each.outcome in COUNTED]
     missed = [each for each in counted if each.outcome == "missed"]
     alarms = [each for each in sound if each.outcome == "alarm"]
+    undone = [each for each in planted if each.outcome == "without_effect" and each.said.startswith(UNDONE)]
     missing = len(asked.planned) - len(planted)
     parts = [
         TEXT.format(every=asked.every, effect=EFFECT).strip(),
@@ -61,7 +64,7 @@ def section(cells: Mapping[Key, Cell], asked: Asked) -> Section:
         f"Healthy: {len(sound)} pairs of network and backend, {len(alarms)} with a culprit.",
         *([f"**{missing:,} of {len(asked.planned):,} places were not tried**: time was up."] if missing else []),
         *(f"Left out: {name}: {why}" for name, why in asked.absent.items()),
-        "\n".join(f"- {_where(each)}: {each.said}" for each in [*missed, *alarms][:MOST_SAID]),
+        "\n".join(f"- {_where(each)}: {each.said}" for each in [*missed, *alarms, *undone][:MOST_SAID]),
     ]  # fmt: skip
     return Section(
         title="Planted faults located",

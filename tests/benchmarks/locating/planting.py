@@ -24,6 +24,7 @@ from sysnoise_conform.judge.departure import unit_of
 from sysnoise_conform.outcome import TensorDiff
 
 EFFECT = 6.0  # sigma
+UNDONE = "the runtime is wrong at "
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -141,21 +142,31 @@ class Subject:
         found = diagnosed(carrier, self._backend, self._crew, made.faulty)
         named = [each.layer for each in found.culprits]
         others = {each.output for each in named} - {place.tensor}
-        if len(others) < len(named) and (not others or others <= self._wrong_in(made.sound).keys()):
+        nobody = len(others) == len(named)
+        wrong = self._wrong_in(made.sound) if others else {}
+        if others <= wrong.keys() and not nobody:
             return "located", f"and {', '.join(sorted(others))}, wrong without the fault" if others else ""
         if len(named) == 1 and layer.node and layer.node in named[0].block:
             return "in_its_block", f"named {named[0].output}"
-        undone = [] if named else [each for each in self._wrong_in(made.faulty).values() if each.startswith("fault_")]
-        if undone:
-            return "without_effect", f"the runtime is wrong at {', '.join(undone)}, of which the fault is made"
+        if others <= wrong.keys():  # nobody but what the runtime gets wrong itself: is there a fault where it runs?
+            undone = [each for each in wrong.values() if each.startswith("fault_")]
+            undone = undone or [each for each in self._wrong_in(made.faulty).values() if each.startswith("fault_")]
+            if undone:
+                return "without_effect", f"{UNDONE}{', '.join(undone)}, of which the fault is made"
         return "missed", f"named {', '.join(each.output for each in named) or 'nobody'}; {found.sentence}"
 
     def _wrong_in(self, model: onnx.ModelProto) -> dict[str, str]:
-        """What the runtime itself gets wrong in a graph: the tensor, and the node that makes it."""
+        """What the runtime itself gets wrong in a graph: the tensor, and the node that makes it.
+
+        What hides a NaN when it runs alone counts as well: in the graph it may be fed none, where the one before it
+        has hidden that.
+        """
         network = Network(
             name=self._network.name, family=self._network.family, model=model, feeds=self._network.feeds
         )  # fmt: skip
-        return {each.layer.output: each.layer.node for each in diagnosed(network, self._backend, self._crew).culprits}
+        found = diagnosed(network, self._backend, self._crew)
+        hides = [each for each in found.layers if each.island is not None and each.island.nan_mismatch]
+        return {each.output: each.node for each in [*hides, *(culprit.layer for culprit in found.culprits)]}
 
     def _cell(self, place: Place | None, outcome: Outcome, said: str, began: float) -> Cell:
         network, backend, fault, tensor = self.key(place)
