@@ -27,6 +27,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     relative_unit,
     share_in_words,
     who,
+    withheld_in_words,
 )
 from sysnoise_conform.reports.html import provenance
 from sysnoise_conform.reports.html_design import design_section
@@ -196,6 +197,9 @@ def _culprits(diagnosis: Diagnosis, rows: Sequence[DiagnosedLayer]) -> Markup:
     more = len(diagnosis.culprits) - len(shown)
     if more > 0:
         parts.append(element("p", f"and {more} more: diagnosis.json names them"))
+    withheld = withheld_in_words(diagnosis)
+    if withheld is not None:
+        parts.append(element("p", f"Reproducers: {withheld}."))
     return element("section", element("header", element("h2", "Culprits")), *parts, class_="FAIL")
 
 
@@ -225,6 +229,8 @@ def _evidence(culprit: Culprit) -> Iterator[tuple[str, object]]:
         yield "known", known_in_words(known)
     if culprit.reproducer:
         yield "reproducer", join(element("code", shorten(culprit.reproducer, 120)), ": ", element("code", "repro.py"))
+    elif culprit.no_reproducer:
+        yield "reproducer", f"none: {culprit.no_reproducer}"
 
 
 def _separated(names: Sequence[Markup]) -> Iterator[object]:

@@ -183,6 +183,17 @@ def proof_in_words(culprit: Culprit) -> str | None:
     )
 
 
+def withheld_in_words(diagnosis: Diagnosis) -> str | None:
+    """How many reproducers were not written, and how to get them; None where all were that could be."""
+    if not diagnosis.withheld:
+        return None
+    written = sum(bool(each.reproducer) for each in diagnosis.culprits)
+    return (
+        f"{written} written, for the operators furthest off, and {diagnosis.withheld} not: "
+        f"--reproducers {len(diagnosis.culprits)} writes all, --node NAME that of one"
+    )
+
+
 def known_in_words(known: Known) -> str:
     """`averagepool-ceil (ceil_mode=1): off by 2.5 when this target was probed`."""
     when = f" {one_line(known.when, 100)}" if known.when else ""

@@ -12,8 +12,9 @@ import numpy as np
 
 from sysnoise_conform.decisions import elementwise, nearest, order, suppression
 from sysnoise_conform.decisions.question import Answer, Operand, Question
+from sysnoise_conform.decisions.rules import rule_of
 
-__all__ = ["DECISIONS", "Answer", "Operand", "Question", "settle"]
+__all__ = ["DECISIONS", "Answer", "Operand", "Question", "rule_of", "settle"]
 
 DECISIONS: Mapping[str, Callable[[Question], Answer | None]] = {
     "ArgMax": order.extremum,

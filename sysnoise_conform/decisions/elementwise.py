@@ -55,6 +55,21 @@ def comparison(question: Question) -> Answer | None:
 
 def quantisation(question: Question) -> Answer | None:
     """QuantizeLinear: round(x / scale) + zero point, where the quotient is a float32's too."""
+    x, found = question.operand(0), _steps(question)
+    return None if x is None or found is None else _quantised(question, x, *found)
+
+
+def quotient(question: Question) -> tuple[Array, Array, int, int] | None:
+    """QuantizeLinear's x / scale, what is added to it when it is rounded, and the ends of the range; as it is meant."""
+    x, found = question.operand(0), _steps(question)
+    if x is None or found is None:
+        return None
+    steps, offset = found
+    return wide(x.data) / steps, offset, *_RANGES[question.golden.dtype.name]
+
+
+def _steps(question: Question) -> tuple[Array, Array] | None:
+    """Scale and zero point, shaped to broadcast over what is quantised."""
     x, scale, zero = question.operand(0), question.operand(1), question.operand(2)
     if x is None or scale is None or not is_float(x.data) or question.golden.dtype.name not in _RANGES:
         return None
@@ -62,7 +77,7 @@ def quantisation(question: Question) -> Answer | None:
     if steps is None or not (steps > 0).all():
         return None
     offset = np.zeros(()) if zero is None else _along(question, x.data, _codes(zero.data))
-    return None if offset is None else _quantised(question, x, steps, offset)
+    return None if offset is None else (steps, offset)
 
 
 def dynamic_quantisation(question: Question) -> Answer | None:

@@ -22,7 +22,7 @@ from sysnoise_conform.diagnose.known import recognised
 from sysnoise_conform.diagnose.optimiser import explain
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.ranking import Ranking, rank
-from sysnoise_conform.diagnose.reproducing import reproduce
+from sysnoise_conform.diagnose.reproducing import MOST, reproduce
 from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.diagnose.shown import in_words, shown_otherwise
 from sysnoise_conform.diagnose.vanishing import vanishing
@@ -44,7 +44,7 @@ from sysnoise_conform.variant import nearest
 
 def diagnose(
     case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
-    only: Collection[str] = (), granularity: Granularity | None = None, win_back: int = 0,
+    only: Collection[str] = (), granularity: Granularity | None = None, win_back: int = 0, reproducers: int = MOST,
 ) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
 
@@ -54,6 +54,7 @@ def diagnose(
     `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
     Of a converted graph `win_back` costly layers are left in float32 in turn.
+    At most `reproducers` folders are written.
 
     Raises what `runner.run` raises; BackendError where the untouched graph does not run at all.
     """
@@ -127,7 +128,8 @@ def diagnose(
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
         culprits = reproduce(
-            shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts, blocks=seen.blocks
+            shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts, blocks=seen.blocks,
+            most=reproducers,
         )
         culprits = recognised(culprits, shop.plan.target.model, str(variant), seen.runtime)
         findings = None

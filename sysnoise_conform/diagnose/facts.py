@@ -140,6 +140,8 @@ class Culprit:
     proof: Proof | None = None
     optimiser: Optimiser | None = None
     reproducer: str = ""  # its folder, relative to that of the diagnosis
+    no_reproducer: str = ""  # why there is none
+    withheld: bool = False  # for no other reason than that so many folders were asked for, and others are further off
     known: tuple[Known, ...] = ()
 
 
@@ -176,6 +178,11 @@ class Diagnosis:
     golden: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, and `total`
     design: DesignFindings | None = None  # of a converted graph: what the conversion costs
+
+    @property
+    def withheld(self) -> int:
+        """How many culprits have no reproducer only because so many were to be written."""
+        return sum(each.withheld for each in self.culprits)
 
     @property
     def coverage(self) -> float:

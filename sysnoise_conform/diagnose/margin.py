@@ -46,23 +46,30 @@ class Margins:
         taken. The count is None where nothing is decided, or an operand is not known; all stays as it is then.
         `roundoff` is that of the operands in an arithmetic of fewer bits than their type has.
         """
-        node, place = self._nodes.get(golden.name, (None, 0))
-        if node is None:
-            return golden, None
-        operands = tuple(self._operand(name, given, sample, roundoff) for name in node.input)
-        if any(name and operand is None for name, operand in zip(node.input, operands, strict=True)):
-            return golden, None
-        question = Question(
-            node=node, opset=self._opsets.get(node.domain, self._opsets.get("ai.onnx", 0)), operands=operands,
-            place=place, golden=np.asarray(golden.data), got=np.asarray(got),
-            others={at: answers[name] for at, name in enumerate(node.output) if name in answers},
-        )  # fmt: skip
-        answer: Answer | None = settle(question)
+        question = self.question(golden, got, given, sample, answers, roundoff=roundoff)
+        answer: Answer | None = None if question is None else settle(question)
         if answer is None:
             return golden, None
         # What float32 decides otherwise than float64 is told by the margin, and excuses nothing beyond it.
         floor = Floor(n=golden.floor.n, sigma_sq=golden.floor.sigma_sq)
         return replace(golden, data=answer.data, shape=tuple(answer.data.shape), floor=floor), answer.ties
+
+    def question(
+        self, golden: GoldenTensor, got: np.ndarray, given: Mapping[str, np.ndarray], sample: GoldenSample,
+        answers: Mapping[str, np.ndarray], *, roundoff: float | None = None,
+    ) -> Question | None:  # fmt: skip
+        """What the operator of a tensor was asked to decide; None where it decides nothing or an operand is unknown."""
+        node, place = self._nodes.get(golden.name, (None, 0))
+        if node is None:
+            return None
+        operands = tuple(self._operand(name, given, sample, roundoff) for name in node.input)
+        if any(name and operand is None for name, operand in zip(node.input, operands, strict=True)):
+            return None
+        return Question(
+            node=node, opset=self._opsets.get(node.domain, self._opsets.get("ai.onnx", 0)), operands=operands,
+            place=place, golden=np.asarray(golden.data), got=np.asarray(got),
+            others={at: answers[name] for at, name in enumerate(node.output) if name in answers},
+        )  # fmt: skip
 
     def _operand(
         self, name: str, given: Mapping[str, np.ndarray], sample: GoldenSample, roundoff: float | None
