@@ -32,7 +32,8 @@ class Injector:
     def __init__(self, model: onnx.ModelProto, base_dir: Path, replayer: Replayer) -> None:
         self._exact = Executor(model, Mode.FLOAT64, base_dir=base_dir)
         self._replayer = replayer
-        self._made = frozenset(name for node in model.graph.node for name in node.output if name)
+        made = {name for node in model.graph.node for name in node.output if name}
+        self._kept = made | {each.name for each in model.graph.input}  # what is behind an error may read these, too
 
     def gains(
         self, feeds: Tensors, recorded: Tensors, names: Sequence[str], output: str, *, seconds: float
@@ -64,7 +65,7 @@ class Injector:
     ) -> tuple[Tensor, Callable[[str, Tensor], Tensor]]:
         """The output of the undisturbed run, and how to get it with an error in one tensor."""
         if 8 * elements <= KEPT_BYTES:
-            exact = self._exact.run(feeds, keep=self._made)
+            exact = self._exact.run(feeds, keep=self._kept)
 
             def followed(name: str, error: Tensor) -> Tensor:
                 value = exact[name]

@@ -16,6 +16,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     cumulative_in_words,
     diagnosed_layers,
     in_words,
+    kind_in_words,
     known_in_words,
     method_in_words,
     observed_in_words,
@@ -180,7 +181,7 @@ def _culprits(diagnosis: Diagnosis, rows: Sequence[DiagnosedLayer]) -> Markup:
             _cell(culprit.diff),
             relative(culprit.cumulative_before),
             _cell(row.layer.cumulative),
-            shorten(culprit.kind.replace("_", " "), 40),
+            shorten(kind_in_words(culprit), 40),
         ]
         for row, culprit in shown
     ]

@@ -1,4 +1,4 @@
-"""The other rule by which a decision was made is read from its operands and its answer; a wrong answer by none is not."""
+"""The other rule by which a decision was made is read from its operands and its answer; by none, nothing is."""
 
 from __future__ import annotations
 

@@ -91,3 +91,23 @@ def test_a_nan_and_another_shape_have_no_gain() -> None:
 
 def test_when_time_is_over_the_rest_is_left_out() -> None:
     assert injector().gains({"x": X}, recorded(1e-3), list(BEHIND), "y", seconds=0) == {}
+
+
+def test_what_is_behind_an_error_may_read_the_graph_s_own_input() -> None:
+    model = onnx.parser.parse_model("""
+        <ir_version: 9, opset_import: ["": 18]>
+        past (float[5,8] x) => (float[5,8] y) {
+          a = Neg (x)
+          b = Mul (a, a)
+          y = Add (b, x)
+        }
+    """)
+    shown = {"a": -X * np.float32(1.001), "b": X * X, "y": X * X + X}
+
+    found = Injector(model, Path(), Replayer(model, Path())).gains({"x": X}, shown, ["a"], "y", seconds=60)
+
+    made, arrived = found["a"]
+    wide = X.astype(np.float64)
+    moved = shown["a"].astype(np.float64) ** 2 - wide**2
+    assert made == pytest.approx(1e-3, rel=1e-3)
+    assert arrived == pytest.approx(np.linalg.norm(moved) / np.linalg.norm(wide**2 + wide), rel=1e-6)

@@ -21,6 +21,7 @@ from sysnoise_conform.diagnose.judging import judged
 from sysnoise_conform.diagnose.known import recognised
 from sysnoise_conform.diagnose.optimiser import explain
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
+from sysnoise_conform.diagnose.proof import unproved
 from sysnoise_conform.diagnose.ranking import Ranking, rank
 from sysnoise_conform.diagnose.reproducing import MOST, reproduce
 from sysnoise_conform.diagnose.seen import Seen
@@ -115,6 +116,7 @@ def diagnose(
             hidden=seen.blocks.hidden,
         )  # fmt: skip
         seen.seconds["optimiser"] = perf_counter() - before
+        notes: tuple[str, ...] = found.notes
         sentence = found.sentence.replace(first, culprits[0].words, 1) if culprits else found.sentence
         ranking = Ranking()
         if found.verdict == "accumulated_rounding" or in_few_bits(culprits):
@@ -124,6 +126,8 @@ def diagnose(
         if prove and culprits:
             before = perf_counter()
             culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs, seen.blocks)
+            why = unproved(shop, found.outputs, culprits)
+            notes += (why,) if why else ()
             seen.seconds["prove"] = perf_counter() - before
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
@@ -151,7 +155,7 @@ def diagnose(
         culprits=culprits,
         ranking=ranking.layers,
         unobservable=found.unobservable,
-        notes=(*found.notes, *ranking.notes),
+        notes=(*notes, *ranking.notes),
         environment=provenance.environment(case.limits.threads),
         golden=facts,
         design=findings,

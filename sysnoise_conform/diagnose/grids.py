@@ -15,11 +15,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from sysnoise_conform.backend import Tensors
-from sysnoise_conform.diagnose.observe import declared
 from sysnoise_conform.diagnose.seen import Seen
+from sysnoise_conform.diagnose.taken import Taken, taken_out
 from sysnoise_conform.diagnose.units import DOT_PRODUCTS
-from sysnoise_conform.graph.explode import Explosion, Islands
 from sysnoise_conform.outcome import Reading
 from sysnoise_conform.runner.workshop import Workshop
 
@@ -44,12 +42,14 @@ def asymmetric(array: Array) -> Array:
     if not step:
         return array
     zero = np.rint(-low / step)
-    return ((np.clip(np.rint(array / step) + zero, 0, 255) - zero) * step).astype(np.float32)
+    near: Array = ((np.clip(np.rint(array / step) + zero, 0, 255) - zero) * step).astype(np.float32)
+    return near
 
 
 def by_channel(array: Array, axis: int) -> Array:
     """`symmetric`, with a step of its own for each index along an axis."""
-    return np.moveaxis(np.stack([symmetric(each) for each in np.moveaxis(array, axis, 0)]), 0, axis)
+    found: Array = np.moveaxis(np.stack([symmetric(each) for each in np.moveaxis(array, axis, 0)]), 0, axis)
+    return found
 
 
 # What is multiplied, weights: in words, and how.
@@ -66,30 +66,19 @@ def on_grids(shop: Workshop, seen: Seen, errors: Mapping[str, float]) -> dict[st
 
     Of a target that shows none at the first few operators no more are tried.
     """
-    model = shop.model.proto
-    dots = {name for node in model.graph.node if node.op_type in DOT_PRODUCTS for name in node.output}
+    graph = shop.model.proto.graph
+    dots = {name for node in graph.node if node.op_type in DOT_PRODUCTS for name in node.output}
     found: dict[str, Reading] = {}
     tried = 0
-    for recording in seen.first:
-        recorded = recording.tensors
-        names = [name for name in errors if name in dots & recording.own and _worth(recorded[name], errors[name])]
-        if not names or (tried >= FIRST and not found):
+    for each in taken_out(shop, seen, dots & set(errors)):
+        if not _worth(each.got, errors[each.name]):
             continue
-        golden = {name: declared(each) for name, each in shop.goldens.sample(0).items()}
-        known = {**golden, **shop.samples.feed(0), **recording.tensors}
-        explosion = Explosion(model, known)
-        alone = set(explosion.archipelago().nodes)
-        for name in names:
-            place = explosion.maker(name)
-            if tried >= FIRST and not found:
-                break
-            if place is None or place not in alone or explosion.block(place) != (place,):
-                continue
-            tried += 1
-            (islands,) = explosion.islands([place])
-            best = _best(shop, islands, known, name, errors[name])
-            if best is not None:
-                found[name] = best
+        if tried >= FIRST and not found:
+            break
+        tried += 1
+        best = _best(shop, each, errors[each.name])
+        if best is not None:
+            found[each.name] = best
     return found
 
 
@@ -98,26 +87,25 @@ def _worth(got: Array, error: float) -> bool:
     return SMALLEST * size < error < LARGEST * size
 
 
-def _best(shop: Workshop, islands: Islands, known: Tensors, name: str, error: float) -> Reading | None:
-    (node,) = islands.model.graph.node
-    shown = next((ours for ours, theirs in islands.outputs.items() if theirs == name), None)
+def _best(shop: Workshop, taken: Taken, error: float) -> Reading | None:
+    node = taken.node
     best: Reading | None = None
-    for words, grid, channels in _GRIDS if shown is not None else ():
+    for words, grid, channels in _GRIDS:
         model = onnx.ModelProto()
-        model.CopyFrom(islands.model)
+        model.CopyFrom(taken.model)
         for each in model.graph.initializer:
             if each.name in node.input[:2] and each.data_type == onnx.TensorProto.FLOAT:
                 whole = numpy_helper.to_array(each, base_dir=str(shop.model.path.parent))
                 narrow = by_channel(whole, _channels(node, whole.ndim)) if channels else symmetric(whole)
                 each.CopyFrom(numpy_helper.from_array(narrow, each.name))
         feed = {
-            ours: grid(known[theirs]) if ours in node.input[:2] and known[theirs].dtype == np.float32 else known[theirs]
-            for ours, theirs in islands.inputs.items()
+            name: grid(array) if name in node.input[:2] and array.dtype == np.float32 else array
+            for name, array in taken.feed.items()
         }
-        got = shop.goldens.applied(model, feed).get(shown or "")
-        if got is None or got.shape != known[name].shape:
+        predicted = shop.goldens.applied(model, feed).get(taken.output)
+        if predicted is None or predicted.shape != taken.got.shape:
             return None
-        left = float(np.sqrt(np.mean(np.square(known[name].astype(np.float64) - got)))) / error
+        left = float(np.sqrt(np.mean(np.square(taken.got.astype(np.float64) - predicted)))) / error
         if left < min(EXPLAINS, 1.0 if best is None else best.residual):
             best = Reading(kind="int8", residual=left, value=f"of its operands, {words}")
     return best

@@ -101,6 +101,8 @@ def looks_like(readings: Sequence[Reading]) -> str:
             words = f"integers that wrap {value}"
         case "float32":
             words = "integers that went through float32"
+        case "attribute":
+            words = f"the same operator with {value}"
         case "rounding_mode":
             words = f"another rule of rounding ({value})"
         case "tie_order":

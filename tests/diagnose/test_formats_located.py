@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from calibration.measure import LastingCrew
-from onnx import TensorProto, helper, numpy_helper
 from diagnose.small import diagnosed, network
+from onnx import TensorProto, helper, numpy_helper
 
 from sysnoise_conform.diagnose import grids
 from sysnoise_conform.diagnose.arithmetic import FORMATS
