@@ -1,4 +1,4 @@
-"""Of many culprits those that are furthest off are handed over; of the others it is told why not, and how to get them."""
+"""Of many culprits those furthest off are handed over; of the others it is told why not, and how to get them."""
 
 from __future__ import annotations
 
