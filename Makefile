@@ -7,7 +7,7 @@ TORCH   ?= torch==2.13.0
 TIMES   ?= 1
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: demo test test-gpu faults check node-tests bench clean calibrate
+.PHONY: demo test test-gpu faults check node-tests bench clean calibrate train-tiny
 
 .venv/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: conform needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -64,7 +64,12 @@ node-tests: .venv/.dev
 calibrate: .venv/.dev
 	$(BIN)/python tests/calibration/calibrate.py --work .demo/calibration
 
-# against Polygraphy and a bare script, memory, start, profile, noises; writes docs/benchmarks.md. Half an hour, on an idle machine
+# the models that come with the project, anew: their data, weights, ONNX files and figures; a quarter of an hour of one core
+train-tiny: .venv/.base
+	$(BIN)/python -m sysnoise_conform.models.tiny.train
+
+# against Polygraphy and a bare script, memory, start, profile, noises; writes docs/benchmarks.md.
+# an hour and a half, on an idle machine
 bench: .venv/.dev
 	$(BIN)/python tests/benchmarks/write_page.py
 

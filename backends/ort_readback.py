@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 
 import onnx
@@ -11,6 +10,7 @@ from onnx import TensorProto
 
 from sysnoise_conform.backends.declared import FLOAT_WORDS
 from sysnoise_conform.backends.shares import Shares
+from sysnoise_conform.graph.products import Product, is_product, products
 
 # Nodes that compute nothing: they move, view or convert.
 _PLUMBING = frozenset({
@@ -40,12 +40,13 @@ def shares(optimised: Path, model: Path, shapes: Mapping[str, tuple[int, ...]]) 
     optimised.unlink(missing_ok=True)
     types = _types(graph)
     nodes = [node for node in graph.node if node.op_type not in _PLUMBING]
-    products = _matched([node for node in nodes if _is_product(node)], _products(model, shapes))
+    given = onnx.load(str(model), load_external_data=False)
+    operations = _matched([node for node in nodes if is_product(node)], products(given, shapes))
     found = Shares()
     for node in nodes:
         word = _word(node, types)
         if word is not None:
-            found.add(word, products.get(id(node), 0.0))
+            found.add(word, operations.get(id(node), 0.0))
     return found
 
 
@@ -79,70 +80,23 @@ def _word(node: onnx.NodeProto, types: Mapping[str, int]) -> str | None:
     return next((FLOAT_WORDS[each] for each in kinds if each in FLOAT_WORDS), "int8" if kinds[0] in _CODES else None)
 
 
-def _is_product(node: onnx.NodeProto) -> bool:
-    return any(word in node.op_type for word in ("Conv", "MatMul", "Gemm"))
-
-
-def _products(model: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, float]]:
-    """The convolutions and matrix products of the model as it was given: the name of the weight, and operations.
-
-    Two for each product. Empty where a size is not known.
-    """
-    try:
-        graph = _inferred(model, shapes)
-    except Exception:  # inference is a convenience: without it operations are not counted
-        return []
-    sizes = _sizes(graph)
-    roots = {each.name: each.name for each in graph.initializer}
-    for node in graph.node:
-        if node.op_type in ("DequantizeLinear", "Cast", "Transpose", "Identity") and node.input[0] in roots:
-            roots[node.output[0]] = roots[node.input[0]]
-    found = []
-    for node in graph.node:
-        if not _is_product(node):
-            continue
-        quantised = node.op_type.startswith("QLinear")
-        weight = node.input[3 if quantised else 1]
-        shape, out = sizes.get(weight), sizes.get(node.output[0])
-        if shape is None or out is None or len(shape) < 2:
-            return []
-        summed = prod(shape[1:]) if "Conv" in node.op_type else prod(shape[-2:]) / max(1, out[-1])
-        found.append((roots.get(weight, ""), 2.0 * prod(out) * summed))
-    return found
-
-
-def _matched(nodes: list[onnx.NodeProto], products: list[tuple[str, float]]) -> dict[int, float]:
+def _matched(nodes: list[onnx.NodeProto], known: list[Product]) -> dict[int, float]:
     """Operations by `id` of the node: by the weight's name, as far as packing has left it, else in graph order."""
-    left, found = list(products), {}
+    left, found = list(known), {}
     waiting = []
     for node in nodes:
         hit = next(
-            (each for each in left if each[0] and any(n == each[0] or n.endswith(f"_{each[0]}") for n in node.input)),
+            (
+                each for each in left
+                if each.weight and any(n == each.weight or n.endswith(f"_{each.weight}") for n in node.input)
+            ),
             None,
         )
         if hit is None:
             waiting.append(node)
         else:
             left.remove(hit)
-            found[id(node)] = hit[1]
+            found[id(node)] = hit.operations
     if len(waiting) != len(left):  # a share of some of them would be none
         return {}
-    return found | {id(node): flops for node, (_, flops) in zip(waiting, left, strict=True)}
-
-
-def _inferred(model: Path, shapes: Mapping[str, tuple[int, ...]]) -> onnx.GraphProto:
-    proto = onnx.load(str(model), load_external_data=False)
-    for info in proto.graph.input:
-        if info.name in shapes:
-            kind = info.type.tensor_type.elem_type
-            info.CopyFrom(onnx.helper.make_tensor_value_info(info.name, kind, shapes[info.name]))
-    return onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
-
-
-def _sizes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    found = {each.name: tuple(each.dims) for each in graph.initializer}
-    for info in (*graph.value_info, *graph.output):
-        dims = info.type.tensor_type.shape.dim
-        if info.type.tensor_type.HasField("shape") and all(each.HasField("dim_value") for each in dims):
-            found[info.name] = tuple(each.dim_value for each in dims)
-    return found
+    return found | {id(node): each.operations for node, each in zip(waiting, left, strict=True)}

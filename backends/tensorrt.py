@@ -18,6 +18,7 @@ from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
 
 _TF32 = "fp32 with TF32 allowed"
+_UNREAD = "not read back: the engine's inspector tells no types"  # what the graph declares is no evidence of what ran
 _MOST_REBUILDS = 20
 
 
@@ -98,10 +99,10 @@ class _Session:
             options["not_in_the_network"] = [one_line(name, 80) for name in plan.unwatched]
         if rebuilds > 1:
             options |= self._spread(rebuilds, engine, plan)
-        precision = shares.text or self._written
+        precision = shares.text or _UNREAD + ("; TF32 allowed" if loose else "")
         self.effective = Effective(
             device=f"cuda:{self._build.device or 0}",
-            precision=precision.replace("fp32", _TF32) if loose else precision,
+            precision=precision.replace("fp32", _TF32) if loose and shares.text else precision,
             options=options,
             shares=shares.fields(),
         )

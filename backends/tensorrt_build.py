@@ -16,7 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import onnx
+
 from sysnoise_conform.backend import Build
+from sysnoise_conform.backends import tensorrt_codes
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -98,6 +101,7 @@ def serialize(trt: Any, build: Build, shapes: Mapping[str, tuple[int, ...]]) -> 
 
     Raises `Unsupported` with stage `convert` when the parser refuses, `compile` when the builder does.
     """
+    tensorrt_codes.check(onnx.load(str(build.model), load_external_data=False))
     with uncollected():
         logger, errors = _logger(trt)
         builder = trt.Builder(logger)

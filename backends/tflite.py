@@ -257,7 +257,10 @@ def _effective(build: Build, interpreter: Any, more: Mapping[str, str]) -> Effec
         "delegate": litert.delegated(interpreter), "threads": build.threads or "runtime's choice", **more,
         **shares.told,
     }  # fmt: skip
-    return Effective(device="cpu", precision=shares.text or "integers", options=options, shares=shares.fields())
+    text = shares.text or "integers"
+    if build.options.get("hint") == "weights_int8":
+        text += " (int8 weights)"
+    return Effective(device="cpu", precision=text, options=options, shares=shares.fields())
 
 
 def _unsupported(error: Exception, stage: str, plain: Plain | None, interpreter: Any = None) -> Unsupported:

@@ -12,7 +12,7 @@ import numpy as np
 from sysnoise_conform.backends.litert import Home
 from sysnoise_conform.backends.overheard import overheard
 from sysnoise_conform.backends.tflite_convert import Converted
-from sysnoise_conform.errors import BackendUnavailable, Unsupported
+from sysnoise_conform.errors import BackendUnavailable, BadInput, Unsupported, UsageError
 from sysnoise_conform.printable import one_line
 
 HALF = "fp16"
@@ -23,6 +23,7 @@ _RECIPES = {
     "int8": ("static_wi8_ai8", True),
     "int16x8": ("static_wi8_ai16", True),
 }
+_ACTIVATION_BITS = {"static_wi8_ai8": 8, "static_wi8_ai16": 16}
 HINTS = (HALF, *_RECIPES)
 
 
@@ -36,31 +37,30 @@ class Samples:
 def read_samples(place: str | None, hint: str, shapes: Mapping[str, tuple[int, ...]]) -> Samples:
     """The samples that `hint` needs, from an .npz file or a folder of them: one file is one sample.
 
-    `shapes` are those of the feeds to come, which samples must have. Raises `Unsupported` where they are needed and not
-    given, or can't serve.
+    `shapes` are those of the feeds to come, which samples must have. Raises `UsageError` where they are needed and not
+    given, `BadInput` where they can't serve: the user's mistake, not the runtime's.
     """
     if hint not in _RECIPES or not _RECIPES[hint][1]:
         return Samples(())
     form = f"+hint={hint}+calibration=/path/to/folder, whose .npz files hold one sample each"
     if place is None:
-        raise Unsupported(f"tflite+hint={hint} needs samples to calibrate on", stage="convert", hint=f"say {form}")
+        raise UsageError(f"tflite+hint={hint} needs samples to calibrate on", hint=f"say {form}")
     path = Path(place)
     if not path.is_absolute():  # the session works in a folder of its own
-        raise Unsupported(
-            f"the calibration folder {one_line(place, 120)!r} must be an absolute path", stage="convert"
-        )
+        why = f"the calibration folder {one_line(place, 120)!r} must be an absolute path"
+        raise UsageError(why, hint=f"say {form}")
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
-        raise Unsupported(f"there is no .npz file at {one_line(place, 120)!r}", stage="convert", hint=f"say {form}")
+        raise BadInput(f"there is no .npz file at {one_line(place, 120)!r}", hint=f"say {form}")
     feeds = []
     for file in files:
         try:
             with np.load(file, allow_pickle=False) as arrays:
                 feeds.append({name: arrays[name] for name in arrays.files})
         except Exception as error:  # a zip's, numpy's or the file system's own
-            raise Unsupported(
+            raise BadInput(
                 f"the calibration file {one_line(file.name, 80)!r} can't be read: {one_line(error, 120)}",
-                stage="convert",
+                hint="write it with numpy.savez, one array for each input of the model",
             ) from error
         _check(feeds[-1], shapes, f"calibration file {one_line(file.name, 80)!r}")
     return Samples(tuple(feeds))
@@ -71,12 +71,15 @@ def _check(sample: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...
         array = sample.get(name)
         if array is None or array.shape != shape:
             got = "lacks it" if array is None else f"has it as {array.shape}"
-            raise Unsupported(
-                f"input {one_line(name, 80)!r} is {shape}, the {what} {got}", stage="convert",
+            raise BadInput(
+                f"input {one_line(name, 80)!r} is {shape}, the {what} {got}",
                 hint="give samples of the model's own inputs",
-            )  # fmt: skip
+            )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise Unsupported(f"the {what} holds NaN or Inf in {one_line(name, 80)!r}", stage="convert")
+            raise BadInput(
+                f"the {what} holds NaN or Inf in {one_line(name, 80)!r}",
+                hint="ranges can't come from it; leave it out, or mend it",
+            )
 
 
 def reduced(converted: Converted, hint: str, samples: Samples, home: Home) -> Converted:
@@ -94,6 +97,7 @@ def reduced(converted: Converted, hint: str, samples: Samples, home: Home) -> Co
         with overheard():
             tool = quantizer.Quantizer(str(converted.path))
             tool.load_quantization_recipe(getattr(recipe, name)())
+            _one_scale_for_matrices(tool, name)
             ranges = tool.calibrate(_signed(converted, samples, home)) if samples.feeds else None
             tool.quantize(ranges).export_model(str(target))
     except Unsupported:
@@ -103,6 +107,22 @@ def reduced(converted: Converted, hint: str, samples: Samples, home: Home) -> Co
             f"ai-edge-quantizer can't make {hint} of this model: {one_line(error)}", stage="convert"
         ) from error
     return replace(converted, path=target)
+
+
+def _one_scale_for_matrices(tool: Any, recipe: str) -> None:
+    """The weights of BATCH_MATMUL per tensor, where activations are integers.
+
+    LiteRT's integer kernel of it reads one scale, which is 0 where a tensor has one for each channel: then its answer
+    is zero throughout, without an error (seen with LiteRT 2.3.0 and ai-edge-quantizer 0.10.0).
+    """
+    if recipe not in _ACTIVATION_BITS:
+        return
+    from ai_edge_quantizer import qtyping
+
+    tool.add_static_config(
+        ".*", qtyping.TFLOperationName.BATCH_MATMUL, activation_num_bits=_ACTIVATION_BITS[recipe], weight_num_bits=8,
+        weight_granularity=qtyping.QuantGranularity.TENSORWISE,
+    )  # fmt: skip
 
 
 def _signed(converted: Converted, samples: Samples, home: Home) -> dict[str, list[dict[str, np.ndarray]]]:

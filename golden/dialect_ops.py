@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sysnoise_conform.compare.arithmetic import TF32
 from sysnoise_conform.golden import linear_algebra, microsoft_quantised, quantisation
 from sysnoise_conform.golden.integer_sums import integer_matmul
 from sysnoise_conform.golden.op import Call, Typed, op
@@ -19,7 +20,6 @@ DOMAIN = "sysnoise_conform.dialect"
 VERSION = 1
 FORMAT = "conform_format"  # of an operand: tf32, bf16, fp16
 _SMALLEST_NORMAL = 2.0**-126  # of binary32
-_TF32_DROPPED = 13  # TF32 keeps 10 of the 23 bits of binary32's fraction
 
 # The same functions under our domain, where a node may carry the attributes that they look for.
 QUANTISED = {
@@ -39,21 +39,16 @@ for _name, _run in QUANTISED.items():
 def rounded(call: Call, x: Tensor) -> Typed:
     """A FLOAT operand as a matrix unit reads it, in TF32, bfloat16 or float16; other types as they are.
 
-    TF32 rounds to nearest, ties away from zero, as PTX's cvt.rna.tf32.f32 (PTX ISA, cvt); the others ties to even.
+    Ties of TF32 go away from zero (`compare.arithmetic`), those of the others to even.
     """
     elem_type = call.input_types[0]
     if elem_type != T.FLOAT:
         return Typed(x, elem_type)
     kind = str(call.get(FORMAT))
     if kind == "tf32":
-        return Typed(_tf32(x.to(torch.float32)).to(x.dtype), T.FLOAT)
+        single = x.to(torch.float32).contiguous().numpy()
+        return Typed(torch.from_numpy(TF32.rounded(single)).to(x.dtype), T.FLOAT)
     return Typed(round_to(x, {"bf16": T.BFLOAT16, "fp16": T.FLOAT16}[kind]).to(x.dtype), T.FLOAT)
-
-
-def _tf32(x: Tensor) -> Tensor:
-    half, kept = 1 << (_TF32_DROPPED - 1), -1 << _TF32_DROPPED
-    near = ((x.contiguous().view(torch.int32) + half) & kept).view(torch.float32)  # a carry may reach Inf, rightly
-    return torch.where(torch.isfinite(x), near, x)
 
 
 @op("Flushed", domain=DOMAIN)

@@ -74,12 +74,13 @@ def export(
     seed: int = 0,
     dynamic_batch: bool = False,
     dtypes: Mapping[str, str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Export `package.module:factory` to `out`, check it, write the card `out` with the suffix .toml.
 
-    `shapes` names the inputs in forward's order, `dtypes` those that are not float32. The dynamo exporter
-    is used, TorchScript's where that fails, which `notes` tells. Nothing is left at `out` unless the check
-    passes. Returns the facts: sha256, exporter, opset, checks, notes, card.
+    `shapes` names the inputs in forward's order, `dtypes` those that are not float32, `arguments` are the factory's.
+    The dynamo exporter is used, TorchScript's where that fails, which `notes` tells. Nothing is left at `out` unless
+    the check passes. Returns the facts: sha256, exporter, opset, checks, notes, card.
 
     Raises UsageError (factory, shapes, opset), BadInput (weights, forward fails), BadModel (torch.onnx can't, the
     golden can't run it, or the export departs from the module), StorageError.
@@ -89,7 +90,7 @@ def export(
     newest = onnx.defs.onnx_opset_version()
     if opset is not None and not OLDEST_OPSET <= opset <= newest:
         raise UsageError(f"there is no export at opset {opset}", hint=f"{OLDEST_OPSET} to {newest} can be written")
-    module = load_module(factory, weights=weights, search=search)
+    module = load_module(factory, weights=weights, search=search, arguments=arguments)
     samples = [seeded_feeds(shapes, dtypes or {}, seed + number) for number in range(_SAMPLES)]
     feeds = samples[0]
     expected = [Expected(each, *(run_module(module, each, dtype) for dtype in _DTYPES)) for each in samples]

@@ -21,8 +21,10 @@ from sysnoise_conform.printable import one_line
 _NAMED = 5  # missing and unexpected keys shown of a state dict that does not fit
 
 
-def load_module(factory: str, *, weights: Path | None = None, search: Path | None = None) -> nn.Module:
-    """What `package.module:factory` returns, with `weights` loaded, in eval mode.
+def load_module(
+    factory: str, *, weights: Path | None = None, search: Path | None = None, arguments: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """What `package.module:factory` returns for `arguments`, with `weights` loaded, in eval mode.
 
     `search` is one more folder to import from, after all others: the user's current folder, where the
     user typed the factory's name. Weights are .safetensors, or a file of tensors that
@@ -30,11 +32,11 @@ def load_module(factory: str, *, weights: Path | None = None, search: Path | Non
 
     Raises UsageError (no such module or factory, it fails, or returns something else), BadInput (weights).
     """
-    made = _call(_find(factory, search), factory)
+    made = _call(_find(factory, search), factory, arguments or {})
     if not isinstance(made, nn.Module):
         raise UsageError(f"{one_line(factory)} returned a {type(made).__name__}, not a torch.nn.Module")
     if weights is not None:
-        _load_weights(made, weights)
+        load_weights(made, weights)
     return made.eval()
 
 
@@ -67,26 +69,26 @@ def _find(factory: str, search: Path | None) -> Any:
     return found
 
 
-def _call(found: Any, factory: str) -> Any:
+def _call(found: Any, factory: str, arguments: Mapping[str, Any]) -> Any:
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
         raise UsageError(f"{one_line(factory)} is a {type(found).__name__}, not a factory")
     try:
-        return found()
+        return found(**arguments)
     except ConformError:
         raise
     except Exception as error:  # the user's own code may raise anything
-        raise UsageError(
-            f"{one_line(factory)}() failed: {_said(error)}", hint="it is called without arguments"
-        ) from error
+        hint = None if arguments else "it is called without arguments"
+        raise UsageError(f"{one_line(factory)}() failed: {_said(error)}", hint=hint) from error
 
 
 def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(error, 200)}"
 
 
-def _load_weights(module: nn.Module, path: Path) -> None:
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Put a file's tensors into a module. Raises BadInput for a file that is none, or does not fit."""
     state = _read_weights(path)
     ours = module.state_dict()
     missing = [name for name in ours if name not in state]

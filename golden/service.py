@@ -297,4 +297,5 @@ def _export(request: Mapping[str, Any], _: Tensors) -> Facts:
         seed=int(request.get("seed", 0)),
         dynamic_batch=bool(request.get("dynamic_batch", False)),
         dtypes=request.get("dtypes"),
+        arguments=request.get("arguments"),
     )

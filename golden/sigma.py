@@ -46,6 +46,7 @@ import torch
 from torch import Tensor
 
 from sysnoise_conform.compare.arithmetic import FLOAT32, INT8, Arithmetic
+from sysnoise_conform.decisions.reach import never_rounded
 from sysnoise_conform.golden.dot_products import PRODUCTS, Operands, of_steps, square
 from sysnoise_conform.golden.roundings import FORMULAS
 from sysnoise_conform.golden.simulation import FLIPPED, gives_codes
@@ -53,6 +54,11 @@ from sysnoise_conform.golden.types import FLOATS, T
 from sysnoise_conform.golden.values import Value
 
 __all__ = ["FORMULAS", "Sigmas"]
+
+# One rounding of the exact result and nothing else (IEEE 754-2019, 5.4.1): where all results leave bits free, none of
+# them was rounded, and a decision behind them is as clear as it looks.
+ROUNDED_ONCE = ("Add", "Sub", "Mul")
+_DIGITS = 24  # of binary32's significand
 
 UNIT_ROUNDOFF: dict[int, float] = {T.FLOAT: 2.0**-24, T.FLOAT16: 2.0**-11, T.BFLOAT16: 2.0**-8}
 
@@ -112,6 +118,8 @@ class Sigmas:
         """sigma / rms of the tensor, 0 where there is no error model or nothing but zeros; of codes, what flips."""
         if gives_codes(node, value):
             return FLIPPED
+        if node.op_type in ROUNDED_ONCE and value.elem_type == T.FLOAT and never_rounded(value.data.numpy(), _DIGITS):
+            return 0.0
         total = self.sum_of_squares(node, inputs, name, value, stored=stored, represented=represented)
         if not total:
             return 0.0

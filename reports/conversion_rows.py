@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sysnoise_conform.judge.departure import unit_of
+from sysnoise_conform.judge import departure
 from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
@@ -51,10 +51,8 @@ def in_units(diff: TensorDiff) -> str:
 
     PyTorch's two runs of a graph in float16 round alike nearly everywhere: their distance is no unit there.
     """
-    unit = unit_of(diff)
-    if diff.exact or not diff.comparable or diff.rmse is None or not unit > 0:
-        return floor_units(diff)
-    return number(diff.rmse / unit)
+    units = departure.in_units(diff)
+    return floor_units(diff) if diff.exact or units is None else number(units)
 
 
 def command_of(made: Mapping[str, Any], variant: str) -> str | None:

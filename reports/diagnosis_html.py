@@ -8,18 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, VerdictWord
 from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.outcome import TensorDiff
+from sysnoise_conform.reports import html_conversion
 from sysnoise_conform.reports.chart import Trace, chart
 from sysnoise_conform.reports.diagnosis_rows import (
     DiagnosedLayer,
     arithmetic_in_words,
     coverage_in_words,
     cumulative_in_words,
+    deployed_in_words,
     diagnosed_layers,
     in_words,
     kind_in_words,
     known_in_words,
     method_in_words,
     observed_in_words,
+    owner_in_words,
     parts_in_words,
     proof_in_words,
     reading_in_words,
@@ -30,7 +33,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     who,
     withheld_in_words,
 )
-from sysnoise_conform.reports.html import provenance
+from sysnoise_conform.reports.html import command_block, provenance
 from sysnoise_conform.reports.html_design import design_section
 from sysnoise_conform.reports.html_parts import facts_list, key
 from sysnoise_conform.reports.html_variant import runtime_facts
@@ -55,6 +58,7 @@ UNFOLDED = 3  # culprits whose evidence is in sight
 _WORDS: dict[VerdictWord, tuple[str, str]] = {
     "culprits": ("FAIL", "✗"),
     "accumulated_rounding": ("INCONCLUSIVE", "≈"),
+    "not_integers": ("FAIL", "✗"),
     "clean": ("PASS", "✓"),
     "unobservable": ("INCONCLUSIVE", "?"),
 }
@@ -106,6 +110,8 @@ def _strip(diagnosis: Diagnosis) -> Markup:
         ("target", runtime(diagnosis.runtime)),
         ("truth", golden(diagnosis.golden)),
     ]
+    if diagnosis.deployed is not None:
+        cells.append(("deployed file", deployed_in_words(diagnosis.deployed)))
     computing = arithmetic_in_words(diagnosis)
     if computing is not None:
         cells.append(("arithmetic", computing))
@@ -190,7 +196,7 @@ def _culprits(diagnosis: Diagnosis, rows: Sequence[DiagnosedLayer]) -> Markup:
     for at, (row, culprit) in enumerate(shown):
         said = [element("p", text(culprit.words, 1000), class_="finding")] if culprit.words else []
         # A link to what is folded opens it; of a network in bfloat16 every operator is a culprit, and all look alike.
-        evidence = element("div", *said, facts_list(list(_evidence(culprit))), id=f"v{row.number}")
+        evidence = element("div", *said, facts_list(list(_evidence(culprit, diagnosis))), id=f"v{row.number}")
         if at < UNFOLDED:
             parts += [element("h3", who(row.layer, row)), evidence]
         else:
@@ -204,7 +210,7 @@ def _culprits(diagnosis: Diagnosis, rows: Sequence[DiagnosedLayer]) -> Markup:
     return element("section", element("header", element("h2", "Culprits")), *parts, class_="FAIL")
 
 
-def _evidence(culprit: Culprit) -> Iterator[tuple[str, object]]:
+def _evidence(culprit: Culprit, diagnosis: Diagnosis) -> Iterator[tuple[str, object]]:
     layer, diff = culprit.layer, culprit.diff
     if layer.attributes:
         yield "attributes", element("code", text(layer.attributes, 1000))
@@ -223,6 +229,8 @@ def _evidence(culprit: Culprit) -> Iterator[tuple[str, object]]:
         yield "parts", parts
     yield "cumulative", cumulative_in_words(culprit)
     yield "reading", reading_in_words(culprit)
+    if diagnosis.deployed is not None:
+        yield "owner", owner_in_words(culprit, diagnosis)
     for label, said in (("share", share_in_words(culprit)), ("proof", proof_in_words(culprit))):
         if said is not None:
             yield label, said
@@ -340,8 +348,11 @@ def _more(count: int) -> Markup:
 
 
 def _provenance(diagnosis: Diagnosis) -> Markup:
+    file = diagnosis.deployed
+    deployed = [] if file is None else [("deployed", element("code", f"{text(file.file, 200)} sha256 {file.sha256}"))]
     pairs: list[tuple[str, object]] = [
         ("model", element("code", diagnosis.model)),
+        *deployed,
         ("variant", element("code", diagnosis.variant)),
         *runtime_facts(diagnosis.runtime),
         ("golden", golden(diagnosis.golden)),
@@ -351,7 +362,12 @@ def _provenance(diagnosis: Diagnosis) -> Markup:
         pairs.append(("notes", element("ul", *(element("li", text(each, 600)) for each in diagnosis.notes))))
     if diagnosis.seconds:
         pairs.append(("time", _times(diagnosis.seconds)))
-    return _section("Provenance", facts_list(pairs))
+    parts: list[Markup] = []
+    if diagnosis.command:
+        parts += [element("h3", "The exact command"), command_block(diagnosis.command)]
+    if diagnosis.conversion is not None:
+        parts.extend(html_conversion.recipe(diagnosis.conversion, diagnosis.variant))
+    return _section("Provenance", *parts, facts_list(pairs))
 
 
 def _times(seconds: Mapping[str, float]) -> str:

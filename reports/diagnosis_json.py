@@ -11,7 +11,7 @@ from sysnoise_conform.outcome import Reading, TensorDiff
 from sysnoise_conform.report.records import encode
 from sysnoise_conform.reports import diagnosis_design
 from sysnoise_conform.reports.diagnosis_rows import reading_in_words, withheld_in_words
-from sysnoise_conform.reports.summary import numbers
+from sysnoise_conform.reports.summary import conversion, numbers
 
 SCHEMA = "conform.diagnosis/1"
 _LAYERS = '\n  "layers": []'  # no name can hold this: a quote in a name is escaped
@@ -24,6 +24,11 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "schema": SCHEMA,
         "variant": diagnosis.variant,
         "model": diagnosis.model,
+        "deployed": None
+        if diagnosis.deployed is None
+        else {"file": diagnosis.deployed.file, "sha256": diagnosis.deployed.sha256},
+        "command": diagnosis.command or None,
+        "conversion": conversion(diagnosis.conversion, diagnosis.variant),
         "verdict": diagnosis.verdict,
         "sentence": diagnosis.sentence,
         "observer_effect": {
@@ -95,6 +100,7 @@ def _culprit(found: Culprit) -> dict[str, Any]:
         if found.optimiser is None
         else {"level": found.optimiser.level, "passes": list(found.optimiser.passes)},
         "proof": None if found.proof is None else _proof(found.proof),
+        "owner": found.owner,
         "reproducer": found.reproducer or None,
         "no_reproducer": found.no_reproducer or None,
         "known": [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
-from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, Known, Layer
+from sysnoise_conform.diagnose.facts import Culprit, DeployedFile, Diagnosis, Known, Layer
 from sysnoise_conform.judge.departure import unit_of
 from sysnoise_conform.judge.sentences import counted, looks_like, quoted
 from sysnoise_conform.outcome import TensorDiff
@@ -161,6 +161,24 @@ def share_in_words(culprit: Culprit) -> str | None:
     if culprit.share < 0:
         return f"it makes up for {-culprit.share:.1%} of the output's squared error, which others bring"
     return f"{math.floor(1000 * culprit.share) / 10:g} % of the output's squared error is gone with it"
+
+
+def deployed_in_words(file: DeployedFile) -> str:
+    """The file that ships, by its name and what it holds."""
+    return f"{one_line(file.file, 120)} (sha256 {file.sha256[:12]})"
+
+
+def owner_in_words(culprit: Culprit, diagnosis: Diagnosis) -> str:
+    """Who has to mend it."""
+    match culprit.owner:
+        case "file":
+            return "whoever made the deployed file: PyTorch computes the same of it"
+        case "runtime":
+            return f"{one_line(diagnosis.runtime.name, 60)}: the deployed file has the model's operator there"
+        case None:
+            return "the deployed file or its runtime: PyTorch can't compute the file, so nobody can tell"
+        case _:
+            assert_never(culprit.owner)
 
 
 _UNREAD = "none of the known patterns explains this error"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -16,6 +17,7 @@ from sysnoise_conform.diagnose.design import DesignFindings
 from sysnoise_conform.diagnose.facts import Culprit, Diagnosis, VerdictWord
 from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.reports.conversion_rows import command_of, facts_of
 from sysnoise_conform.reports.diagnosis_design import (
     LAYER_HEADINGS,
     LAYERS,
@@ -31,11 +33,13 @@ from sysnoise_conform.reports.diagnosis_rows import (
     arithmetic_in_words,
     coverage_in_words,
     cumulative_in_words,
+    deployed_in_words,
     diagnosed_layers,
     in_words,
     known_in_words,
     method_in_words,
     observed_in_words,
+    owner_in_words,
     parts_in_words,
     proof_in_words,
     reading_in_words,
@@ -52,6 +56,7 @@ CULPRITS, RANKED, HIDDEN, NOTES, KNOWN = 8, 12, 5, 5, 2
 _STYLES: dict[VerdictWord, str] = {
     "culprits": "bold red",
     "accumulated_rounding": "bold yellow",
+    "not_integers": "bold red",
     "clean": "bold green",
     "unobservable": "bold yellow",
 }
@@ -85,7 +90,7 @@ def _draw(diagnosis: Diagnosis, console: Console) -> None:
     for culprit in diagnosis.culprits[:CULPRITS]:
         console.print()
         console.print(_title(culprit, places.get(culprit.layer.output)))
-        console.print(_indented(_facts(_culprit(culprit))))
+        console.print(_indented(_facts(_culprit(culprit, diagnosis))))
     _more(console, len(diagnosis.culprits) - CULPRITS, "culprit")
     withheld = withheld_in_words(diagnosis)
     if withheld is not None:
@@ -97,6 +102,9 @@ def _draw(diagnosis: Diagnosis, console: Console) -> None:
         _more(console, len(diagnosis.ranking) - RANKED, "layer")
     if diagnosis.design is not None:
         _draw_design(diagnosis.design, console)
+    if diagnosis.conversion is not None:
+        console.print()
+        console.print(_indented(_facts(_conversion(diagnosis.conversion, diagnosis.variant))))
     if diagnosis.unobservable:
         console.print()
         console.print(_indented(_facts(_hidden(diagnosis))))
@@ -114,6 +122,8 @@ def _head(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "observer", observed_in_words(diagnosis)
     yield "coverage", coverage_in_words(diagnosis)
     yield "model", one_line(diagnosis.model, 200)
+    if diagnosis.deployed is not None:
+        yield "deployed", deployed_in_words(diagnosis.deployed)
     yield "variant", f"{one_line(diagnosis.variant, 200)}: {runtime(diagnosis.runtime)}"
     computing = arithmetic_in_words(diagnosis)
     if computing is not None:
@@ -132,7 +142,7 @@ def _title(culprit: Culprit, place: DiagnosedLayer | None) -> Text:
     return Text(who(culprit.layer, place), style="bold", overflow="fold")
 
 
-def _culprit(culprit: Culprit) -> Iterator[tuple[str, str]]:
+def _culprit(culprit: Culprit, diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     layer = culprit.layer
     if layer.attributes:
         yield "attributes", one_line(layer.attributes, 300)
@@ -145,6 +155,8 @@ def _culprit(culprit: Culprit) -> Iterator[tuple[str, str]]:
         yield "parts", parts
     yield "cumulative", cumulative_in_words(culprit)
     yield "reading", reading_in_words(culprit)
+    if diagnosis.deployed is not None:
+        yield "owner", owner_in_words(culprit, diagnosis)
     if culprit.words:
         yield "that is", one_line(culprit.words, 600)
     for label, said in (("share", share_in_words(culprit)), ("proof", proof_in_words(culprit))):
@@ -175,6 +187,13 @@ def _draw_design(found: DesignFindings, console: Console) -> None:
         console.print()
         console.print(Text(f"  {together_in_words(found)}, with", overflow="fold"))
         console.print(Text(f"  {line}"), soft_wrap=True)  # ready to paste
+
+
+def _conversion(made: Mapping[str, Any], variant: str) -> Iterator[tuple[str, str]]:
+    yield from facts_of(made)
+    command = command_of(made, variant)
+    if command is not None:
+        yield "again", one_line(command, 1000)
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

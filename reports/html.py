@@ -20,6 +20,7 @@ from sysnoise_conform.reports.html_parts import chip, facts_list, key, layer_nam
 from sysnoise_conform.reports.markup import Markup, element, join, table, text
 from sysnoise_conform.reports.page import page
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
+from sysnoise_conform.reports.spread import in_words, spreads
 from sysnoise_conform.reports.wording import (
     NOTHING,
     duration,
@@ -95,9 +96,9 @@ def _overview(rows: Sequence[VariantRow], header: Mapping[str, Any]) -> Markup:
         return element("section", element("h2", "Variants"), element("p", "No variant ran: nothing was compared."))
     lined = [_overview_row(row, header, at) for at, row in enumerate(rows)]
     headings = ["variant", "verdict", "outcome", "precision used", "worst output, floor ×", "layers", "first departure"]
-    return element(
-        "section", element("header", element("h2", "Variants")), table(headings, lined, numeric=frozenset({4, 5}))
-    )
+    over = [element("p", f"Presets of {said}.") for said in in_words(spreads(header, rows))]
+    heading = element("header", element("h2", "Variants"))
+    return element("section", heading, table(headings, lined, numeric=frozenset({4, 5})), *over)
 
 
 def _overview_row(row: VariantRow, header: Mapping[str, Any], at: int) -> list[object]:
@@ -170,7 +171,7 @@ def _provenance(header: Mapping[str, Any]) -> Markup:
         "section",
         element("header", element("h2", "Provenance")),
         element("h3", "The exact command"),
-        element("pre", Markup(html.escape(lines(str(header.get("command", "")))[:20_000]))),
+        command_block(str(header.get("command", ""))),
         element("h3", "What went in, and where it ran"),
         facts_list(list(_origin(header))),
     )
@@ -198,6 +199,11 @@ def _origin(header: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     if notes:
         yield "notes", "; ".join(str(each) for each in notes)
     yield from provenance(where)
+
+
+def command_block(command: str) -> Markup:
+    """A command line as it was given."""
+    return element("pre", Markup(html.escape(lines(command)[:20_000])))
 
 
 def provenance(where: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

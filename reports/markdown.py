@@ -12,6 +12,7 @@ from sysnoise_conform.report import Report
 from sysnoise_conform.report.graphs import conversion_of
 from sysnoise_conform.reports.conversion_rows import command_of, facts_of, in_units, parts, relative, sqnr
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
+from sysnoise_conform.reports.spread import in_words, spreads
 from sysnoise_conform.reports.wording import (
     NOTHING,
     coverage,
@@ -51,6 +52,7 @@ def render(report: Report, judgement: Judgement) -> str:
             ]
         ),
         *_apart(rows),
+        *(f"Presets of {prose(said)}." for said in in_words(spreads(report.header, rows))),
         "<details><summary>Details</summary>",
         "\n".join(_detail(report, row) for row in rows) or "No variant ran.",
         f"Model {code(model.get('path', 'unknown'))}, sha256 {code(model.get('sha256', 'unknown'))}. "

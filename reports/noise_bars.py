@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sysnoise_conform.matrix.facts import CellFacts, Matrix, Share, Step
 from sysnoise_conform.reports.markup import Markup, element, join, table
-from sysnoise_conform.reports.noise_rows import interval, points
+from sysnoise_conform.reports.noise_rows import interval, points, unit
 from sysnoise_conform.reports.wording import shorten
 
 
@@ -71,14 +71,14 @@ def _span(kind: str, on: Scale, ends: tuple[float, float]) -> Markup:
     return Markup(f'<span class="{kind}" style="left:{left:.2f}%;width:{max(right - left, 0.3):.2f}%"></span>')
 
 
-def cell_track(cell: CellFacts, on: Scale, margin: float) -> Markup:
+def cell_track(cell: CellFacts, on: Scale, margin: float, metric: str) -> Markup:
     """A cell's drop and its interval against the margin."""
     figures = cell.figures
     if figures is None:
         return Markup("")
     return track(
         on, margin=margin, whisker=figures.interval, dot=figures.delta, kind=figures.verdict,
-        about=f"drop {points(figures.delta)}, 90 %: {interval(figures)}",
+        about=f"drop {points(figures.delta, metric)}, 90 %: {interval(figures, metric)}",
     )  # fmt: skip
 
 
@@ -111,13 +111,13 @@ def _waterfall(steps: Sequence[Step], backend: str, order: str, on: Scale, found
         drawing = track(
             on, margin=found.margin, bar=(before, each.delta), whisker=each.interval,
             kind="worse" if added > 0 else "better" if added < 0 else "",
-            about=f"{points(added)} more, {points(each.delta)} in all",
+            about=f"{points(added, found.metric)} more, {points(each.delta, found.metric)} in all",
         )  # fmt: skip
         name = element("span", f"+ {each.added}={shorten(each.level, 40)}", class_="name")
-        rows.append([name, drawing, points(added), points(each.delta), points(each.value)])
+        rows.append([name, drawing, *(points(value, found.metric) for value in (added, each.delta, each.value))])
         before = each.delta
     how = "in the order of the pipeline" if order == "pipeline" else "the largest addition first"
-    headings = ["noise", "drop so far, in points", "adds", "drop so far", found.metric]
+    headings = ["noise", f"drop so far, in {unit(found)}", "adds", "drop so far", found.metric]
     return join(
         element("h3", f"{shorten(backend, 60)}: {how}"),
         element("div", table(headings, rows, numeric=frozenset({2, 3, 4})), class_="drawn"),
@@ -135,9 +135,9 @@ def shares(found: Matrix) -> Markup:
     for backend, group in groups.items():
         fair = any(each.shapley is not None for each in group)
         swapped = any(each.recovered is not None for each in group)
-        headings = ["noise", "points of the drop"]
+        headings = ["noise", f"{unit(found)} of the drop"]
         headings += (["gone without it"] if swapped else []) + (["Shapley"] if fair else [])
-        rows = [_share(each, on, swapped, fair) for each in group]
+        rows = [_share(each, on, swapped, fair, found.metric) for each in group]
         numbers = frozenset(range(2, len(headings)))
         drawn += [
             element("h3", shorten(backend, 60)), element("div", table(headings, rows, numeric=numbers), class_="drawn"),
@@ -150,7 +150,7 @@ def shares(found: Matrix) -> Markup:
     return join(*drawn, element("ul", *keys, class_="legend"))
 
 
-def _share(each: Share, on: Scale, swapped: bool, fair: bool) -> list[object]:
+def _share(each: Share, on: Scale, swapped: bool, fair: bool, metric: str) -> list[object]:
     tracks = [
         track(on, margin=None, bar=(0.0, value), kind=kind)
         for value, kind in ((each.recovered, "swap"), (each.shapley, "fair"))
@@ -158,7 +158,9 @@ def _share(each: Share, on: Scale, swapped: bool, fair: bool) -> list[object]:
     ]
     name = element("span", f"{each.axis}={shorten(each.level, 40)}", class_="name")
     row: list[object] = [name, join(*tracks)]
-    return row + ([points(each.recovered)] if swapped else []) + ([points(each.shapley)] if fair else [])
+    return [
+        *row, *([points(each.recovered, metric)] if swapped else []), *([points(each.shapley, metric)] if fair else []),
+    ]
 
 
 def _key(kind: str, label: str) -> Markup:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from sysnoise_conform.judge.sentences import counted
 from sysnoise_conform.matrix.cells import BACKEND, CONTROL
@@ -23,6 +24,8 @@ from sysnoise_conform.reports.wording import shorten
 
 # Pixels of a side: of a picture that changed; of a difference, which is cut out rather than made smaller.
 THUMB, CUT = 220, 128
+WITH_BOXES = 360  # of a picture that boxes are drawn on
+BASELINE_COLOUR, CELL_COLOUR = (0, 114, 178), (230, 97, 0)  # blue and orange: told apart by the colour-blind, too
 ANSWERS = 8  # cells of one picture
 
 
@@ -37,7 +40,13 @@ def changed(found: Matrix, gallery: Gallery) -> Markup:
 
 def _changed(name: str, flips: Sequence[Flip], gallery: Gallery) -> Markup:
     pixels = gallery.original(name)
-    drawn = element("div", "can’t be read", class_="lost") if pixels is None else picture(small(pixels, THUMB), name)
+    first = flips[0]
+    boxes = bool(first.boxes_before or first.boxes_after)
+    if pixels is None:
+        drawn = element("div", "can’t be read", class_="lost")
+    else:
+        drawn = picture(with_boxes(pixels, first) if boxes else small(pixels, THUMB), name)
+    told = f"boxes: blue the baseline’s, orange those of {first.axis}={shorten(first.level, 30)}"
     answers = [
         element(
             "li", f"{each.axis}={shorten(each.level, 30)} on {shorten(each.backend, 20)}: ",
@@ -46,9 +55,8 @@ def _changed(name: str, flips: Sequence[Flip], gallery: Gallery) -> Markup:
         for each in flips[:ANSWERS]
     ]  # fmt: skip
     more = len(flips) - len(answers)
-    first = flips[0]
     return element(
-        "div", drawn, element("h3", shorten(name, 60)),
+        "div", drawn, element("h3", shorten(name, 60)), element("small", told) if boxes and pixels is not None else "",
         element("p", "baseline: ", element("strong", shorten(first.before, 80)), _right(first.right_before)),
         element("ul", *answers), element("small", f"and in {counted(more, 'cell')} more") if more > 0 else "",
         class_="card",
@@ -135,6 +143,23 @@ def small(pixels: np.ndarray, side: int) -> np.ndarray:
     image = Image.fromarray(pixels)
     image.thumbnail((side, side), Image.Resampling.BOX)
     return np.asarray(image)
+
+
+def with_boxes(pixels: np.ndarray, flip: Flip) -> np.ndarray:
+    """The picture made smaller with the boxes of both answers, the baseline's wider so that equal ones show both."""
+    shown = Image.fromarray(small(pixels, WITH_BOXES))
+    scale = shown.width / pixels.shape[1], shown.height / pixels.shape[0]
+    draw = ImageDraw.Draw(shown)
+    for boxes, colour, width in ((flip.boxes_before, BASELINE_COLOUR, 4), (flip.boxes_after, CELL_COLOUR, 2)):
+        for box in boxes:
+            if not all(map(math.isfinite, box)):
+                continue
+            x, y, across, down = (
+                min(max(value * factor, -WITH_BOXES), 2 * WITH_BOXES)
+                for value, factor in zip(box, scale * 2, strict=True)
+            )
+            draw.rectangle((x, y, x + max(across, 0), y + max(down, 0)), outline=colour, width=width)
+    return np.asarray(shown)
 
 
 def picture(pixels: np.ndarray, about: str) -> Markup:

@@ -32,6 +32,7 @@ from sysnoise_conform.reports.noise_rows import (
     status_words,
     tally,
     troubles,
+    unit,
 )
 from sysnoise_conform.reports.page import page
 from sysnoise_conform.reports.wording import NOTHING, duration, shorten
@@ -49,8 +50,8 @@ def render(found: Matrix) -> str:
         element("h1", f"conform noise · {name}"),
         _banner(found),
         _strip(found),
-        _section("What each noise costs", _axes(found), note="over its levels, in points; a drop is positive"),
-        _section("Heat map", heat_map(found), note=f"drop of {found.metric} in points, every level"),
+        _section("What each noise costs", _axes(found), note=f"over its levels, in {unit(found)}; a drop is positive"),
+        _section("Heat map", heat_map(found), note=f"drop of {found.metric} in {unit(found)}, every level"),
         _outstanding(found),
         _together(found),
         _shares(found),
@@ -86,11 +87,13 @@ def _banner(found: Matrix) -> Markup:
 
 def _strip(found: Matrix) -> Markup:
     others = [f"{name} {figure(name, value)}" for name, value in found.baseline.items() if name != found.metric][:3]
+    resumed = f", {counted(found.resumed, found.noun)} resumed" if found.resumed else ""
+    baseline = points(found.baseline.get(found.metric), found.metric)
     cells = [
-        ("task", f"{found.task}, {found.pictures:,} × {found.layout}"),
-        ("baseline", f"{found.metric} {points(found.baseline.get(found.metric))} on {found.baseline_backend}"),
+        ("task", f"{found.task}, {counted(found.pictures, found.noun)} of {found.layout}"),
+        ("baseline", f"{found.metric} {baseline} on {found.baseline_backend}"),
         ("control", control(found) or NOTHING),
-        ("took", duration(found.seconds) + (f", {found.resumed:,} pictures resumed" if found.resumed else "")),
+        ("took", duration(found.seconds) + resumed),
     ]
     if others:
         cells.insert(2, ("further", ", ".join(others)))
@@ -108,11 +111,12 @@ def _axes(found: Matrix) -> Markup:
     for each in rows:
         drawing = track(
             on, margin=found.margin, bar=(0.0, each.largest), dot=each.mean, kind=each.word.replace(" ", "-"),
-            about=f"mean {points(each.mean)}, largest {points(each.largest)}",
+            about=f"mean {points(each.mean, found.metric)}, largest {points(each.largest, found.metric)}",
         )  # fmt: skip
         lined.append([
             element("strong", each.axis, class_="name"), *([_name(each.backend, 24)] if several else []), each.levels,
-            drawing, points(each.mean), points(each.largest), _name(each.worst or NOTHING, 30), _verdict(each.word),
+            drawing, points(each.mean, found.metric), points(each.largest, found.metric),
+            _name(each.worst or NOTHING, 30), _verdict(each.word),
         ])  # fmt: skip
     headings = ["noise", *(["backend"] if several else []), "levels", "largest drop as a bar, mean as a dot",
                 "mean", "max", "worst level", "verdict"]  # fmt: skip
@@ -162,8 +166,9 @@ def _cells(found: Matrix, cells: Sequence[CellFacts], on: Scale) -> Markup:
             rows.append([*head, why, *[NOTHING] * 6, _verdict(status_words(each))])
             continue
         rows.append([
-            *head, cell_track(each, on, found.margin), points(figures.value), points(figures.delta),
-            interval(figures), f"{figures.lost:,}", f"{figures.won:,}",
+            *head, cell_track(each, on, found.margin, found.metric), points(figures.value, found.metric),
+            points(figures.delta, found.metric), interval(figures, found.metric), f"{figures.lost:,}",
+            f"{figures.won:,}",
             probability(figures.p if figures.p_holm is None else figures.p_holm), _decided(each),
         ])  # fmt: skip
     at = 1 if several else 0
@@ -178,13 +183,13 @@ def _decided(cell: CellFacts) -> Markup:
     assert figures is not None
     if figures.images_to_decide is None:
         return chip(figures.verdict)
-    return element("span", chip(figures.verdict), title=f"{figures.images_to_decide:,} pictures would tell")
+    return element("span", chip(figures.verdict), title=f"{figures.images_to_decide:,} would tell")
 
 
 def _together(found: Matrix) -> Markup:
     if not found.steps:
         return Markup("")
-    note = "the worst level of each, chosen on one half of the pictures, told on the other"
+    note = f"the worst level of each, chosen on one half of the {found.noun}s, told on the other"
     return _section("One after another", waterfalls(found), note=note)
 
 
@@ -205,7 +210,7 @@ def _troubles(found: Matrix) -> Markup:
         rows: list[list[object]] = [
             [element("code", shorten(each.name, 120)), text(each.why, 300)] for each in found.problems[:PROBLEMS]
         ]
-        parts += [element("h3", "Pictures and labels that were left out"), table(["which", "why"], rows)]
+        parts += [element("h3", "What was left out"), table(["which", "why"], rows)]
         parts.append(_more(len(found.problems) - PROBLEMS))
     return _section("What could not be measured", *parts) if parts else Markup("")
 
@@ -234,7 +239,7 @@ def _flips(found: Matrix) -> Markup:
     if not found.flips:
         return Markup("")
     rows = [_flip(each) for each in found.flips[:FLIPS]]
-    headings = ["picture", "noise", "backend", "baseline’s answer", "answer"]
+    headings = [found.noun, "noise", "backend", "baseline’s answer", "answer"]
     cells = len({(each.axis, each.level, each.backend) for each in found.flips})
     summary = f"{len(found.flips):,} changed answers in {cells:,} cells: of each at most twelve, those lost first"
     return _section(
@@ -278,12 +283,12 @@ def _provenance(found: Matrix) -> Markup:
 
 
 _TERMS: list[tuple[str, object]] = [
-    ("drop", "The baseline’s figure minus the cell’s, over the pictures that both have an answer for; in points."),
+    ("drop", "The baseline’s figure minus the cell’s, over what both have an answer for; of errors the reverse."),
     ("90 %", "The drop’s two-sided interval: 95 % on each side. For shares of right answers Tango’s, else a bootstrap "
-     "over pictures."),
+     "over what is judged; never narrower than what so few can’t exclude."),
     ("PASS", "The whole interval lies below the margin: the drop is surely smaller."),
     ("FAIL", "The whole interval lies above it."),
-    ("INCONCLUSIVE", "The margin lies inside the interval: so few pictures can’t tell."),
+    ("INCONCLUSIVE", "The margin lies inside the interval: so few can’t tell."),
     ("lost, won", "Answers that went from right to wrong, and back; of detectors, boxes without a partner."),
     ("p", "How often chance alone would lose so much, corrected for the number of cells (Holm)."),
     ("control", "The baseline, run a second time: what it differs from itself by is no noise’s fault."),

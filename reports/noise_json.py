@@ -12,7 +12,7 @@ from typing import Any
 
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Matrix, Share, Step
 from sysnoise_conform.matrix.overall import overall
-from sysnoise_conform.reports.noise_rows import UNITS
+from sysnoise_conform.reports.noise_rows import UNITS, unit
 
 SCHEMA = "conform.noise/1"
 
@@ -35,13 +35,15 @@ def as_json(found: Matrix) -> dict[str, Any]:
         "metric": found.metric,
         "data": found.layout,
         "samples": found.pictures,
-        "margin": found.margin * 100,
+        "unit": unit(found),
+        "noun": found.noun,
+        "margin": _scaled(found.margin, found.metric),
         "seed": found.seed,
         "baseline": {"backend": found.baseline_backend, **_figures(found.baseline)},
-        "cells": [_cell(each) for each in found.cells],
-        "axes": [_axis(each) for each in found.axes],
-        "combined": [_step(each) for each in found.steps],
-        "shares": [_share(each) for each in found.shares],
+        "cells": [_cell(each, found.metric) for each in found.cells],
+        "axes": [_axis(each, found.metric) for each in found.axes],
+        "combined": [_step(each, found.metric) for each in found.steps],
+        "shares": [_share(each, found.metric) for each in found.shares],
         "flips": [_flip(each) for each in found.flips],
         "plan": {
             "decodes": found.plan.decodes, "resizes": found.plan.resizes, "inferences": found.plan.inferences,
@@ -56,7 +58,7 @@ def as_json(found: Matrix) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cell(each: CellFacts) -> dict[str, Any]:
+def _cell(each: CellFacts, metric: str) -> dict[str, Any]:
     head = {"axis": each.axis, "level": each.level, "backend": each.backend, "status": each.status}
     figures = each.figures
     if figures is None:
@@ -64,9 +66,9 @@ def _cell(each: CellFacts) -> dict[str, Any]:
                 "verdict": None, "reason": each.reason}  # fmt: skip
     return {
         **head,
-        "value": _points(figures.value),
-        "delta": _points(figures.delta),
-        "ci": [_points(each) for each in figures.interval],
+        "value": _scaled(figures.value, metric),
+        "delta": _scaled(figures.delta, metric),
+        "ci": [_scaled(each, metric) for each in figures.interval],
         "flips_lost": figures.lost,
         "flips_won": figures.won,
         "changed": figures.changed,
@@ -81,28 +83,29 @@ def _cell(each: CellFacts) -> dict[str, Any]:
 
 
 def _figures(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _number(value) if name in UNITS else _points(value) for name, value in values.items()}
+    return {name: _scaled(value, name) for name, value in values.items()}
 
 
-def _axis(each: AxisFacts) -> dict[str, Any]:
+def _axis(each: AxisFacts, metric: str) -> dict[str, Any]:
     return {
-        "axis": each.axis, "backend": each.backend, "mean_delta": _points(each.mean_delta),
-        "max_delta": _points(each.max_delta), "worst": each.worst,
-        "deltas": {name: _points(value) for name, value in each.deltas.items()},
+        "axis": each.axis, "backend": each.backend, "mean_delta": _scaled(each.mean_delta, metric),
+        "max_delta": _scaled(each.max_delta, metric), "worst": each.worst,
+        "deltas": {name: _scaled(value, metric) for name, value in each.deltas.items()},
     }  # fmt: skip
 
 
-def _step(each: Step) -> dict[str, Any]:
+def _step(each: Step, metric: str) -> dict[str, Any]:
     return {
         "order": each.order, "backend": each.backend, "added": each.added, "level": each.level,
-        "value": _points(each.value), "delta": _points(each.delta), "ci": [_points(v) for v in each.interval],
+        "value": _scaled(each.value, metric), "delta": _scaled(each.delta, metric),
+        "ci": [_scaled(v, metric) for v in each.interval],
     }  # fmt: skip
 
 
-def _share(each: Share) -> dict[str, Any]:
+def _share(each: Share, metric: str) -> dict[str, Any]:
     return {
-        "backend": each.backend, "axis": each.axis, "level": each.level, "recovered": _points(each.recovered),
-        "shapley": _points(each.shapley),
+        "backend": each.backend, "axis": each.axis, "level": each.level, "recovered": _scaled(each.recovered, metric),
+        "shapley": _scaled(each.shapley, metric),
     }  # fmt: skip
 
 
@@ -113,9 +116,9 @@ def _flip(each: Flip) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _points(value: float | None) -> float | None:
-    """A share as points; None where there is no number."""
-    return None if value is None else _number(value * 100)
+def _scaled(value: float | None, metric: str) -> float | None:
+    """A share as points, a figure of another unit as it is; None where there is no number."""
+    return None if value is None else _number(value if metric in UNITS else value * 100)
 
 
 def _finite(value: float | None) -> float | None:

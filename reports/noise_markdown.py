@@ -63,8 +63,9 @@ def _axes(found: Matrix) -> Iterator[str]:
         yield "|---|---|---:|---:|---:|---|---|"
     for each in rows:
         yield (
-            f"| {code(each.axis)} | {code(each.backend)} | {each.levels} | {points(each.mean)} "
-            f"| {points(each.largest)} | {code(each.worst) if each.worst else NOTHING} | {_marked(each.word)} |"
+            f"| {code(each.axis)} | {code(each.backend)} | {each.levels} | {points(each.mean, found.metric)} "
+            f"| {points(each.largest, found.metric)} | {code(each.worst) if each.worst else NOTHING} "
+            f"| {_marked(each.word)} |"
         )
 
 
@@ -78,7 +79,8 @@ def _cells(found: Matrix, cells: Sequence[CellFacts]) -> Iterator[str]:
             yield f"{head}| | | | | | | {status_words(each)}: {prose(each.reason)} |"
             continue
         yield (
-            f"{head}| {points(figures.value)} | {points(figures.delta)} | {interval(figures)} | {figures.lost} "
+            f"{head}| {points(figures.value, found.metric)} | {points(figures.delta, found.metric)} "
+            f"| {interval(figures, found.metric)} | {figures.lost} "
             f"| {figures.won} | {probability(figures.p_holm)} | {_marked(figures.verdict)} |"
         )
 
@@ -89,8 +91,8 @@ def _steps(found: Matrix) -> Iterator[str]:
         yield "|---|---|---|---:|---:|"
     for each in found.steps:
         yield (
-            f"| + {code(f'{each.added}={each.level}')} | {code(each.backend)} | {each.order} | {points(each.value)} "
-            f"| {points(each.delta)} |"
+            f"| + {code(f'{each.added}={each.level}')} | {code(each.backend)} | {each.order} "
+            f"| {points(each.value, found.metric)} | {points(each.delta, found.metric)} |"
         )
 
 
@@ -100,8 +102,8 @@ def _shares(found: Matrix) -> Iterator[str]:
         yield "|---|---|---:|---:|"
     for each in found.shares:
         yield (
-            f"| {code(f'{each.axis}={each.level}')} | {code(each.backend)} | {points(each.recovered)} "
-            f"| {points(each.shapley)} |"
+            f"| {code(f'{each.axis}={each.level}')} | {code(each.backend)} | {points(each.recovered, found.metric)} "
+            f"| {points(each.shapley, found.metric)} |"
         )
 
 

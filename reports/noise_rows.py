@@ -18,7 +18,10 @@ from sysnoise_conform.reports.wording import NOTHING
 SIGNIFICANT = 0.05
 
 # Figures that are no share of anything, and their units; all others are 0..1 and told in points.
-UNITS = {"kl": "nats", "smallest_lead": ""}
+UNITS = {
+    "kl": "nats", "smallest_lead": "", "log_p": "nats", "perplexity": "", "cosine_moved": "", "mel_mse": "nats²",
+    "mel_mse_moved": "nats²", "spectral_distance": "dB", "duration_off": "s", "sound_mse": "",
+}  # fmt: skip
 
 _STATUS_WORDS = {
     "noop": "without effect",
@@ -52,25 +55,33 @@ class Trouble:
     why: str
 
 
-def points(value: float | None) -> str:
-    """A share as points with two decimals and a real minus."""
+def points(value: float | None, metric: str) -> str:
+    """A figure, or what two of them differ by: a share as points with two decimals, others as they are with four.
+
+    The minus is a real one.
+    """
     if value is None or not math.isfinite(value):
         return NOTHING
-    said = f"{value * 100:.2f}"
-    return "0.00" if float(said) == 0 else said.replace("-", "−")
+    said = f"{value:.4f}" if metric in UNITS else f"{value * 100:.2f}"
+    return said.lstrip("-") if float(said) == 0 else said.replace("-", "−")
 
 
-def interval(figures: Figures) -> str:
-    """The two ends of a drop's interval, in points."""
+def unit(found: Matrix) -> str:
+    """What the figures of a matrix are in: `points`, or a unit of their own."""
+    return UNITS.get(found.metric, "points")
+
+
+def interval(figures: Figures, metric: str) -> str:
+    """The two ends of a drop's interval."""
     low, high = figures.interval
-    return f"{points(low)} … {points(high)}"
+    return f"{points(low, metric)} … {points(high, metric)}"
 
 
 def figure(name: str, value: float) -> str:
     """Any figure of a task in its own units."""
     if name in UNITS:
         return f"{value:.3g} {UNITS[name]}".strip() if math.isfinite(value) else NOTHING
-    return points(value)
+    return points(value, name)
 
 
 def probability(value: float | None) -> str:
@@ -82,6 +93,8 @@ def probability(value: float | None) -> str:
 
 def allowed(found: Matrix) -> str:
     """The margin in words."""
+    if found.metric in UNITS:
+        return f"{found.margin:g} {UNITS[found.metric]}".strip()
     size = found.margin * 100
     return f"{size:g} {'point' if size == 1 else 'points'}"
 
@@ -98,9 +111,9 @@ def judged(found: Matrix) -> list[CellFacts]:
 
 def sentence(found: Matrix) -> str:
     """What was measured, against what."""
-    value = points(found.baseline.get(found.metric))
+    value = points(found.baseline.get(found.metric), found.metric)
     return (
-        f"{found.metric} {value} on {counted(found.pictures, 'picture')} ({one_line(found.layout, 60)}), baseline"
+        f"{found.metric} {value} on {counted(found.pictures, found.noun)} ({one_line(found.layout, 60)}), baseline"
         f" {one_line(found.baseline_backend, 60)}; a drop of {allowed(found)} is allowed"
     )
 
@@ -111,7 +124,10 @@ def tally(found: Matrix) -> str:
     with_figures = sum(counts.get(each, 0) for each in ("PASS", "FAIL", "INCONCLUSIVE"))
     words = ("PASS", "pass"), ("FAIL", "fail"), ("INCONCLUSIVE", "inconclusive")
     said = "no cell was measured"
-    if with_figures:
+    noises = [each for each in judged(found) if each.axis != BACKEND]
+    if with_figures and noises and not any(each.figures is not None for each in noises):
+        said = f"none of the {len(noises):,} noises could be measured, only the backends themselves"
+    elif with_figures:
         said = f"{counted(with_figures, 'cell')} measured: " + ", ".join(f"{counts.get(k, 0):,} {w}" for k, w in words)
     rest = [f"{counts[each]} {word}" for each, word in _STATUS_WORDS.items() if counts.get(each)]
     return f"{said}; {', '.join(rest)}" if rest else said
@@ -125,8 +141,7 @@ def cannot_tell(found: Matrix) -> str:
     if not open_ones:
         return ""
     wanted = sorted(each.images_to_decide for each in open_ones if each.images_to_decide is not None)
-    pictures = f"{found.pictures:,} {'picture' if found.pictures == 1 else 'pictures'}"
-    head = f"{pictures} can't tell {allowed(found)} in {counted(len(open_ones), 'cell')}"
+    head = f"{counted(found.pictures, found.noun)} can't tell {allowed(found)} in {counted(len(open_ones), 'cell')}"
     if not wanted:
         return f"{head}: their drops are at the margin itself"
     half, most = statistics.median_high(wanted), wanted[-1]
@@ -145,7 +160,8 @@ def control(found: Matrix) -> str:
                 return "the baseline, run again, gives the same answers"
             return (
                 f"the baseline, run again, gives {counted(each.figures.changed, 'other answer')} and is"
-                f" {points(each.figures.delta)} points off itself: a drop of that size is no noise's"
+                f" {points(each.figures.delta, found.metric)} {unit(found)} off itself: a drop of that size is no"
+                " noise's"
             )
     return ""
 
@@ -169,9 +185,14 @@ def axis_rows(found: Matrix) -> list[AxisRow]:
         word = next((each for each in ("FAIL", "INCONCLUSIVE", "PASS") if each in levels), "no effect")
         rows.append(AxisRow(
             axis=facts.axis, backend=facts.backend, levels=len(facts.deltas), mean=facts.mean_delta,
-            largest=facts.max_delta, worst="" if points(facts.max_delta) == "0.00" else facts.worst, word=word,
+            largest=facts.max_delta, worst="" if zero(facts.max_delta, found.metric) else facts.worst, word=word,
         ))  # fmt: skip
     return rows
+
+
+def zero(value: float, metric: str) -> bool:
+    """Whether a figure is told as nothing."""
+    return not points(value, metric).strip("0.")
 
 
 def stands_out(cell: CellFacts) -> bool:
@@ -220,6 +241,7 @@ def status_words(cell: CellFacts) -> str:
 def plan_words(found: Matrix) -> Iterator[tuple[str, int, int]]:
     """What was done how often, and how often each cell by itself would have done it."""
     plan = found.plan
-    yield "decodes", plan.decodes, plan.naive_decodes
-    yield "resizes", plan.resizes, plan.naive_resizes
+    if plan.naive_decodes:
+        yield "decodes", plan.decodes, plan.naive_decodes
+        yield "resizes", plan.resizes, plan.naive_resizes
     yield "inferences", plan.inferences, plan.naive_inferences

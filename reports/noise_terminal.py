@@ -105,8 +105,8 @@ def _axes(found: Matrix, console: Console) -> None:
     table = _table("noise", "backend", " levels", " mean drop", " max", "worst", "verdict")
     for each in rows:
         table.add_row(
-            Text(each.axis), Text(shorten(each.backend, 22)), str(each.levels), points(each.mean),
-            points(each.largest), Text(shorten(each.worst, 28)), _word(each.word),
+            Text(each.axis), Text(shorten(each.backend, 22)), str(each.levels), points(each.mean, found.metric),
+            points(each.largest, found.metric), Text(shorten(each.worst, 28)), _word(each.word),
         )  # fmt: skip
     console.print()
     console.print(table)
@@ -121,7 +121,8 @@ def _cells(found: Matrix, cells: Sequence[CellFacts], title: str) -> Table:
             table.add_row(name, backend, *[""] * 4, _word(status_words(each)))
             continue
         table.add_row(
-            name, backend, points(figures.delta), interval(figures), f"{figures.lost}, {figures.won}",
+            name, backend, points(figures.delta, found.metric), interval(figures, found.metric),
+            f"{figures.lost}, {figures.won}",
             probability(figures.p if figures.p_holm is None else figures.p_holm), _word(figures.verdict),
         )  # fmt: skip
     return table
@@ -144,11 +145,12 @@ def _steps(found: Matrix, console: Console) -> None:
         low, high = each.interval
         table.add_row(
             Text(shorten(f"+ {each.added}={each.level}", 40)), Text(shorten(each.backend, 18)), each.order,
-            points(each.value), points(each.delta), f"{points(low)} … {points(high)}",
+            points(each.value, found.metric), points(each.delta, found.metric),
+            f"{points(low, found.metric)} … {points(high, found.metric)}",
         )  # fmt: skip
     console.print()
     console.print(table)
-    console.print(Text("the worst level of each noise, chosen on one half of the pictures, told on the other",
+    console.print(Text(f"the worst level of each noise, chosen on one half of the {found.noun}s, told on the other",
                        style="dim"))  # fmt: skip
 
 
@@ -163,7 +165,7 @@ def _shares(found: Matrix, console: Console) -> None:
     table = _table("whose drop it is", "backend", *asked)
     for at, each in enumerate(found.shares):
         name, backend = shorten(f"{each.axis}={each.level}", 40), shorten(each.backend, 18)
-        table.add_row(Text(name), Text(backend), *(points(values[at]) for values in asked.values()))
+        table.add_row(Text(name), Text(backend), *(points(values[at], found.metric) for values in asked.values()))
     console.print()
     console.print(table)
 
@@ -175,7 +177,7 @@ def _foot(found: Matrix, folder: Path) -> Iterator[Text]:
     if found.problems:
         first = found.problems[0]
         count = len(found.problems)
-        what = "a picture or label was" if count == 1 else f"{count:,} pictures or labels were"
+        what = f"a {found.noun} or label was" if count == 1 else f"{count:,} {found.noun}s or labels were"
         yield Text(f"{what} left out, the first: {one_line(first.name, 80)}: {one_line(first.why, 200)}")
-    resumed = f", {found.resumed:,} pictures from the journal" if found.resumed else ""
+    resumed = f", {counted(found.resumed, found.noun)} from the journal" if found.resumed else ""
     yield Text(f"{duration(found.seconds)}{resumed}; {one_line(folder, 200)}/noise.html, noise.json")

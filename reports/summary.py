@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sysnoise_conform.compare.ulp import p99
-from sysnoise_conform.judge.departure import floor_units
+from sysnoise_conform.judge.departure import floor_units, in_units
 from sysnoise_conform.judge.verdict import Finding, Judgement
 from sysnoise_conform.outcome import Measured, Reading, RuntimeFacts, TaskFigure, TensorDiff
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report import Report
 from sysnoise_conform.report.graphs import conversion_of
+from sysnoise_conform.reports import spread
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
 from sysnoise_conform.reports.wording import golden_from_store, observer_ratio, reason, runtime_of, status
 
@@ -22,18 +23,20 @@ SCHEMA = "conform.summary/1"
 
 def summary(report: Report, judgement: Judgement) -> dict[str, Any]:
     """The run as one JSON object. A number that is not finite is null, beside `exact` or `nan_mismatch`."""
-    header = report.header
+    header, rows = report.header, variant_rows(report, judgement)
     return {
         "schema": SCHEMA,
         "verdict": judgement.verdict.name,
         "exit_code": judgement.exit_code,
         "exit_codes": list(judgement.exit_codes),
         "sentence": judgement.sentence,
+        "command": header.get("command"),
         "model": _chosen(header.get("model"), "path", "sha256", "opset", "nodes"),
         "deployed": _chosen(header["deployed"], "path", "sha256", "format") if header.get("deployed") else None,
         "golden": _golden(header.get("golden")),
         "inputs": _chosen(header.get("inputs"), "kind", "samples", "sha256"),
-        "variants": [_variant(header, row) for row in variant_rows(report, judgement)],
+        "presets": [spread.as_json(each) for each in spread.spreads(header, rows)],
+        "variants": [_variant(header, row) for row in rows],
     }
 
 
@@ -67,7 +70,7 @@ def _variant(header: Mapping[str, Any], row: VariantRow) -> dict[str, Any]:
         "owners": list(verdict.owners),
         "findings": [_finding(each) for each in verdict.findings],
         "runtime": None if facts is None else _runtime(facts),
-        "conversion": _conversion(conversion_of(header, row.result.variant), row.result.variant),
+        "conversion": conversion(conversion_of(header, row.result.variant), row.result.variant),
         "outputs": [_output(each, measured) for each in measured.outputs] if measured else [],
         "missing_outputs": [{"tensor": each.tensor, "why": each.why} for each in measured.missing_outputs]
         if measured
@@ -91,11 +94,12 @@ def _runtime(facts: RuntimeFacts) -> dict[str, Any]:
         "device": facts.device,
         "effective_precision": facts.effective_precision,
         "asked_precision": facts.asked_precision,
+        "shares": {name: dict(each) for name, each in facts.shares.items()},
         "options": {str(name): _plain(value) for name, value in facts.options.items()},
     }
 
 
-def _conversion(made: Mapping[str, Any] | None, variant: str) -> dict[str, Any] | None:
+def conversion(made: Mapping[str, Any] | None, variant: str) -> dict[str, Any] | None:
     """By what a converted graph came about; None for the model as it is."""
     if made is None:
         return None
@@ -125,12 +129,23 @@ def _output(diff: TensorDiff, measured: Measured) -> dict[str, Any]:
         "exact": diff.exact,
         **numbers(diff),
         "design": None if design is None else _apart(design),
-        "implementation": {**_apart(diff), "floor_ratio": numbers(diff)["floor_ratio"]},
+        "implementation": {**_apart(diff), "floor_ratio": _ratio(diff, converted=design is not None)},
         "total": None if total is None else _apart(total),
         "nan_mismatch": diff.nan_mismatch,
         "worst": _worst(diff),
         "readings": [_reading(each) for each in diff.readings],
     }
+
+
+def _ratio(diff: TensorDiff, *, converted: bool) -> float | None:
+    """The error in units of the noise floor; of a converted graph in the unit that it is judged in there.
+
+    PyTorch's two runs of a graph in float16 may agree bit for bit, and what they give needs no rounding to float32:
+    its floor is nothing, or as good as nothing, and what correct arithmetic may be off is the unit.
+    """
+    if converted and diff.finite:
+        return _finite(in_units(diff))
+    return numbers(diff)["floor_ratio"]
 
 
 def _apart(diff: TensorDiff) -> dict[str, float | None]:

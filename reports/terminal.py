@@ -21,6 +21,7 @@ from sysnoise_conform.report.graphs import conversion_of
 from sysnoise_conform.reports import conversion_rows
 from sysnoise_conform.reports.conversion_rows import Parts
 from sysnoise_conform.reports.rows import VariantRow, layer_rows, variant_rows
+from sysnoise_conform.reports.spread import in_words, spreads
 from sysnoise_conform.reports.wording import (
     NOTHING,
     coverage,
@@ -72,9 +73,14 @@ def show(report: Report, judgement: Judgement, console: Console | None = None) -
 def _draw(report: Report, judgement: Judgement, console: Console) -> None:
     """Names from the model go in as plain text, never as rich's markup."""
     console.print(_facts(_head(report.header)))
-    for row in variant_rows(report, judgement):
+    rows = variant_rows(report, judgement)
+    for row in rows:
         console.print()
         console.print(_variant(report.header, row, judgement.sentence, max(16, min(60, console.width - 54))))
+    found = spreads(report.header, rows)
+    if found:
+        console.print()
+        console.print(_facts(("presets", said) for said in in_words(found)))
     console.print()
     # In a pipe the sentence stays on one line: `conform run ... | tail -1` is the verdict.
     console.print(_verdict(judgement.verdict.name, judgement.sentence), soft_wrap=not console.is_terminal)

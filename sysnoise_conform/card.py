@@ -1,7 +1,7 @@
 """What a model says of itself, as TOML: where its weights come from, its task, how its input is prepared.
 
 name = "det"
-task = "text-detect"                  # classify, detect, segment, embed, text-detect, agree
+task = "text-detect"                  # classify, detect, segment, embed, text-detect, choose, speak, agree
 [image]
 shorter = 736                         # or size = [height, width]
 resize = "multiple_of"                # see ImageInput
@@ -27,7 +27,7 @@ from sysnoise_conform.files import read_regular
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
 
-TASKS = ("classify", "detect", "segment", "embed", "text-detect", "agree")
+TASKS = ("classify", "detect", "segment", "embed", "text-detect", "choose", "speak", "agree")
 BOX_DECODERS = ("fastestdet", "yolov5", "yolov8", "anchors", "boxes")  # or package.module:function
 LAYOUTS = ("NCHW", "NHWC")
 COLOURS = ("RGB", "BGR", "GRAY")
@@ -46,6 +46,13 @@ DECODERS = (
 LONG_SIDES = ("round", "floor", "ceil")
 CROPS = ("floor", "round")
 RESIZE_DTYPES = ("uint8", "float32")
+TOKENIZERS = ("bytes", "characters")  # or a tokenizer.json
+POOLS = ("mean", "first", "last")
+READS = ("text", "mel", "sound")
+MEL_LAYOUTS = ("frames-bands", "bands-frames")
+MEL_SCALES, MEL_NORMS = ("slaney", "htk"), ("area", "none")
+STFT_WINDOWS = ("hann-periodic", "hann-symmetric", "hamming-periodic", "hamming-symmetric")
+STFT_PADDINGS = ("reflect", "constant", "replicate")
 MAX_BYTES = 1 << 20
 
 
@@ -60,6 +67,7 @@ class Weights:
     licence: str = ""
     factory: str = ""  # package.module:function that makes the nn.Module, where the ONNX file is exported here
     dtypes: Mapping[str, str] = field(default_factory=dict)  # of the inputs that are not float32, for the export
+    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # beside the model: path in the package, SHA-256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +129,61 @@ class Heads:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TextInput:
+    """How a text becomes the inputs of a language model.
+
+    `tokenizer` is the name of a tokenizer.json beside the card, `bytes` (UTF-8, each the number `first` + its value) or
+    `characters` (`first` + the place in `alphabet`, else `unknown`). Inputs by name, "" where the model has none:
+    `ids`, `mask` (1 for a token, 0 for padding), `positions` (0, 1, ...); those in `zeros` get 0.
+    """
+
+    tokenizer: str
+    alphabet: str = ""
+    first: int = 0
+    unknown: int | None = None  # None: such a character is a fault of the text
+    begin: int | None = None  # a token before every text
+    special: bool = False  # the tokens that a tokenizer.json adds around a text
+    ids: str = "input_ids"
+    mask: str = ""
+    positions: str = ""
+    zeros: tuple[str, ...] = ()
+    length: int | None = None  # tokens that a text has at most, where the model does not fix them
+    pad: int = 0
+    pool: str = "mean"  # of an embedding's token vectors
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeechInput:
+    """What a speech model reads and what it gives, and the spectrogram that both sides mean.
+
+    `reads` is `text` (as [text] says), `mel` (the features of a recording) or `sound`; `input` names the input of the
+    last two. `mel` and `sound` name outputs: log-mel features in `layout`, samples; `frames` one that holds how many of
+    the frames count, or the frames of each token.
+    """
+
+    reads: str = "text"
+    input: str = ""
+    mel: str = ""
+    sound: str = ""
+    frames: str = ""
+    layout: str = "frames-bands"
+    rate: int = 22050
+    n_fft: int = 1024
+    hop: int = 256
+    window_length: int = 0  # 0: n_fft
+    window: str = "hann-periodic"
+    padding: str = "reflect"
+    centre: bool = True
+    bands: int = 80
+    low: float = 0.0
+    high: float = 0.0  # 0: half the rate
+    scale: str = "slaney"
+    norm: str = "area"
+    floor: float = 1e-5
+    length: int | None = None  # of the frames or samples that are read, where the model does not fix them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
     """A model card."""
 
@@ -131,6 +194,8 @@ class Card:
     output: str = ""  # the output that the task reads; "" where there is only one
     threshold: float | None = None  # of a score or probability map
     image: ImageInput | None = None
+    text: TextInput | None = None
+    speech: SpeechInput | None = None
     weights: Weights = field(default_factory=Weights)
     bind: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -181,12 +246,15 @@ class _Reader:
             output=self.text("output"),
             threshold=self.number("threshold", None),
             image=self.sub("image").image() if "image" in self._table else None,
+            text=self.sub("text").text_input() if "text" in self._table else None,
+            speech=self.sub("speech").speech() if "speech" in self._table else None,
             weights=self.sub("weights").weights(),
             bind=self.constants("bind"),
             shapes={name: self._shape(name, sizes) for name, sizes in self.table("shapes").items()},
             path=path,
         )
         self.table("export")  # what `conform export` measured when it wrote the card; nothing here reads it
+        self.table("zoo")  # what the SysNoise paper measured of it; models/zoo reads it
         self.done()
         if card.task == "detect" and card.decoder is None:
             raise UsageError(
@@ -278,6 +346,74 @@ class _Reader:
         self.done()
         return image
 
+    def text_input(self) -> TextInput:
+        default = TextInput(tokenizer="")
+        zeros = self._take("zeros")
+        if zeros is not None and not (isinstance(zeros, list) and all(isinstance(each, str) for each in zeros)):
+            self.wrong("zeros", "a list of the names of inputs")
+        text = TextInput(
+            tokenizer=self.text("tokenizer"),
+            alphabet=self.text("alphabet"),
+            first=self.count("first", default.first) or 0,
+            unknown=self.count("unknown", default.unknown),
+            begin=self.count("begin", default.begin),
+            special=self.flag("special", default=default.special),
+            ids=self.text("ids") or default.ids,
+            mask=self.text("mask"),
+            positions=self.text("positions"),
+            zeros=tuple(zeros or ()),
+            length=self.whole("length", default.length),
+            pad=self.count("pad", default.pad) or 0,
+            pool=self.choice("pool", POOLS) or default.pool,
+        )
+        if text.tokenizer not in TOKENIZERS and not text.tokenizer.endswith(".json"):
+            self.wrong("tokenizer", "the name of a tokenizer.json beside the card, bytes or characters")
+        if "/" in text.tokenizer or "\\" in text.tokenizer or "\0" in text.tokenizer:
+            self.wrong("tokenizer", "a file that lies beside the card")
+        if (text.tokenizer == "characters") != bool(text.alphabet):
+            self.wrong("alphabet", "the characters in their order, for the tokenizer characters alone")
+        if len(set(text.alphabet)) != len(text.alphabet):
+            self.wrong("alphabet", "every character once")
+        self.done()
+        return text
+
+    def speech(self) -> SpeechInput:
+        default = SpeechInput()
+        speech = SpeechInput(
+            reads=self.choice("reads", READS) or default.reads,
+            input=self.text("input"),
+            mel=self.text("mel"),
+            sound=self.text("sound"),
+            frames=self.text("frames"),
+            layout=self.choice("layout", MEL_LAYOUTS) or default.layout,
+            rate=self.count("rate", default.rate, least=1) or default.rate,
+            n_fft=self.whole("n_fft", default.n_fft) or default.n_fft,
+            hop=self.whole("hop", default.hop) or default.hop,
+            window_length=self.count("window_length", default.window_length) or 0,
+            window=self.choice("window", STFT_WINDOWS) or default.window,
+            padding=self.choice("padding", STFT_PADDINGS) or default.padding,
+            centre=self.flag("centre", default=default.centre),
+            bands=self.whole("bands", default.bands) or default.bands,
+            low=self.number("low", default.low) or 0.0,
+            high=self.number("high", default.high) or 0.0,
+            scale=self.choice("scale", MEL_SCALES) or default.scale,
+            norm=self.choice("norm", MEL_NORMS) or default.norm,
+            floor=self.number("floor", default.floor) or 0.0,
+            length=self.count("length", default.length, least=1),
+        )
+        if speech.window_length > speech.n_fft:
+            self.wrong("window_length", f"at most n_fft, {speech.n_fft}")
+        if not 0 <= speech.low < (speech.high or speech.rate / 2) <= speech.rate / 2:
+            self.wrong("high", f"more than low and at most half the rate, {speech.rate / 2:g}")
+        if speech.floor <= 0:
+            self.wrong("floor", "a positive number: the logarithm is taken of what lies above it")
+        if not speech.mel and not speech.sound:
+            raise UsageError(
+                f"{self._where} names no output", hint='write mel = "name of the features", or sound = "name"'
+            )
+        self.done()
+        return speech
+
     def weights(self) -> Weights:
         weights = Weights(
             source=self.text("source"),
@@ -287,6 +423,7 @@ class _Reader:
             licence=self.text("licence"),
             factory=self.text("factory"),
             dtypes=self.texts("dtypes"),
+            files={name: self._file(name, value) for name, value in self.table("files").items()},
         )
         self.done()
         return weights
@@ -371,6 +508,14 @@ class _Reader:
             self.wrong(key, "a whole number from 1 to 65535")
         return int(value)
 
+    def count(self, key: str, default: int | None, *, least: int = 0) -> int | None:
+        value = self._take(key)
+        if value is None:
+            return default
+        if type(value) is not int or not least <= value < 1 << 31:
+            self.wrong(key, f"a whole number from {least} on")
+        return int(value)
+
     def numbers(self, key: str, default: tuple[float, ...]) -> tuple[float, ...]:
         value = self._take(key)
         if value is None:
@@ -389,6 +534,13 @@ class _Reader:
         if not isinstance(pair, list) or len(pair) != 2 or not all(type(v) is int and 1 <= v <= 65535 for v in pair):
             self.wrong(key, "[height, width], or one number for a square")
         return pair[0], pair[1]
+
+    def _file(self, name: str, value: object) -> tuple[str, str]:
+        pair = isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)
+        if not pair or Path(name).name != name:
+            raise UsageError(f"{self._where}: the file {one_line(name)!r} must be [path in the package, SHA-256]")
+        assert isinstance(value, list)
+        return value[0], value[1]
 
     def _shape(self, name: str, sizes: object) -> tuple[int, ...]:
         if not isinstance(sizes, list) or not all(type(each) is int and each >= 0 for each in sizes):

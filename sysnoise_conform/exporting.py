@@ -9,8 +9,13 @@ from typing import Any
 
 from sysnoise_conform.case import Limits
 from sysnoise_conform.errors import UsageError
+from sysnoise_conform.models.zoo.member import exported_card, member
+from sysnoise_conform.models.zoo.places import Missing, look, missing_line
 from sysnoise_conform.printable import one_line
+from sysnoise_conform.report.folder import atomic_write
 from sysnoise_conform.runner.crew import Crew
+
+FACTORY = "sysnoise_conform.models.zoo.build:build"
 
 
 def export(
@@ -24,6 +29,7 @@ def export(
     timeout_s: float,
     dtypes: Mapping[str, str] | None = None,
     dynamic_batch: bool = False,
+    arguments: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Export `package.module:factory` to `out`; the facts of the check, see `golden/export.py`.
 
@@ -43,6 +49,7 @@ def export(
         "opset": opset,
         "seed": seed,
         "dynamic_batch": dynamic_batch,
+        "arguments": dict(arguments or {}),
         "out": str(out.resolve()),
     }
     with (
@@ -70,3 +77,49 @@ def as_text(facts: Mapping[str, Any]) -> list[str]:
     if facts["card"]:
         lines.append(f"wrote {one_line(facts['card'])}")
     return lines
+
+
+def export_member(
+    name: str,
+    *,
+    out: Path,
+    weights: Path | None = None,
+    random_seed: int | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    opset: int = 18,
+    timeout_s: float = 3600.0,
+) -> dict[str, Any]:
+    """Export a member of the zoo to `out`, with its card beside it; the facts of the check.
+
+    With the weights that are given, or found on this machine, or with random ones where a seed says so. `shapes` goes
+    before the card's. Raises UsageError where there are no weights, and as `export` does.
+    """
+    found = member(name)
+    place = None if random_seed is not None else look(found, weights)
+    if isinstance(place, Missing):
+        hint = f"fetch them by: {place.command}" if place.command else "no library has any: give --weights FILE"
+        raise UsageError(missing_line(found, place), hint=f"{hint}; or try with --random-weights")
+    number = None if place is None or place.source is None else found.sources.index(place.source)
+    asked = {name: sizes for name, sizes in (shapes or {}).items() if name not in found.card.shapes}
+    if asked:
+        raise UsageError(f"{name} has no input {one_line(next(iter(asked)), 60)!r}", hint=", ".join(found.card.shapes))
+    facts = export(
+        FACTORY,
+        out=out,
+        shapes={**found.card.shapes, **(shapes or {})},
+        weights=None,
+        opset=opset,
+        seed=0,
+        timeout_s=timeout_s,
+        dtypes=found.card.weights.dtypes,
+        arguments={
+            "name": name,
+            "weights": None if place is None else str(place.path.resolve()),
+            "source": number,
+            "seed": random_seed,
+        },
+    )
+    if facts["card"]:
+        origin = f"random, seed {random_seed}" if place is None else place.path.name
+        atomic_write(out.with_suffix(".toml"), exported_card(found, facts["sha256"], origin))
+    return facts

@@ -20,6 +20,7 @@ from types import FrameType
 EXIT_CODE = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_MS = 1200  # for the main thread to unwind
+_POLARS = f"-packages{os.sep}polars{os.sep}"  # site-packages, or a distribution's dist-packages
 _SHOW_CURSOR = b"\x1b[?25h"  # what a progress display may have hidden
 
 _noted = threading.Event()
@@ -91,7 +92,7 @@ def listening() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    if _importing(frame):
+    if _unwinds_badly(frame):
         leave_at_once()
     if not _noted.is_set():
         _noted.set()
@@ -105,10 +106,14 @@ def _lost(what: sys.UnraisableHookArgs) -> None:
     sys.__unraisablehook__(what)
 
 
-def _importing(frame: FrameType | None) -> bool:
-    """Whether a module is being imported: an exception in the middle of a native one's start can crash the process."""
+def _unwinds_badly(frame: FrameType | None) -> bool:
+    """Whether an exception may not pass through what is running.
+
+    While a module is imported, one in the middle of a native module's start can crash the process. Within polars, Rust
+    calls back into Python and takes for granted that it succeeds: it panics, with a backtrace of its own on stderr.
+    """
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        if frame.f_code.co_filename.startswith("<frozen importlib") or _POLARS in frame.f_code.co_filename:
             return True
         frame = frame.f_back
     return False

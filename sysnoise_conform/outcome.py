@@ -220,6 +220,8 @@ class RuntimeFacts:
     options: Mapping[str, Any] = field(default_factory=dict)
     asked_precision: str | None = None  # what the variant asked for: None = the model's own types
     python: str = ""
+    # `effective_precision` in numbers from 0 to 1, as far as it was read back: "layers", and "flops" of matrix products
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,9 @@ from sysnoise_conform.printable import one_line
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8", "auto")
 
+# Options of runtimes, and of the golden's emulators, that choose the arithmetic or how weights are stored.
+KNOBS = ("hint", "weights", "winograd", "u8s8", "requantise", "operands", "accumulate", "subnormals")
+
 _NAME = re.compile(r"[a-z][a-z0-9_-]*", re.IGNORECASE)
 _OPTION_START = re.compile(r"\+(?=[A-Za-z_][A-Za-z0-9_-]*=)")
 _MOST_COMPARED, _LONGEST, _MOST_SHOWN = 2_000, 200, 20  # `known` may be the names in a model, of any number and length
@@ -40,6 +43,12 @@ class Variant:
         if self.device is not None:
             text += f"@{self.device}"
         return text + "".join(f"+{name}={value}" for name, value in self.options)
+
+    @property
+    def knob(self) -> str:
+        """What asks for another arithmetic than the graph's, as it is written: `:tf32`, `+hint=bf16`; "" without."""
+        asked = [":tf32"] if self.precision == "tf32" else []
+        return "".join(asked + [f"+{name}={value}" for name, value in self.options if name in KNOBS])
 
     def option(self, name: str) -> str | None:
         """The value of `+name=value`, or None."""

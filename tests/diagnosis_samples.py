@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import report_samples
 from report_samples import HOSTILE, OPS, broken_numbers, diff, header, names_of, runtime
 
 from sysnoise_conform.diagnose.facts import (
@@ -158,9 +159,21 @@ def unobservable() -> Diagnosis:
     )  # fmt: skip
 
 
+def converted(name: str = "sigmoid_0.tmp_0") -> Diagnosis:
+    """Of a quantised graph; `name` is its output's."""
+    report, _ = report_samples.converted(name=name)
+    (made,) = report.header["conversions"]
+    return diagnosis(
+        "clean", "the outputs conform, and so does every operator", layers_of(names_of(30)),
+        variant="ort:int8", command="conform diagnose --model models/det.onnx --backend ort:int8",
+        conversion={**made, "commands": [f"conform diagnose --model models/det.onnx --keep-fp32 '{name}'"]},
+    )  # fmt: skip
+
+
 def hostile() -> Diagnosis:
     """A model, a runtime and messages that are all hostile."""
     nasty = " ".join(HOSTILE.values())
+    said = " ".join(each for name, each in HOSTILE.items() if name != "long")  # a command line is never shortened
     layers = tuple(
         Layer(
             index=at, node=nasty, op_type=nasty, output=name, attributes=nasty, block=(nasty, nasty),
@@ -173,7 +186,8 @@ def hostile() -> Diagnosis:
     optimiser = Optimiser(level=nasty, passes=(nasty, nasty))
     return diagnosis(
         "culprits", nasty, layers,
-        variant=nasty, model=nasty,
+        variant=nasty, model=nasty, command=said,
+        conversion={**(converted(said).conversion or {}), "variants": [nasty]},
         runtime=RuntimeFacts(
             name=nasty, version=nasty, device=nasty, effective_precision=nasty, options={nasty: nasty}, python=nasty
         ),
@@ -229,6 +243,7 @@ EVERY = {
     "accumulated rounding": accumulated_rounding(),
     "clean": clean(),
     "unobservable": unobservable(),
+    "converted": converted(),
     "hostile": hostile(),
     "broken": broken(),
     "empty": empty(),

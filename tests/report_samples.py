@@ -376,6 +376,7 @@ def converted(*, name: str = "sigmoid_0.tmp_0") -> tuple[Report, Judgement]:
             "layers": graph,
             "random": [],
             "steps": {name: 0.01},
+            "in_integers": 1.0,
             "codes": dict(zip(names, codes, strict=True)),
             "record": {
                 "recipe": {"precision": "int8", "preset": "ort", "observer": "minmax", "keep_fp32": [name]},

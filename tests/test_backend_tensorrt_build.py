@@ -68,6 +68,21 @@ def test_the_int32_biases_of_a_quantiser_are_refused_by_name(tmp_path: Path) -> 
     assert "CUDA" not in caught.value.message
 
 
+@pytest.mark.parametrize(("kind", "zero", "said"), [
+    (np.uint8, 0, r"unsigned codes \(uint8\)"), (np.uint8, 128, "unsigned codes"), (np.int8, 5, "zero point other"),
+])  # fmt: skip
+def test_codes_that_it_does_not_have_are_refused_with_the_cure(
+    tmp_path: Path, kind: type[np.integer], zero: int, said: str
+) -> None:
+    model = graph("g (float[3] x) => (float[3] y) { [here] q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z) }")
+    for name, array in {"s": np.array(0.1, np.float32), "z": np.array(zero, kind)}.items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    with pytest.raises(Unsupported, match=said) as caught:
+        serialize(trt, build_of(model, tmp_path), {})
+    assert (caught.value.stage, caught.value.op, caught.value.node) == ("convert", "QuantizeLinear", "here")
+    assert "+preset=tensorrt" in str(caught.value)
+
+
 def test_what_its_builder_refuses_is_told_in_its_own_words(tmp_path: Path) -> None:
     # An int16 tensor is no TensorRT type.
     build = build_of(graph("g (int16[2] x) => (int16[2] y) { y = Add(x, x) }"), tmp_path)

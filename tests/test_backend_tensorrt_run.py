@@ -130,6 +130,22 @@ def test_every_layer_of_the_engine_is_listed_with_its_precision(trt: Any, tmp_pa
     assert options["layers"] == ["Mul: gemm, fp32", "Add: gemm, fp32", "Tanh: gemm, fp32", "Sub: gemm, fp32"]
 
 
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [(None, "not read back: the engine's inspector tells no types"),
+     ("auto", "not read back: the engine's inspector tells no types; TF32 allowed")],
+)  # fmt: skip
+def test_without_the_inspectors_types_the_precision_is_not_read_back_rather_than_taken_from_the_graph(
+    trt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str | None, said: str
+) -> None:
+    names_alone = '{"Layers": ["Mul", "Add"], "Bindings": []}'  # an engine that was built with less verbosity
+    monkeypatch.setattr(trt.Inspector, "get_engine_information", lambda *_: names_alone)
+    effective = TensorRT().compile(build_of(DENSE, tmp_path, {"x": ramp(2, 3)}, precision=precision)).effective
+    assert effective.precision == said
+    assert not any(effective.shares.values())
+    assert effective.options["layers"] == ["Mul", "Add"]
+
+
 def test_what_passes_between_layers_is_told(trt: Any, tmp_path: Path) -> None:
     session = TensorRT().compile(build_of(DENSE, tmp_path, {"x": ramp(2, 3)}))
     assert session.optimised().tensors == ("a", "b", "c", "y")

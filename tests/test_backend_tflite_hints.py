@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from graphs import build_of
+from graphs import build_of, graph
 from precisions import network, sample
 
 from sysnoise_conform.backend import Build
 from sysnoise_conform.backends import tflite
 from sysnoise_conform.backends.tflite import TFLite
 from sysnoise_conform.backends.tflite_convert import Converted, lacking, to_tflite
-from sysnoise_conform.errors import Unsupported
+from sysnoise_conform.errors import BadInput, ConformError, Unsupported, UsageError
 
 pytest.importorskip("ai_edge_litert")
 if lacking():
@@ -59,6 +60,18 @@ def test_each_hint_is_what_it_says_and_costs_what_it_may(
     assert max(session.effective.shares["flops"], key=lambda word: session.effective.shares["flops"][word]) == precision
 
 
+@pytest.mark.parametrize("hint", ["int8", "int16x8"])
+def test_a_product_with_constant_weights_is_computed(tmp_path: Path, hint: str) -> None:
+    pytest.importorskip("ai_edge_quantizer")
+    model = graph("g (float[4,16] x) => (float[4,8] y) { y = MatMul(x, w) }")
+    draw = np.random.default_rng(3)
+    weight, x = (draw.normal(size=shape).astype(np.float32) for shape in ((16, 8), (4, 16)))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    options = {"hint": hint, "calibration": calibration(tmp_path / "samples", x=x)}
+    got = TFLite().compile(build_of(model, tmp_path, {"x": x}, options=options)).run({"x": x})["y"]
+    assert np.linalg.norm(got - x @ weight) < 0.02 * np.linalg.norm(x @ weight)
+
+
 @pytest.mark.parametrize(("inputs", "said"), [
     (None, "needs samples to calibrate on"), ({}, "calibration file '0.npz' lacks it"),
     ({"x": np.zeros((1, 4, 8, 9), np.float32)}, r"'x' is \(1, 4, 8, 8\), the .* has it as \(1, 4, 8, 9\)"),
@@ -71,9 +84,9 @@ def test_calibration_that_can_not_serve_is_refused(
     options = {"hint": "int8"}
     if inputs is not None:
         options["calibration"] = calibration(tmp_path / "samples", **inputs)
-    with pytest.raises(Unsupported, match=said) as caught:
+    with pytest.raises(BadInput if inputs is not None else UsageError, match=said) as caught:
         TFLite().compile(build_of(network("fp32"), tmp_path, {"x": sample()}, options=options))
-    assert caught.value.stage == "convert"
+    assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
 
 
@@ -84,8 +97,9 @@ def test_places_that_hold_no_samples_are_named(tmp_path: Path) -> None:
         (str(tmp_path / "broken.npz"), "'broken.npz' can't be read"),
     ):  # fmt: skip
         build = build_of(network("fp32"), tmp_path, {"x": sample()}, options={"hint": "int8", "calibration": place})
-        with pytest.raises(Unsupported, match=said):
+        with pytest.raises(ConformError, match=said) as caught:
             TFLite().compile(build)
+        assert caught.value.exit_code == 2
 
 
 def test_a_deployed_file_takes_no_hint(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ def asked(
 @pytest.mark.parametrize(
     ("x", "got", "words"),
     [
-        (HALVES, np.trunc(HALVES + np.copysign(0.5, HALVES)), "half away from zero"),
-        (HALVES, np.floor(HALVES + 0.5), "half up"),
-        (HALVES, np.ceil(HALVES - 0.5), "half down"),
+        (HALVES, np.trunc(HALVES + np.copysign(0.5, HALVES)), "halves away from zero"),
+        (HALVES, np.floor(HALVES + 0.5), "halves up"),
+        (HALVES, np.ceil(HALVES - 0.5), "halves down"),
         (NUMBERS, np.trunc(NUMBERS), "towards zero"),
         (NUMBERS, np.floor(NUMBERS), "down"),
         (NUMBERS, np.ceil(NUMBERS), "up"),
@@ -62,7 +62,7 @@ def test_a_quantiser_that_truncates_or_adds_its_zero_point_first_is_told() -> No
     )
 
     assert [each and (each.value, each.residual) for each in map(rule_of, (truncated, early))] == [
-        ("towards zero", 0), ("half to even after the zero point is added", 0),
+        ("towards zero", 0), ("halves to even after the zero point is added", 0),
     ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_a_cast_that_rounds_is_told() -> None:
     rule = rule_of(asked(node, [NUMBERS], NUMBERS.astype(np.int32), np.rint(NUMBERS).astype(np.int32)))
 
     assert rule is not None
-    assert (rule.value, rule.residual) == ("half to even", 0)
+    assert (rule.value, rule.residual) == ("halves to even", 0)
 
 
 def test_a_nearest_resize_by_another_rule_is_told() -> None:
@@ -109,7 +109,9 @@ def test_the_last_of_equal_values_is_an_order_and_a_smaller_value_is_none(keepdi
     rule = rule_of(asked(node, [x], first, last))
 
     assert rule is not None
-    assert (rule.kind, rule.value, rule.residual) == ("tie_order", "the last of the equal ones", 0)
+    assert (rule.kind, rule.value, rule.residual) == (
+        "tie_order", "the last of the equal ones; ONNX takes the first of equal values", 0,
+    )
     assert rule_of(asked(node, [x], first, worse)) is None
 
 
@@ -121,7 +123,8 @@ def test_topk_that_takes_the_last_of_equal_values_first_is_told() -> None:
     rule = rule_of(asked(node, [x, k], np.array([[1, 2, 4, 5, 6]]), np.array([[4, 2, 1, 6, 5]]), place=1))
 
     assert rule is not None
-    assert (rule.kind, rule.value) == ("tie_order", "the last of the equal ones first")
+    assert rule.kind == "tie_order"
+    assert rule.value == "the last of the equal ones first; ONNX puts the lower index of equal values first"
     assert rule_of(asked(node, [x, k], np.array([[1, 2, 4, 5, 6]]), np.array([[0, 3, 5, 6, 2]]), place=1)) is None
 
 

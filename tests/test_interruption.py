@@ -36,6 +36,23 @@ sys.path.insert(0, folder)
 with interruption.listening():
     import native
 """
+CALLED_BACK = """
+import os, signal
+import polars as pl
+from sysnoise_conform import interruption
+
+real = pl.List.__init__
+
+def init(self, inner):
+    os.kill(os.getpid(), signal.SIGTERM)
+    real(self, inner)
+
+init.__code__ = init.__code__.replace(co_filename=real.__code__.co_filename)  # as if it came there
+pl.List.__init__ = init
+data = pl.Series("x", [[1]])
+with interruption.listening():
+    pl.DataFrame({"x": data}).dtypes
+"""
 DEAF = """
 import hashlib, os, signal, threading
 from sysnoise_conform import interruption
@@ -56,8 +73,10 @@ with interruption.listening():
         time.sleep(60)  # a thread that is waited for
 """
 
+SCRIPTS = {"lost": LOST, "imported": IMPORTED, "called back": CALLED_BACK, "deaf": DEAF, "stubborn": STUBBORN}
 
-@pytest.mark.parametrize("script", [LOST, IMPORTED, DEAF, STUBBORN], ids=["lost", "imported", "deaf", "stubborn"])
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_an_interrupt_is_one_line_and_130_wherever_it_comes(script: str) -> None:
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)

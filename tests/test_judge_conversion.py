@@ -12,8 +12,10 @@ from report_samples import converted, diff, runtime
 
 from sysnoise_conform.compare.tensors import measure
 from sysnoise_conform.judge import Judgement, VariantVerdict, Verdict, judge
-from sysnoise_conform.judge.conversion import in_steps, keeps_more, kept, not_integers, precisions
+from sysnoise_conform.judge.computed import kept, not_integers, off_precision, precisions
+from sysnoise_conform.judge.conversion import in_steps, keeps_more
 from sysnoise_conform.judge.policy import Policy, parse_policy
+from sysnoise_conform.judge.sentences import size_of
 from sysnoise_conform.outcome import Floor, Measured, Result, TensorDiff
 from sysnoise_conform.report import Report
 from sysnoise_conform.store import GoldenTensor
@@ -116,13 +118,37 @@ def test_asked_for_int8_and_got_float32_fails() -> None:
     ],
 )  # fmt: skip
 def test_only_what_a_runtime_reports_is_held_against_it(said: str, fails: bool) -> None:
-    assert bool(not_integers(runtime(precision=said, asked="int8"))) is fails
-    assert not not_integers(runtime(precision=said, asked="fp16"))
+    assert bool(not_integers(runtime(precision=said, asked="int8"), "ort:int8", None, 0.5)) is fails
+    assert not not_integers(runtime(precision=said, asked="fp16"), "ort:fp16", None, 0.5)
+
+
+@pytest.mark.parametrize(("done", "declared", "fails"), [
+    (0.01, 1.0, True), (0.49, 1.0, True), (0.51, 1.0, False), (0.3, 0.4, False), (0.1, 0.4, True), (0.01, None, False),
+])  # fmt: skip
+def test_integers_are_counted_in_operations_of_those_that_the_graph_has(
+    done: float, declared: float | None, fails: bool
+) -> None:
+    shares = {"flops": {"int8": done, "fp32": 1 - done}, "layers": {"int8": 0.4, "fp32": 0.6}}
+    facts = replace(runtime(precision="fp32 60 %, int8 40 %", asked="int8"), shares=shares)
+    said = not_integers(facts, "ort:int8", declared, 0.5)
+    assert bool(said) is fails
+    assert ("+preset=ort_per_channel" in said) is fails
+    assert not not_integers(facts, "ort:int8", declared, 0.0)
+
+
+def test_each_cure_is_of_what_was_asked() -> None:
+    facts = runtime(precision="fp32", asked="int8")
+    assert "tflite+hint=int8" in not_integers(facts, "tflite:int8", None, 0.5)
+    assert "+opt=extended" in not_integers(facts, "ort:int8+opt=disable", None, 0.5)
+    assert "preset" not in not_integers(facts, "ort:int8+preset=qnn", None, 0.5)
+    assert not_integers(facts, "ours:int8", None, 0.5).endswith("in integers")
 
 
 def test_more_precision_than_asked_for_is_told() -> None:
     assert "keeps more precision than fp16" in kept(runtime(precision="fp32 67 %, fp16 33 %", asked="fp16"))
     assert kept(runtime(precision="fp16", asked="fp16")) == ""
+    few = {"flops": {"bf16": 1.0}, "layers": {"bf16": 0.9, "fp32": 0.1}}
+    assert kept(replace(runtime(precision="bf16 90 %, fp32 10 %", asked="bf16"), shares=few)) == ""
     assert kept(runtime(precision="bf16", asked="fp16")) == ""  # fewer digits, if more range
     assert kept(runtime(precision="fp16, emulated in fp32", asked="fp16")) == ""
     assert precisions(runtime(precision="f16 50 %, f32 50 %")) == ["fp16", "fp32"]
@@ -181,3 +207,29 @@ def test_an_output_out_of_integers_may_be_off_by_one_step_here_and_there() -> No
     assert not in_steps(off(1, 2), steps, 0.01)  # too far
     assert not in_steps(off(1, 1), {}, 0.01)  # no integers there
     assert not in_steps(replace(off(1, 1), nan_mismatch=1), steps, 0.01)
+
+
+@pytest.mark.parametrize(("variant", "precision", "said"), [
+    ("tflite+hint=int8", "int8", "ran in int8, as +hint=int8 asks"),
+    ("tflite+hint=weights_int8", "fp32 (int8 weights)", "ran in fp32 (int8 weights), as +hint=weights_int8 asks"),
+    ("mnn+weights=int8", "fp32 requested, int8 weights; MNN does not report it", "does not report what it ran in"),
+    ("torch:tf32", "fp32 with tf32 operands, emulated", "as :tf32 asks"),
+    ("ort", "int8", "though the model's own types were asked for"), ("openvino+hint=f32", "fp32", ""),
+])  # fmt: skip
+def test_who_wanted_another_precision_is_told_as_it_was(variant: str, precision: str, said: str) -> None:
+    facts = replace(runtime(precision=precision), asked_precision="tf32" if ":tf32" in variant else None)
+    found = off_precision(facts, frozenset({"float32"}), variant)
+    assert said in found if said else not found
+    assert size_of(diff(NAME, rel=5e-3), facts, variant) == ""
+    assert "ran the deployed file in int8" in off_precision(runtime(precision="int8"), frozenset({"float32"}), "ort",
+                                                            deployed=True)  # fmt: skip
+
+
+def test_a_converted_graph_is_told_in_the_unit_of_the_tables() -> None:
+    loud = diff(NAME, rel=3e-4, floor=1e-8)
+    assert loud.rmse is not None
+    sigma = loud.n * loud.rmse**2 / 4
+    loud = replace(loud, floor=replace(loud.floor, n=loud.n, sigma_sq=sigma, sigma_max=loud.max_abs, sigma_runs=1))
+    found = judged(outputs=(loud,))
+    assert "worst 2 times what correct arithmetic of its types may be off (limit 5" in found.sentence
+    assert "floor units" not in found.sentence.split(";")[1]

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OUTER = ("backends", "golden", "models", "reports")
-SHIPPED = {".py", ".toml", ".json", ".html", ".css", ".js", ".md", ".typed"}
+SHIPPED = {".py", ".toml", ".json", ".html", ".css", ".js", ".md", ".onnx", ".safetensors", ".typed"}
 
 
 def in_wheel(path: Path) -> str:

@@ -4,41 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import networks
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from graphs import graph
 from onnx import TensorProto, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from precision_models import Feed, calibrated, converted, golden, int8, opened, ops, relative
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+from precision_detector import Detector, Reader, detector_in
+from precision_models import converted, golden, int8, opened, ops, relative
 
-from sysnoise_conform.graph.intake import Model
-from sysnoise_conform.precision.observed import Ranges
 from sysnoise_conform.precision.presets import INPUTS, OBSERVERS, PRESETS
-
-Detector = tuple[Model, list[Feed], Ranges]
-
-
-class _Reader(CalibrationDataReader):
-    def __init__(self, feeds: list[Feed]) -> None:
-        self._feeds = iter(feeds)
-
-    def get_next(self) -> Feed | None:
-        return next(self._feeds, None)
 
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    """A small detector: convolutions with Sigmoid gates, additions, resizes; and samples for it."""
-    folder = tmp_path_factory.mktemp("fpn")
-    proto = networks.exported(networks.fpn(), torch.zeros(1, 3, 32, 32), folder / "net.onnx")
-    rng = np.random.default_rng(0)
-    feeds = [{"x": rng.normal(0, 1, (1, 3, 32, 32)).astype(np.float32)} for _ in range(3)]
-    model = opened(proto, folder)
-    return model, feeds, calibrated(model, feeds)
+    return detector_in(tmp_path_factory.mktemp("fpn"))
 
 
 def _parameters(proto: onnx.ModelProto) -> dict[str, tuple[np.ndarray, int]]:
@@ -67,7 +48,7 @@ def test_scales_and_codes_are_those_of_onnxruntimes_quantiser(
     model, feeds, ranges = detector
     kind = QuantType.QInt8 if preset == "ort" else QuantType.QUInt8
     quantize_static(
-        str(model.path), str(tmp_path / "theirs.onnx"), _Reader(feeds), quant_format=QuantFormat.QDQ,
+        str(model.path), str(tmp_path / "theirs.onnx"), Reader(feeds), quant_format=QuantFormat.QDQ,
         activation_type=kind, per_channel=preset == "ort_per_channel",
     )  # fmt: skip
     theirs = onnx.load(tmp_path / "theirs.onnx")

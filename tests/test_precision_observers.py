@@ -81,6 +81,7 @@ def test_mean_and_moving_average_follow_the_samples_extremes() -> None:
     found = observed(np.array([-1, 1]), np.array([-3, 5]))
     assert bounds(found, "minmax", ASYMMETRIC) == (-3, 5)
     assert bounds(found, "mean", ASYMMETRIC) == (-2, 3)
+    assert bounds(found, "mean", SYMMETRIC) == (-3, 3)  # the mean of 1 and 5, not the larger of two means
     assert bounds(found, "moving_average", ASYMMETRIC) == pytest.approx((-1.2, 1.4))
 
 

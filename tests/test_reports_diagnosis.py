@@ -180,6 +180,47 @@ def test_the_page_tells_a_culprit_its_evidence_and_where_it_ran() -> None:
         assert words in text
 
 
+def test_the_table_in_the_docs_names_every_key_of_the_schema_and_no_other() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "diagnose.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", text.partition("### diagnosis.json")[2].partition("\n### ")[0], re.M)
+    told = {key: set(re.findall(r"`(\w+)`", holds)) for keys, holds in rows for key in re.findall(r"`(\w+)`", keys)}
+    schema = SCHEMA.schema
+    assert told.keys() == schema["properties"].keys()
+    for key, part in schema["properties"].items():
+        assert inner_keys(schema, part) <= told[key], key
+
+
+def inner_keys(schema: dict[str, Any], part: dict[str, Any]) -> set[str]:
+    """The keys of an object, or of the objects in a list."""
+    choices = [schema["$defs"][each["$ref"].rpartition("/")[2]] if "$ref" in each else each
+               for each in part.get("anyOf", [part])]  # fmt: skip
+    own = {key for each in choices for key in each.get("properties", ())}
+    return own.union(*(inner_keys(schema, each["items"]) for each in choices if "items" in each))
+
+
+@pytest.mark.parametrize("form", ["terminal", "html"])
+def test_how_a_converted_graph_came_about_is_told_with_the_command_that_brings_it_back(form: str) -> None:
+    text = squeezed(html.unescape(re.sub(r"<[^>]*>", " ", RENDERERS[form](EVERY["converted"]))))
+    for words in (
+        "int8 (preset ort, observer minmax)",
+        "16 samples, split off from the inputs, not judged (sha256 ca1bca1bca1b)",
+        "conform diagnose --model models/det.onnx --keep-fp32 'sigmoid_0.tmp_0'",
+    ):
+        assert words in text, words
+    assert ("The exact command conform diagnose --model models/det.onnx --backend ort:int8" in text) == (form == "html")
+
+
+def test_the_json_tells_how_a_converted_graph_came_about() -> None:
+    found = diagnosis_json.as_json(EVERY["converted"])
+    assert found["command"] == "conform diagnose --model models/det.onnx --backend ort:int8"
+    made = found["conversion"]
+    assert (made["precision"], made["preset"], made["observer"]) == ("int8", "ort", "minmax")
+    assert made["keep_fp32"] == ["sigmoid_0.tmp_0"]
+    assert (made["calibration"]["origin"], made["calibration"]["samples"]) == ("split", 16)
+    assert made["command"].startswith("conform diagnose ")
+    assert diagnosis_json.as_json(EVERY["clean"])["conversion"] is None
+
+
 def test_three_thousand_layers_stay_below_three_megabytes() -> None:
     assert len(diagnosis_html.render(diagnosis_samples.one_culprit(3000)).encode()) < 3_000_000
 

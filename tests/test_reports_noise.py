@@ -8,6 +8,7 @@ import html
 import io
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,11 +251,11 @@ def test_every_level_of_every_backend_is_a_tile_and_what_was_not_measured_is_hat
 
 
 def test_a_drop_points_down_and_a_gain_up_and_both_have_their_shade() -> None:
-    assert (signed(0.0123), signed(-0.0123), signed(0.00001)) == ("▼ 1.23", "▲ 1.23", "0.00")
-    assert (shade(0.05, 0.05), shade(-0.05, 0.05), shade(0.0, 0.05)) == ("d6", "g6", "")
-    assert shade(9.0, 0.05) == "d6"
-    assert shade(0.002, 0.05) == "d2"  # 4 % of the largest is still seen
-    assert shade(float("nan"), 0.05) == ""
+    assert (signed(0.0123, "top1"), signed(-0.0123, "top1"), signed(0.00001, "top1")) == ("▼ 1.23", "▲ 1.23", "0.00")
+    assert (shade(0.05, 0.05, "top1"), shade(-0.05, 0.05, "top1"), shade(0.0, 0.05, "top1")) == ("d6", "g6", "")
+    assert shade(9.0, 0.05, "top1") == "d6"
+    assert shade(0.002, 0.05, "top1") == "d2"  # 4 % of the largest is still seen
+    assert shade(float("nan"), 0.05, "top1") == ""
 
 
 def test_each_step_of_the_waterfall_begins_where_the_one_before_ended() -> None:
@@ -304,6 +305,22 @@ def test_pictures_are_in_the_page_only_where_they_were_asked_for_and_lie_in_it_w
     assert all(each.startswith("data:image/jpeg;base64,") for each in sources)
     assert "img-src data:" in page
     assert all(max(each.size) <= noise_gallery.THUMB and not each.getexif() for each in embedded(page))
+
+
+def test_a_detectors_boxes_are_drawn_in_two_colours_and_wild_ones_do_no_harm(tmp_path: Path) -> None:
+    found = samples.with_pictures(tmp_path)
+    wild = (float("nan"), 0.0, 1.0, 1.0), (-1e30, 5.0, 1e30, 1e30), (3.0, 3.0, -4.0, 2.0)
+    flips = tuple(
+        replace(each, boxes_before=((10.0, 10.0, 40.0, 30.0), *wild), boxes_after=((50.0, 20.0, 30.0, 30.0),))
+        for each in found.flips
+    )
+    grey = np.full((70, 90, 3), 128, np.uint8)
+    drawn = noise_gallery.with_boxes(grey, flips[0])
+    assert drawn.shape == grey.shape
+    assert tuple(drawn[10, 30]) == noise_gallery.BASELINE_COLOUR
+    assert tuple(drawn[20, 60]) == noise_gallery.CELL_COLOUR
+    text = words_of(noise_html.render(replace(found, flips=flips)))
+    assert "boxes: blue the baseline’s, orange those of resize=pillow-nearest" in text
 
 
 def test_a_changed_picture_stands_with_both_answers_and_one_that_cannot_be_read_says_so(tmp_path: Path) -> None:

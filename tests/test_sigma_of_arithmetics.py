@@ -45,10 +45,10 @@ TYPES = {"float16": np.float16, "float16_sums": np.float16, "bfloat16": ml_dtype
 
 
 def narrowed(x: Array, arithmetic: str) -> Array:
-    """Rounded to nearest even, in float64 again; TF32 by hand, since numpy has no such type."""
+    """Rounded to nearest, in float64 again; TF32 by hand, since numpy has no such type, its ties away from zero."""
     if arithmetic == "tf32":
         mantissa, exponent = np.frexp(x.astype(np.float32).astype(np.float64))
-        return np.ldexp(np.rint(mantissa * 2**11), exponent - 11)
+        return np.ldexp(np.sign(mantissa) * np.floor(np.abs(mantissa) * 2**11 + 0.5), exponent - 11)
     return x.astype(np.float32).astype(TYPES[arithmetic]).astype(np.float64)
 
 
@@ -238,6 +238,18 @@ def test_what_a_format_holds_and_what_it_does_not() -> None:
         assert not arithmetic.holds(x)
     assert np.array_equal(ARITHMETICS["tf32"].rounded(x), narrowed(x, "tf32").astype(np.float32))
     assert not ARITHMETICS["tf32"].holds(ARITHMETICS["tf32"].rounded(x))  # a float32 as soon as it is stored
+
+
+def test_ties_go_away_from_zero_in_tf32_and_to_even_in_the_others() -> None:
+    ties = np.float32([1 + 2**-11, -1 - 2**-11, 1 + 3 * 2**-11, -1 - 3 * 2**-11, 2 - 2**-11])
+    away = np.float32([1 + 2**-10, -1 - 2**-10, 1 + 2**-9, -1 - 2**-9, 2])
+    even = np.float32([1, -1, 1 + 2**-9, -1 - 2**-9, 2])
+    assert np.array_equal(ARITHMETICS["tf32"].rounded(ties), away)  # cvt.rna.tf32.f32
+    assert np.array_equal(ARITHMETICS["float16"].rounded(ties), even)
+    eighth = np.float32([1 + 2**-8, 1 + 3 * 2**-8])
+    assert np.array_equal(ARITHMETICS["bfloat16"].rounded(eighth), np.float32([1, 1 + 2**-6]))
+    near = np.nextafter(ties, np.float32(0))  # just below the tie
+    assert np.array_equal(ARITHMETICS["tf32"].rounded(near), narrowed(near, "tf32").astype(np.float32))
 
 
 def test_nan_infinity_and_the_ends_of_a_range_are_kept() -> None:

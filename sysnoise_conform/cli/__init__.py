@@ -12,6 +12,7 @@ import typer
 from sysnoise_conform import interruption
 from sysnoise_conform.cli import (
     backends,
+    bench,
     card,
     diagnose,
     doctor,
@@ -25,6 +26,8 @@ from sysnoise_conform.cli import (
     report,
     run,
     streams,
+    tiny,
+    zoo,
 )
 from sysnoise_conform.errors import ConformError, UsageError
 from sysnoise_conform.printable import one_line
@@ -47,12 +50,15 @@ app.command("judge")(judge.judge)
 app.command("report")(report.report)
 app.command("backends")(backends.backends)
 app.command("noise", cls=noise.NoiseCommand)(noise.noise)
+app.command("bench")(bench.bench)
 app.command("probe")(probe.probe)
 app.command("policy")(policy.policy)
 app.command("export")(export.export)
+app.command("tiny")(tiny.tiny)
 app.command("doctor")(doctor.doctor)
 app.add_typer(card.app, name="card")
 app.add_typer(env.app, name="env")
+app.add_typer(zoo.app, name="zoo")
 
 
 def _version(wanted: bool) -> None:

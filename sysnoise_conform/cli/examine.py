@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import assert_never
 
 from sysnoise_conform.case import Case
+from sysnoise_conform.cli.conclude import command_line
 from sysnoise_conform.diagnose.blocks import Granularity
 from sysnoise_conform.diagnose.facts import VerdictWord
 
@@ -30,7 +31,7 @@ def examine(
         with progress() as watch:
             found = diagnose(
                 case, out, crew=crew, watch=watch, policy=chosen, replay=replay, prove=prove, only=only,
-                granularity=granularity, win_back=win_back, reproducers=reproducers,
+                granularity=granularity, win_back=win_back, reproducers=reproducers, command=command_line(),
             )  # fmt: skip
     diagnosis_publish.publish(out, found)
     diagnosis_terminal.show(found)
@@ -42,7 +43,7 @@ def exit_code(verdict: VerdictWord) -> int:
     match verdict:
         case "clean":
             return 0
-        case "culprits" | "accumulated_rounding":
+        case "culprits" | "accumulated_rounding" | "not_integers":
             return 1
         case "unobservable":
             return 5

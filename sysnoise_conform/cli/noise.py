@@ -33,12 +33,14 @@ def _listed(name: str | None) -> None:
 def noise(
     model: Annotated[Path, typer.Option("--model", "-m", help="The ONNX model.", show_default=False)],
     data: Annotated[
-        Path, typer.Option("--data", "-d", help="The folder of the pictures, and of their labels.", show_default=False)
+        Path,
+        typer.Option("--data", "-d", help="Pictures with labels, a file of questions, recordings.", show_default=False),
     ],
     backends: Annotated[str, typer.Option("--backends", "-b", help="Comma-separated, as for run.")] = "torch",
     card: Annotated[Path | None, typer.Option("--card", help="Model card (TOML); else looked for beside it.")] = None,
     task: Annotated[
-        str | None, typer.Option("--task", help="classify, detect, segment, or agree (no labels); else the card's.")
+        str | None,
+        typer.Option("--task", help="classify, detect, segment, agree (no labels), choose, speak; else the card's."),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="Labels that lie elsewhere: CSV, COCO JSON, a folder of masks.")
@@ -52,6 +54,10 @@ def noise(
     ] = "pipeline,swap",
     samples: Annotated[
         int | None, typer.Option("--samples", "-n", help="How many pictures, evenly spread.", min=2)
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="Further data for int8's ranges; else what --samples leaves over."),
     ] = None,
     margin: Annotated[float, typer.Option("--margin", help="The drop that is allowed, in points.", min=0.0)] = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.", min=0)] = 0,
@@ -102,7 +108,7 @@ def noise(
     from sysnoise_conform.case import Limits
     from sysnoise_conform.cli import parse
     from sysnoise_conform.cli.matrix import matrix
-    from sysnoise_conform.matrix.course import MatrixCase
+    from sysnoise_conform.matrix.subject import PICTURES, TOLD, MatrixCase
     from sysnoise_conform.runner.provenance import threads_for
     from sysnoise_conform.variant import parse_variant, parse_variants
 
@@ -114,7 +120,8 @@ def noise(
         noise=noise,
         card=card,
         labels=labels,
-        task=parse.choice("--task", task, ("classify", "detect", "segment", "agree")) if task else None,
+        calibration=calibration,
+        task=parse.choice("--task", task, (*PICTURES, *TOLD)) if task else None,
         samples=samples,
         combine=parse.choices("--combine", combine, ("pipeline", "swap", "greedy", "shapley")),
         margin=margin / 100,

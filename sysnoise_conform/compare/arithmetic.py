@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Arithmetic:
     accumulator: float = 2.0**-24
     result: float = 2.0**-24
     dropped_bits: int = 0  # of a float32's mantissa, in its operands
+    ties: Literal["even", "away"] = "even"  # where an operand goes that lies half way between two numbers
 
     @property
     def stores(self) -> bool:
@@ -39,7 +40,7 @@ class Arithmetic:
         return (2 - 2 * self.operands) * 2.0**exponent
 
     def rounded(self, array: Array) -> Array:
-        """A float32 array, rounded to nearest even to the operands' format; another type as it is.
+        """A float32 array, rounded to the nearest number of the operands' format; another type as it is.
 
         NaN stays; float16 overflows to Inf and keeps its subnormal numbers, the others have float32's exponents.
         """
@@ -49,9 +50,10 @@ class Arithmetic:
             with np.errstate(over="ignore"):
                 return array.astype(np.float16).astype(np.float32)
         whole = np.ascontiguousarray(array).view(np.uint32)
-        half = np.uint32((1 << (self.dropped_bits - 1)) - 1)
-        odd = (whole >> np.uint32(self.dropped_bits)) & np.uint32(1)
-        kept = (whole + half + odd) & np.uint32(0xFFFFFFFF ^ ((1 << self.dropped_bits) - 1))
+        added: Any = np.uint32(1 << (self.dropped_bits - 1))
+        if self.ties == "even":  # from half way on upwards where the last bit that stays is 1, else from just above
+            added = added - np.uint32(1) + ((whole >> np.uint32(self.dropped_bits)) & np.uint32(1))
+        kept = (whole + added) & np.uint32(0xFFFFFFFF ^ ((1 << self.dropped_bits) - 1))
         return np.where(np.isfinite(array), kept.view(np.float32), array).reshape(array.shape)
 
     def holds(self, array: Array) -> bool:
@@ -59,9 +61,10 @@ class Arithmetic:
         return self.stores and array.dtype == np.float32 and np.array_equal(self.rounded(array), array, equal_nan=True)
 
 
-# IEEE 754-2019 (binary32, binary16), bfloat16, and NVIDIA's TF32 (10 bits of mantissa in a float32's place).
+# IEEE 754-2019 (binary32, binary16), bfloat16, and NVIDIA's TF32: 10 bits of mantissa in a float32's place, to which
+# cvt.rna.tf32.f32 rounds to nearest, ties away from zero (PTX ISA, cvt); the others send ties to even.
 FLOAT32 = Arithmetic(name="float32", operands=2.0**-24)
-TF32 = Arithmetic(name="tf32", operands=2.0**-11, dropped_bits=13)
+TF32 = Arithmetic(name="tf32", operands=2.0**-11, dropped_bits=13, ties="away")
 FLOAT16 = Arithmetic(name="float16", operands=2.0**-11, result=2.0**-11, dropped_bits=13)
 FLOAT16_SUMS = Arithmetic(  # sums in float16, too, as some units of older or smaller processors do
     name="float16_sums", operands=2.0**-11, accumulator=2.0**-11, result=2.0**-11, dropped_bits=13

@@ -2,7 +2,8 @@
 
 - folders: `data/tench/a.jpg`; classes are the folders in the order of their names, as torchvision's ImageFolder has it,
   which for ImageNet's wnids is the order of the usual 1000-class models;
-- `labels.csv` with the columns `file` and `class_index` (or `label`), others are passed over;
+- `labels.csv` with the columns `file` and `class_index` (or `label`), and `name` of the class if there; others are
+  passed over;
 - `val.txt`, lines of a file and a class (ImageNet's validation set as Caffe and its heirs list it);
 - `labels.txt`, one class a line for the pictures in the order of their names.
 """
@@ -21,6 +22,7 @@ from sysnoise_conform.printable import one_line
 
 MAX_BYTES = 1 << 28
 LISTS = ("labels.csv", "val.txt", "labels.txt")
+MOST_NAMED = 100_000  # a class of 999,999,999 must not cost a name for each before it
 _CLASS_COLUMNS = ("class_index", "label", "class")
 
 
@@ -36,8 +38,8 @@ def read(folder: Path, labels: Path | None, problems: Problems) -> DataSet:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as err:
         raise BadInput(f"the labels {shown!r} are not UTF-8: {one_line(err, 80)}") from err
-    pictures, seen = [], set[str]()
-    for at, (name, word) in enumerate(_pairs(place, text, folder, there), start=1):
+    pictures, seen, called = [], set[str](), dict[int, str]()
+    for at, (name, word, title) in enumerate(_entries(place, text, folder, there), start=1):
         if not name:
             problems.add(f"{shown}, entry {at}", "it names no file")
             continue
@@ -49,6 +51,8 @@ def read(folder: Path, labels: Path | None, problems: Problems) -> DataSet:
         if label is None:
             problems.add(name, f"its class {one_line(word, 40)!r} is no whole number from 0 on")
             continue
+        if title:
+            called.setdefault(label, one_line(title, 80))
         path = inside(folder, name, problems)
         if path is not None:
             pictures.append(Picture(path=path, name=name, label=label))
@@ -56,7 +60,12 @@ def read(folder: Path, labels: Path | None, problems: Problems) -> DataSet:
         name = str(path.relative_to(folder))
         if name not in seen:
             problems.add(name, f"{shown} has no class for it")
-    return _done(place.name, pictures, (), problems, folder)
+    return _done(place.name, pictures, _names(called), problems, folder)
+
+
+def _names(called: dict[int, str]) -> tuple[str, ...]:
+    """By class; "" for one between them that the list does not name."""
+    return tuple(called.get(at, "") for at in range(min(max(called, default=-1) + 1, MOST_NAMED)))
 
 
 def _folders(folder: Path, there: list[Path], problems: Problems) -> DataSet:
@@ -77,7 +86,8 @@ def _folders(folder: Path, there: list[Path], problems: Problems) -> DataSet:
     return _done("folders", pictures, tuple(one_line(each, 80) for each in names), problems, folder)
 
 
-def _pairs(place: Path, text: str, folder: Path, there: list[Path]) -> Iterator[tuple[str, str]]:
+def _entries(place: Path, text: str, folder: Path, there: list[Path]) -> Iterator[tuple[str, str, str]]:
+    """Of each entry its file, its class and the class's name, "" where the list has none."""
     shown = one_line(place.name, 120)
     if place.suffix == ".csv":
         try:
@@ -93,7 +103,10 @@ def _pairs(place: Path, text: str, folder: Path, there: list[Path]) -> Iterator[
             )
         if len(set(columns)) < len(columns):
             raise BadInput(f"the labels {shown!r} have two columns of one name: {one_line(columns, 120)}")
-        yield from ((plain((row["file"] or "").strip()), (row[wanted] or "").strip()) for row in rows)
+        yield from (
+            (plain((row["file"] or "").strip()), (row[wanted] or "").strip(), (row.get("name") or "").strip())
+            for row in rows
+        )
         return
     lines = [line for line in text.splitlines() if line.strip()]
     if all(len(line.split()) == 1 for line in lines):
@@ -102,11 +115,13 @@ def _pairs(place: Path, text: str, folder: Path, there: list[Path]) -> Iterator[
                 f"the labels {shown!r} have {len(lines)} classes for {len(there)} pictures",
                 hint="one line for each picture, in the order of their names",
             )
-        yield from ((str(path.relative_to(folder)), line.strip()) for path, line in zip(there, lines, strict=True))
+        yield from (
+            (str(path.relative_to(folder)), line.strip(), "") for path, line in zip(there, lines, strict=True)
+        )
         return
     for line in lines:
         *name, word = line.strip().rsplit(maxsplit=1)
-        yield plain("".join(name)), word
+        yield plain("".join(name)), word, ""
 
 
 def _number(word: str) -> int | None:

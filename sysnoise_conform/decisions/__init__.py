@@ -7,6 +7,7 @@ bit from what it shows of them is right to jump the other way, and wrong to do s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,7 +56,9 @@ def settle(question: Question) -> Answer | None:
         return None
     if _equal(question):
         return Answer(question.golden, 0)
-    return decide(question)
+    answer = decide(question)
+    rule = None if answer is None else rule_of(question)
+    return answer if answer is None or rule is None else replace(answer, readings=(rule,))
 
 
 def _equal(question: Question) -> bool:

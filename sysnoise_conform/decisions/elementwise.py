@@ -60,8 +60,12 @@ def quantisation(question: Question) -> Answer | None:
 
 
 def quotient(question: Question) -> tuple[Array, Array, int, int] | None:
-    """QuantizeLinear's x / scale, what is added to it when it is rounded, and the ends of the range; as it is meant."""
-    x, found = question.operand(0), _steps(question)
+    """What a quantiser rounds, what is added to it then, and the ends of the range; as it is meant.
+
+    DynamicQuantizeLinear's for the scale and the zero point that the backend itself chose.
+    """
+    x = question.operand(0)
+    found = _chosen(question) if question.node.op_type == "DynamicQuantizeLinear" else _steps(question)
     if x is None or found is None:
         return None
     steps, offset = found
@@ -76,24 +80,33 @@ def _steps(question: Question) -> tuple[Array, Array] | None:
     steps = _along(question, x.data, wide(scale.data))
     if steps is None or not (steps > 0).all():
         return None
-    offset = np.zeros(()) if zero is None else _along(question, x.data, _codes(zero.data))
+    offset = np.zeros(()) if zero is None else _along(question, x.data, codes(zero.data))
     return None if offset is None else (steps, offset)
 
 
 def dynamic_quantisation(question: Question) -> Answer | None:
     """DynamicQuantizeLinear: codes for the scale and the zero point that the backend itself chose, and the latter."""
-    x, scale, zero = question.operand(0), question.others.get(1), question.others.get(2)
-    if x is None or scale is None or not is_float(x.data) or not x.data.size or not float(scale.reshape(())) > 0:
+    x, found, scale = question.operand(0), _chosen(question), question.others.get(1)
+    if x is None:
         return None
-    step = wide(scale.reshape(()))
-    match question.place:
-        case 0 if zero is not None:
-            return _quantised(question, x, step, _codes(zero).reshape(()))
-        case 2:
-            low = Operand(data=np.minimum(x.data.min(), np.zeros((), x.data.dtype)))
-            return _quantised(question, Operand(data=-low.data), step, np.zeros(()))
-        case _:
-            return None
+    if found is not None:
+        return _quantised(question, x, *found)
+    if question.place != 2 or scale is None or not _is_dynamic(x, scale):
+        return None
+    low = np.minimum(x.data.min(), np.zeros((), x.data.dtype))
+    return _quantised(question, Operand(data=-low), wide(scale.reshape(())), np.zeros(()))
+
+
+def _chosen(question: Question) -> tuple[Array, Array] | None:
+    """The scale and the zero point that a DynamicQuantizeLinear made its codes with."""
+    x, scale, zero = question.operand(0), question.others.get(1), question.others.get(2)
+    if question.place or x is None or scale is None or zero is None or not _is_dynamic(x, scale):
+        return None
+    return wide(scale.reshape(())), codes(zero).reshape(())
+
+
+def _is_dynamic(x: Operand, scale: Array) -> bool:
+    return is_float(x.data) and x.data.size > 0 and float(scale.reshape(())) > 0
 
 
 def _quantised(question: Question, x: Operand, steps: Array, offset: Array) -> Answer:
@@ -121,7 +134,7 @@ def _along(question: Question, x: Array, parameter: Array) -> Array | None:
     return np.take(spread, np.arange(x.shape[axis]), axis=axis) if spread.shape[axis] >= x.shape[axis] else None
 
 
-def _codes(array: Array) -> Array:
+def codes(array: Array) -> Array:
     """Numbers of any type as float64; those of 2 and 4 bits by way of integers that numpy knows."""
     known = array.astype(np.int32) if "int" in array.dtype.name and array.dtype.kind == "V" else array
     return known.astype(np.float64)
@@ -130,9 +143,9 @@ def _codes(array: Array) -> Array:
 def _between(
     question: Question, low: Array, high: Array, *, whole: bool = False, only: Array | None = None
 ) -> Answer:
-    got = _codes(question.got)
+    got = codes(question.got)
     with np.errstate(invalid="ignore"):
-        near = (got >= low) & (got <= high) & (got != _codes(question.golden))
+        near = (got >= low) & (got <= high) & (got != codes(question.golden))
     if whole:
         near &= got == np.rint(got)
     return _taken(question, near if only is None else near & only)

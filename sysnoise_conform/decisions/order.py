@@ -12,7 +12,7 @@ def extremum(question: Question) -> Answer | None:
     """ArgMax and ArgMin: every index whose value may have been the best one.
 
     Equal values are a tie whatever the text says of their order: which of them comes first hangs on how a kernel goes
-    through them, and what is equal in the record need not have been.
+    through them, and what is equal in the record need not have been. Where it was, the reading says so.
     """
     x = question.operand(0)
     if x is None or not x.data.ndim or question.got.shape != question.golden.shape:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 
+from sysnoise_conform.outcome import Reading
+
 Array = np.ndarray[Any, Any]
 
 
@@ -15,12 +17,14 @@ Array = np.ndarray[Any, Any]
 class Operand:
     """An input of the operator, in its declared type; `exact` says that no rounding lies behind it (a constant).
 
-    `roundoff` is the unit roundoff of an arithmetic of fewer bits that it was computed in, where it was.
+    `roundoff` is the unit roundoff of an arithmetic of fewer bits that it was computed in, where it was. `fed` says
+    that the runtime was given these very numbers: what is equal here was equal there.
     """
 
     data: Array
     exact: bool = False
     roundoff: float | None = None
+    fed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +56,10 @@ class Question:
 class Answer:
     """What the backend's answer is held against: PyTorch's, or its own wherever the decision lies within rounding.
 
-    `ties` counts the elements (of lists of boxes and places: the rows) at which it is its own.
+    `ties` counts the elements (of lists of boxes and places: the rows) at which it is its own. `readings` say what the
+    decisions look like that went otherwise, ties and clear ones.
     """
 
     data: Array
     ties: int
+    readings: tuple[Reading, ...] = ()

@@ -28,6 +28,7 @@ _DIGITS = {"float16": 11, "float32": 24, "float64": 53, "bfloat16": 8}
 # Values that leave so many bits of the significand free have never been rounded: codes, masks, halves.
 _FREE_BITS = 8
 _LEAST_FREE_BITS = 3
+_FIRST = 64
 
 
 def is_float(array: Array) -> bool:
@@ -52,16 +53,20 @@ def relative_reach(operand: Operand) -> float:
         return 0.0
     if operand.roundoff is not None:  # the format itself leaves bits free
         return ROUNDINGS * operand.roundoff
-    if _never_rounded(operand.data):
-        return 0.0
-    return float(ROUNDINGS * 2.0 ** -_DIGITS[operand.data.dtype.name])
+    digits = _DIGITS[operand.data.dtype.name]
+    return 0.0 if never_rounded(operand.data, digits) else float(ROUNDINGS * 2.0**-digits)
 
 
-def _never_rounded(data: Array) -> bool:
-    digits = _DIGITS[data.dtype.name]
+def never_rounded(data: Array, digits: int) -> bool:
+    """Whether all values leave so many of a significand's `digits` free that no rounding has made them."""
     free = max(_LEAST_FREE_BITS, min(_FREE_BITS, digits // 3))
-    finite = wide(data).reshape(-1)
-    finite = finite[np.isfinite(finite)]
+    values = data.reshape(-1)
+    # Most tensors are told by a few of their values.
+    return all(_leave_free(wide(part), digits - free) for part in (values[:_FIRST], values[_FIRST:]))
+
+
+def _leave_free(values: Array, kept: int) -> bool:
+    finite = values[np.isfinite(values)]
     with np.errstate(under="ignore"):
-        scaled: Any = np.frexp(finite)[0] * 2.0 ** (digits - free)
+        scaled: Any = np.frexp(finite)[0] * 2.0**kept
     return bool((scaled == np.rint(scaled)).all())

@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from sysnoise_conform.decisions import elementwise, nearest
-from sysnoise_conform.decisions.question import Array, Question
-from sysnoise_conform.decisions.reach import is_float, wide
+from sysnoise_conform.decisions.question import Array, Operand, Question
+from sysnoise_conform.decisions.reach import is_float, relative_reach, wide
 from sysnoise_conform.outcome import Reading
 
 EXPLAINS = 0.5  # a rule that is wrong at more of the differing elements than this is not named
 
 # The likeliest first: where the operands do not tell two rules apart, the first of them is named.
 ROUNDINGS: Mapping[str, Callable[[Array], Array]] = {
-    "half to even": np.rint,
-    "half away from zero": lambda x: np.trunc(x + np.copysign(0.5, x)),
-    "half up": lambda x: np.floor(x + 0.5),
-    "half down": lambda x: np.ceil(x - 0.5),
+    "halves to even": np.rint,
+    "halves away from zero": lambda x: np.trunc(x + np.copysign(0.5, x)),
+    "halves up": lambda x: np.floor(x + 0.5),
+    "halves down": lambda x: np.ceil(x - 0.5),
     "towards zero": np.trunc,
     "down": np.floor,
     "up": np.ceil,
@@ -33,41 +33,50 @@ _NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 def rule_of(question: Question) -> Reading | None:
     """The other rule that explains the backend's answer best; None where none does."""
-    if question.got.shape != question.golden.shape or question.got.dtype.kind not in "fiu":
+    if question.got.shape != question.golden.shape:
         return None
     match question.node.op_type:
         case "Round" | "Floor" | "Ceil":
-            found, kind = _rounded(question), "rounding_mode"
+            found = _rounded(question)
         case "Cast" | "CastLike":
-            found, kind = _cast(question), "rounding_mode"
-        case "QuantizeLinear":
-            found, kind = _quantised(question), "rounding_mode"
+            found = _cast(question)
+        case "QuantizeLinear" | "DynamicQuantizeLinear":
+            found = _quantised(question)
         case "Resize" | "Upsample":
-            found, kind = _resized(question), "rounding_mode"
+            found = _resized(question)
         case "ArgMax" | "ArgMin":
             return _among_equals(question)
         case "TopK":
             return _in_another_order(question)
         case _:
             return None
-    differs = _differs(question)
+    got = _numbers(question.got)
+    differs = got != _numbers(question.golden.astype(got.dtype) if got.dtype.kind == "f" else question.golden)
+    differs &= _finite(got)
     if not differs.any():
         return None
     best: Reading | None = None
     for words, answer in found:
-        if answer.shape != question.got.shape:
+        if answer.shape != got.shape:
             continue
         # A wrong rule is wrong elsewhere, too: what it makes of the elements that agree counts as well.
-        wrong = np.count_nonzero(answer != question.got) / np.count_nonzero(differs)
+        wrong = np.count_nonzero((answer != got) & _finite(answer) & _finite(got)) / np.count_nonzero(differs)
         if wrong < (EXPLAINS if best is None else best.residual):
-            best = Reading(kind=kind, residual=float(wrong), value=words)
+            best = Reading(kind="rounding_mode", residual=float(wrong), value=words)
+        if not wrong:
+            break
     return best
 
 
-def _differs(question: Question) -> Array:
-    golden = question.golden.astype(question.got.dtype) if question.got.dtype.kind == "f" else question.golden
-    differs: Array = question.got != golden
-    return differs
+def _numbers(array: Array) -> Array:
+    """Integers of 2 and 4 bits have a kind of their own, which does not compare."""
+    return elementwise.codes(array) if array.dtype.kind == "V" else array
+
+
+def _finite(array: Array) -> Array:
+    """No rule of rounding decides on NaN and Inf."""
+    found: Array = np.isfinite(array)
+    return found
 
 
 def _rounded(question: Question) -> Iterator[tuple[str, Array]]:
@@ -95,7 +104,7 @@ def _quantised(question: Question) -> Iterator[tuple[str, Array]]:
     quotient, offset, low, high = found
     for words, rounding in ROUNDINGS.items():
         yield words, np.clip(rounding(quotient) + offset, low, high)
-    yield "half to even after the zero point is added", np.clip(np.rint(quotient + offset), low, high)
+    yield "halves to even after the zero point is added", np.clip(np.rint(quotient + offset), low, high)
 
 
 def _resized(question: Question) -> Iterator[tuple[str, Array]]:
@@ -112,7 +121,7 @@ def _resized(question: Question) -> Iterator[tuple[str, Array]]:
 def _among_equals(question: Question) -> Reading | None:
     """ArgMax and ArgMin: another index of the very same value."""
     x = question.operand(0)
-    if x is None or not x.data.ndim:
+    if x is None or not x.data.ndim or not _told(x):
         return None
     axis = int(question.attribute("axis", 0)) % x.data.ndim
     rows = np.moveaxis(x.data, axis, -1)
@@ -128,23 +137,34 @@ def _among_equals(question: Question) -> Reading | None:
     last = rows.shape[-1] - 1 - np.argmax(equal[..., ::-1], axis=-1)
     words = {"the last": got == last, "the first": got == np.argmax(equal, axis=-1)}
     said = next((each for each, holds in words.items() if holds[differs].all()), "another")
-    return _tie(differs, chosen == best, f"{said} of the equal ones")
+    rule = "last" if question.attribute("select_last_index", 0) else "first"
+    return _tie(differs, chosen == best, f"{said} of the equal ones; ONNX takes the {rule} of equal values")
 
 
 def _in_another_order(question: Question) -> Reading | None:
-    """TopK's indices: the same values, other ones of those that are equal, or these in another order."""
+    """TopK's indices: the same values, other ones of those that are equal, or these in another order.
+
+    An order that nobody asked for is none to get wrong.
+    """
     x = question.operand(0)
-    if x is None or question.place != 1 or not x.data.ndim:
+    if x is None or question.place != 1 or not x.data.ndim or not _told(x) or not question.attribute("sorted", 1):
         return None
     axis = int(question.attribute("axis", -1)) % x.data.ndim
     rows, got, golden = (np.moveaxis(each, axis, -1) for each in (x.data, question.got, question.golden))
-    if ((got < 0) | (got >= rows.shape[-1])).any():
+    ordered = np.sort(got, axis=-1)
+    if ((got < 0) | (got >= rows.shape[-1])).any() or (ordered[..., 1:] == ordered[..., :-1]).any():
         return None
     values, right = (np.take_along_axis(rows, each, axis=-1) for each in (got, golden))
     level = values[..., 1:] == values[..., :-1]
     falls = np.diff(got, axis=-1) < 0
     turned = bool(level.any()) and bool(falls[level].all())
-    return _tie(got != golden, values == right, "the last of the equal ones first" if turned else "not the first first")
+    said = "the last of the equal ones first" if turned else "another of the equal ones first"
+    return _tie(got != golden, values == right, f"{said}; ONNX puts the lower index of equal values first")
+
+
+def _told(x: Operand) -> bool:
+    """Whether what is equal in the record was equal where it was compared."""
+    return x.roundoff is None and (x.fed or relative_reach(x) == 0)
 
 
 def _tie(differs: Array, equal: Array, words: str) -> Reading | None:

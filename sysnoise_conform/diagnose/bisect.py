@@ -2,7 +2,9 @@
 
 Watching changes what a runtime fuses, and a fault of a fusion is gone then. So parts of the graph are run that end at
 one tensor, which is then an output like any other and nothing before it is disturbed: the first such tensor that is off
-is where the fault shows.
+is where the fault shows. What stands behind a fault in the graph is not always off (a comparison of a wrong tensor may
+be right), so a bisection of graph order can step over it: where an input of what it finds is off as well, it goes on
+among all that this input is computed from.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sysnoise_conform.diagnose.facts import Layer
-from sysnoise_conform.diagnose.part import Part, ancestors, run_part
+from sysnoise_conform.diagnose.part import Part, ancestors, layers_read, run_part
 from sysnoise_conform.errors import BackendDied
 from sysnoise_conform.outcome import TensorDiff
 from sysnoise_conform.runner.workshop import Workshop
@@ -39,26 +41,39 @@ def first_shown(
         return None
     there = ancestors(shop, output)
     order = [each.output for each in layers if each.output in there]
+    if not order:
+        return None
     with shop.crew.member(str(variant), shop.logs / f"{place}-bisect.txt", variant=variant) as child:
-        found: dict[str, TensorDiff] = {}
-        tried: list[str] = []
+        tried: dict[str, TensorDiff | None] = {}
 
         def off(tensor: str) -> bool:
-            diff = run_part(shop, variant, child, Part(tensor=tensor), f"part-{len(tried)}")
-            tried.append(tensor)
-            if diff is not None:
-                found[tensor] = diff
+            if tensor not in tried:
+                part = Part(tensor=tensor)
+                tried[tensor] = run_part(shop, variant, child, part, f"part-{len(tried)}")
+            diff = tried[tensor]
             return diff is not None and departs(diff)
 
         try:
-            low, high = -1, len(order) - 1
-            if high < 0 or not off(order[high]):
+            if not off(order[-1]):
                 return None
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (low, middle) if off(order[middle]) else (middle, high)
+            while True:
+                shown, before = _bisected(order, off)
+                nearer = next((each for each in layers_read(shop, shown) if each in order and off(each)), None)
+                if nearer is None:
+                    break
+                there = ancestors(shop, nearer)
+                order = [each.output for each in layers if each.output in there]
         except BackendDied:
             return None
-    tensor = order[high]
-    before = order[low] if low >= 0 else ""
-    return Shown(tensor=tensor, diff=found[tensor], before=before, diff_before=found.get(before))
+    diff = tried[shown]
+    assert diff is not None
+    return Shown(tensor=shown, diff=diff, before=before, diff_before=tried.get(before))
+
+
+def _bisected(order: Sequence[str], off: Callable[[str], bool]) -> tuple[str, str]:
+    """One that is off, and the one before it, which is not ("" for the first); the last is known to be off."""
+    low, high = -1, len(order) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if off(order[middle]) else (middle, high)
+    return order[high], order[low] if low >= 0 else ""

@@ -16,10 +16,11 @@ from sysnoise_conform.diagnose import design, islands, watching
 from sysnoise_conform.diagnose.arithmetic import in_few_bits
 from sysnoise_conform.diagnose.blame import departs
 from sysnoise_conform.diagnose.blocks import Granularity
-from sysnoise_conform.diagnose.facts import Culprit, Diagnosis
+from sysnoise_conform.diagnose.facts import Culprit, DeployedFile, Diagnosis
 from sysnoise_conform.diagnose.judging import judged
 from sysnoise_conform.diagnose.known import recognised
 from sysnoise_conform.diagnose.optimiser import explain
+from sysnoise_conform.diagnose.owner import owned
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
 from sysnoise_conform.diagnose.proof import unproved
 from sysnoise_conform.diagnose.ranking import Ranking, rank
@@ -29,11 +30,13 @@ from sysnoise_conform.diagnose.shown import in_words, shown_otherwise
 from sysnoise_conform.diagnose.vanishing import vanishing
 from sysnoise_conform.errors import BackendUnavailable, Unsupported, UsageError
 from sysnoise_conform.graph.intake import Model
+from sysnoise_conform.judge.computed import not_integers
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import NotApplicable
 from sysnoise_conform.outcome import Unsupported as UnsupportedOutcome
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import converted, provenance
+from sysnoise_conform.runner.command import diagnosing
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.goldens import Goldens
 from sysnoise_conform.runner.opening import open_case, told
@@ -46,6 +49,7 @@ from sysnoise_conform.variant import nearest
 def diagnose(
     case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
     only: Collection[str] = (), granularity: Granularity | None = None, win_back: int = 0, reproducers: int = MOST,
+    command: str = "",
 ) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
 
@@ -55,9 +59,9 @@ def diagnose(
     `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
     Of a converted graph `win_back` costly layers are left in float32 in turn.
-    At most `reproducers` folders are written.
+    At most `reproducers` folders are written. `command` is told as it is.
 
-    Raises what `runner.run` raises; BackendError where the untouched graph does not run at all.
+    Raises what `runner.run` raises; BackendError where the untouched graph does not run, nor any operator alone.
     """
     clock = perf_counter()
     (variant,) = case.variants
@@ -90,14 +94,18 @@ def diagnose(
         for conversion in conversions.made.values():  # of one variant one, at most
             shop = converted.workshop(shop, conversion, store, pytorch, stack, in_pieces=granularity == "op")
             shop.goldens.begin()
-        seen = Seen.nothing(shop, granularity)
+        asked = _asked(shop.model, only)
+        seen = Seen.nothing(shop, granularity, asked)
         if not replay:
             shop = replace(shop, plan=replace(shop.plan, taps=()))
             seen.hidden.update({each.tensor: "layers were not tapped, as asked" for each in shop.model.layers})
         child = stack.enter_context(crew.member(str(variant), logs / f"{cell.place}.txt", variant=variant))
-        chosen = seen.blocks.ends(_chosen(shop.model, only)) - shop.plan.aside
+        every = frozenset(each.tensor for each in shop.model.layers)
+        chosen = seen.blocks.ends(every if asked is None else asked) - shop.plan.aside
         watching.watch(shop, variant, cell.place, child, seen, replay=replay)
         islands.explode(shop, variant, cell.place, child, seen, chosen)
+        if seen.refused is not None and not seen.islands.diffs:  # not one operator runs
+            raise seen.refused
         before = perf_counter()
         found = judged(shop, variant, seen, policy, chosen)
         right = shown_otherwise(shop, str(variant), seen, found.layers, found.culprits, policy)
@@ -106,7 +114,7 @@ def diagnose(
             found = judged(shop, variant, seen, policy, chosen.difference(right))
         seen.seconds["judge"] = perf_counter() - before
         before = perf_counter()
-        found = vanishing(shop, variant, cell.place, found, policy)
+        found = vanishing(shop, variant, cell.place, found, policy, chosen)
         seen.seconds["bisect"] = perf_counter() - before
         culprits: tuple[Culprit, ...] = found.culprits
         before = perf_counter()
@@ -116,6 +124,10 @@ def diagnose(
             hidden=seen.blocks.hidden,
         )  # fmt: skip
         seen.seconds["optimiser"] = perf_counter() - before
+        if case.deployed is not None and culprits:
+            before = perf_counter()
+            culprits = owned(shop, culprits, str(variant), policy, seen.blocks)
+            seen.seconds["owner"] = perf_counter() - before
         notes: tuple[str, ...] = found.notes
         sentence = found.sentence.replace(first, culprits[0].words, 1) if culprits else found.sentence
         ranking = Ranking()
@@ -123,7 +135,7 @@ def diagnose(
             before = perf_counter()
             ranking = rank(shop, variant, cell.place, seen, found.layers, found.outputs)
             seen.seconds["rank"] = perf_counter() - before
-        if prove and culprits:
+        if prove and culprits and seen.refused is None:
             before = perf_counter()
             culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs, seen.blocks)
             why = unproved(shop, found.outputs, culprits)
@@ -135,19 +147,28 @@ def diagnose(
             shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts, blocks=seen.blocks,
             most=reproducers,
         )
+        target = shop.plan.target
+        deployed = None if case.deployed is None else DeployedFile(file=target.path.name, sha256=target.sha256())
         culprits = recognised(culprits, shop.plan.target.model, str(variant), seen.runtime)
+        verdict, said = found.verdict, [sentence]
         findings = None
         for conversion in conversions.made.values():
+            declared = converted.in_integers(conversion, shop.samples.feed(0))
+            floats = not_integers(seen.runtime, str(variant), declared, policy.min_int8_operations)
+            if floats:
+                verdict = "not_integers" if verdict in ("clean", "unobservable") else verdict
+                said.append(floats)
             before = perf_counter()
             findings = design.look(shop, conversion, conversions, goldens, pytorch, win_back=win_back)
             seen.seconds["design"] = perf_counter() - before
         facts = goldens.facts()
+        made = converted.described(conversions.made, case, opened, diagnosing)
     return Diagnosis(
         variant=str(variant),
         model=str(case.model),
         runtime=seen.runtime,
-        verdict=found.verdict,
-        sentence=sentence + ("" if findings is None else design.in_words(findings, variant.precision)),
+        verdict=verdict,
+        sentence="; ".join(said) + ("" if findings is None else design.in_words(findings, variant.precision)),
         observer_effect=found.observer_effect,
         computing=found.computing,
         outputs=found.outputs,
@@ -158,19 +179,24 @@ def diagnose(
         notes=(*notes, *ranking.notes),
         environment=provenance.environment(case.limits.threads),
         golden=facts,
+        deployed=deployed,
         design=findings,
+        command=command,
+        conversion=made[0] if made else None,
         seconds=_rounded({**seen.seconds, "total": perf_counter() - clock}),
     )
 
 
-def _chosen(model: Model, only: Collection[str]) -> frozenset[str]:
-    """The tensors of the nodes that are asked for, all without a choice. Raises UsageError for what is not there."""
+def _asked(model: Model, only: Collection[str]) -> frozenset[str] | None:
+    """The tensors of the nodes that are asked for, None without a choice. Raises UsageError for what is not there."""
+    if not only:
+        return None
     layers = {each.tensor: each.node for each in model.layers}
     known = {*layers, *layers.values()} - {""}
     for name in only:
         if name not in known:
             raise UsageError(f"the model has no node or tensor {one_line(name)!r}", hint=nearest(name, known))
-    return frozenset(tensor for tensor, node in layers.items() if not only or node in only or tensor in only)
+    return frozenset(tensor for tensor, node in layers.items() if node in only or tensor in only)
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

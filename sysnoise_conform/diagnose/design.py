@@ -31,6 +31,7 @@ from sysnoise_conform.runner.workshop import Workshop
 from sysnoise_conform.store import GoldenTensor
 
 MOST_LAYERS = 20  # that are told
+LEAST_GAIN = 1.0  # dB that a layer wins beside those that are kept already, to be kept, too: each costs speed
 
 # The original's tensors are handed over in float32: below this there is nothing but that.
 _ROUNDING = 2.0**-22
@@ -68,7 +69,7 @@ class DesignFindings:
     layers: tuple[CostlyLayer, ...]
     won_back: tuple[WonBack, ...] = ()
     together: float | None = None  # the worst output's rel_l2 with all of `keep` left in float32
-    keep: tuple[str, ...] = ()  # nodes, those that were kept already first, then as many as win most together
+    keep: tuple[str, ...] = ()  # nodes, those that were kept already first, then each that wins 1 dB beside them
     before: float | None = None  # the worst output's rel_l2 as it is
 
 
@@ -185,23 +186,30 @@ def _won_back(
     for layer in _candidates(layers, made)[:most]:
         after = trial.error(made, (layer.node or layer.tensor,))
         if after is not None:
-            gain = 20 * math.log10(before / after) if after else math.inf
+            gain = _decibels(before, after)
             won.append(
                 WonBack(node=layer.node, op_type=layer.op_type, tensor=layer.tensor, rel_l2=after, gain_db=gain)
             )
     won.sort(key=lambda each: -each.gain_db)
     found = replace(found, won_back=tuple(won), before=before)
-    more = tuple(each.node or each.tensor for each in won if each.gain_db > 0)
-    if not more:
+    # Errors of layers add up or take each other away: what one wins beside those before it is measured, not added.
+    keep: list[str] = []
+    left = before
+    for each in won:
+        if each.gain_db < LEAST_GAIN or not left:
+            break
+        name = each.node or each.tensor
+        after = trial.error(made, (*keep, name)) if keep else each.rel_l2
+        if after is not None and _decibels(left, after) >= LEAST_GAIN:
+            keep.append(name)
+            left = after
+    if not keep:
         return found
-    # Errors of layers add up or take each other away: what several win together is measured as well.
-    together = {1: won[0].rel_l2}
-    for count in range(2, len(more) + 1):
-        after = trial.error(made, more[:count])
-        if after is not None:
-            together[count] = after
-    best = min(together, key=lambda count: together[count])
-    return replace(found, keep=(*made.recipe.keep_fp32, *more[:best]), together=together[best])
+    return replace(found, keep=(*made.recipe.keep_fp32, *keep), together=left)
+
+
+def _decibels(before: float, after: float) -> float:
+    return 20 * math.log10(before / after) if after else math.inf
 
 
 def _candidates(layers: Iterable[CostlyLayer], made: Conversion) -> list[CostlyLayer]:

@@ -18,8 +18,12 @@ if TYPE_CHECKING:  # the command line reads the verdicts' words before it has im
 # Of a single culprit; exactly, over all orders in which several can be taken away; over some of these orders.
 ProofMethod = Literal["alone", "shapley", "orders"]
 
-VerdictWord = Literal["culprits", "accumulated_rounding", "clean", "unobservable"]
-VERDICTS: tuple[VerdictWord, ...] = ("culprits", "accumulated_rounding", "clean", "unobservable")
+# Who has to mend a culprit: whoever made the deployed file, or the runtime's makers.
+Owner = Literal["file", "runtime"]
+
+# `not_integers`: nothing is off, but int8 was asked for and floats were computed.
+VerdictWord = Literal["culprits", "accumulated_rounding", "not_integers", "clean", "unobservable"]
+VERDICTS: tuple[VerdictWord, ...] = ("culprits", "accumulated_rounding", "not_integers", "clean", "unobservable")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +88,7 @@ class Layer:
     node: str
     op_type: str
     output: str
-    attributes: str = ""  # "kernel_shape=[3, 3], ceil_mode=1"
+    attributes: str = ""  # "kernel_shape=[3, 3], ceil_mode=1", of the graph that the backend gets where it has them
     block: tuple[str, ...] = ()
     replayed: TensorDiff | None = None
     island: TensorDiff | None = None
@@ -143,6 +147,15 @@ class Culprit:
     no_reproducer: str = ""  # why there is none
     withheld: bool = False  # for no other reason than that so many folders were asked for, and others are further off
     known: tuple[Known, ...] = ()
+    owner: Owner | None = "runtime"  # None: of a deployed file that its runtime alone can read
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeployedFile:
+    """The file that the backend got in the model's place: its name without a folder, and the sum of its bytes."""
+
+    file: str
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +190,10 @@ class Diagnosis:
     environment: Mapping[str, Any] = field(default_factory=dict)
     golden: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage, and `total`
+    deployed: DeployedFile | None = None
     design: DesignFindings | None = None  # of a converted graph: what the conversion costs
+    command: str = ""  # as it was given
+    conversion: Mapping[str, Any] | None = None  # how a converted graph came about, as in a header
 
     @property
     def withheld(self) -> int:

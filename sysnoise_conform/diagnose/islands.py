@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -25,6 +25,8 @@ from sysnoise_conform.variant import Variant
 
 # A model of islands that a runtime refuses is halved until the operator is alone that it refuses; each is a compile.
 MOST_BUILDS = 60
+# Of a graph that is refused as a whole: after so many without one that runs, it is not an operator that is refused.
+MOST_REFUSED = 16
 
 
 def explode(
@@ -113,7 +115,8 @@ class _Islands:
                 self._sessions = []
                 self.close()
             halves = _halves(islands.kinds, err)
-            if not halves or self._builds >= MOST_BUILDS or self._shop.crew.dismissed:
+            in_vain = self._seen.refused is not None and not self._seen.islands.diffs and self._builds >= MOST_REFUSED
+            if not halves or in_vain or self._builds >= MOST_BUILDS or self._shop.crew.dismissed:
                 self._leave_out(explosion, dict.fromkeys(islands.nodes, one_line(err.message, 300)))
                 return
             waiting[:0] = [each for half in halves for each in explosion.models(half)]
@@ -133,10 +136,16 @@ class _Islands:
         target = self._shop.plan.target
         assert target.model is not None
         graph = write_proto(islands.model, folder, "islands.onnx", target.model.data_files)
-        return RemoteSession(
+        session = RemoteSession(
             self._child, self._variant, Target(path=graph, format="onnx", model=None), graph,
             _fed(islands.rounds[0], known), name=f"islands-{self._builds}", threads=self._shop.threads,
         )  # fmt: skip
+        if self._seen.refused is not None and self._seen.runtime is not None:
+            did = session.effective  # no session of the whole graph has told it
+            self._seen.runtime = replace(
+                self._seen.runtime, device=did.device, effective_precision=did.precision, options=dict(did.options)
+            )
+        return session
 
     def _run(self, islands: Islands, session: RemoteSession, trial: _Trial) -> None:
         """All rounds of one model; what they gave counts once all of them have ended."""
@@ -147,12 +156,15 @@ class _Islands:
             answers = {name: got[ours] for ours, name in names.items()}
             for name, answer in answers.items():
                 if name in trial.reference:
-                    settled, ties = self._seen.margins.settled(
-                        trial.reference[name], answer, trial.given(self._name_of, each), trial.golden, answers
+                    settled = self._seen.margins.settled(
+                        trial.reference[name], answer, trial.given(self._name_of, each), trial.golden, answers,
+                        fed=True,
+                    )  # fmt: skip
+                    found.compare(
+                        settled.golden, answer, trial.number, ties=settled.ties, readings=settled.readings
                     )
-                    found.compare(settled, answer, trial.number, ties=ties)
-                    if ties is None:  # of a decision, a flip is one, in whatever part
-                        parts.add(settled, answer, trial.reference)
+                    if settled.ties is None:  # of a decision, a flip is one, in whatever part
+                        parts.add(settled.golden, answer, trial.reference)
                     if trial.number == 0 and name not in self._seen.recorded:
                         alone[name] = answer.copy()
         self._seen.islands.merge(found)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sysnoise_conform.backends.pins import ONNX2TF
-from sysnoise_conform.diagnose.facts import Layer
+from sysnoise_conform.diagnose.facts import Layer, Owner
 from sysnoise_conform.diagnose.limits import distance
 from sysnoise_conform.diagnose.plain_model import Arrays, Plain
 from sysnoise_conform.diagnose.subject import CONVERTED, Subject, package, plain_words
@@ -22,15 +22,21 @@ from sysnoise_conform.printable import one_line
 
 # What a code span shows as it is: no backtick, no column mark, nothing that a sloppy renderer takes for HTML.
 _UNSAFE = re.compile(r"[`|<>&\\]")
+_NO_BUG = (
+    "**This is no bug of {runtime}.** PyTorch, given the operator as the deployed file has it, departs from the model "
+    "just so. It is for whoever made the file: `model.onnx` is the file's operator, `expected.npz` the model's answer."
+)
 _OUTPUTS = 8  # more than these stand in expected.npz alone
 
 
-def text(made: Plain, subject: Subject, layer: Layer, diff: TensorDiff) -> str:
-    """The whole report."""
+def text(made: Plain, subject: Subject, layer: Layer, diff: TensorDiff, owner: Owner | None = "runtime") -> str:
+    """The whole report, to the runtime's makers, or to whoever made the deployed file."""
     version = re.match(r"\d+(\.\d+)*", subject.runtime.version)
     runtime = _prose(f"{subject.runtime.name} {version[0] if version else ''}", 80)
     parts = [
-        f"# {subject.op_type}: {runtime} differs from PyTorch",
+        f"# {subject.op_type}: the deployed file differs from the model"
+        if owner == "file" else f"# {subject.op_type}: {runtime} differs from PyTorch",
+        *([_NO_BUG.format(runtime=runtime)] if owner == "file" else []),
         _table(["", ""], _versions(subject)),
         "## The operator",
         "\n".join(_operator(made, subject, layer)),

@@ -18,7 +18,6 @@ from sysnoise_conform.diagnose.arithmetic import FORMATS, in_one_sentence, read_
 from sysnoise_conform.diagnose.flags import PartTally
 from sysnoise_conform.diagnose.observe import declared
 from sysnoise_conform.diagnose.otherwise import read_otherwise
-from sysnoise_conform.diagnose.ruling import read_rules
 from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.diagnose.units import DOT_PRODUCTS, InUnits, Told
 from sysnoise_conform.diagnose.verdict import Judged, decide
@@ -49,8 +48,7 @@ def judged(shop: Workshop, variant: Variant, seen: Seen, policy: Policy, chosen:
 
 def _with_formats(shop: Workshop, variant: Variant, seen: Seen, found: Judged) -> Judged:
     """The culprits with the format of their operands, where that explains them."""
-    culprits = read_rules(shop, seen, read_otherwise(shop, seen, found.culprits))
-    culprits = read_arithmetic(shop, seen, culprits)
+    culprits = read_arithmetic(shop, seen, read_otherwise(shop, seen, found.culprits))
     if found.computing is not None:
         return replace(found, culprits=culprits)
     return replace(found, culprits=culprits, sentence=in_one_sentence(found.sentence, str(variant), culprits))
@@ -86,12 +84,12 @@ def _measured(shop: Workshop, seen: Seen, arithmetic: Arithmetic, told_by: Told)
         for name, tensor in reference.items():
             if name not in names:
                 continue
-            settled, ties = seen.margins.settled(
+            settled = seen.margins.settled(
                 tensor, got[name], given, golden, got, roundoff=arithmetic.operands or None
             )
-            tally.compare(settled, got[name], 0, ties=ties)
-            if ties is None:
-                parts.add(settled, got[name], reference)
+            tally.compare(settled.golden, got[name], 0, ties=settled.ties, readings=settled.readings)
+            if settled.ties is None:
+                parts.add(settled.golden, got[name], reference)
 
     for each in seen.first:
         with shop.goldens.replayed(0, each.tensors, operands=arithmetic.name) as reference:

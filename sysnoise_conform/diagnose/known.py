@@ -28,7 +28,7 @@ def recognised(
     nodes = {name: node for node in findings.nodes_in(model) for name in node.outputs}
     done = []
     for culprit in culprits:
-        node = nodes.get(culprit.layer.output)
+        node = None if culprit.owner == "file" else nodes.get(culprit.layer.output)
         matches = () if node is None else findings.of_node(node, found.results)
         known = tuple(
             Known(case=case.name, about=case.about, deviates=findings.deviation(result), when=case.when)

@@ -21,6 +21,10 @@ def layers_of(
 ) -> tuple[Layer, ...]:
     """Every layer in graph order; with `units`, what float32 does not explain is counted in these."""
     nodes = shop.model.proto.graph.node
+    target = shop.plan.target
+    running = {} if target.model is None else {
+        name: node for node in target.model.proto.graph.node for name in node.output if name
+    }  # fmt: skip
     between = unwatched(shop, seen)
     layers = {each.tensor: each for each in shop.model.layers}
     blocks = seen.blocks.units
@@ -38,7 +42,7 @@ def layers_of(
                 node=named.node,
                 op_type=named.op_type,
                 output=each.tensor,
-                attributes=_attributes(nodes[named.index]),
+                attributes=attributes_of(_as_it_runs(nodes[named.index], running.get(target.name(named.tensor)))),
                 block=block.nodes if block is not None
                 else tuple(nodes[at].name or nodes[at].op_type for at in between[each.index]),
                 replayed=seen.replayed.diffs.get(each.tensor),
@@ -89,7 +93,12 @@ def readers_of(shop: Workshop, seen: Seen) -> dict[str, list[str]]:
     return found
 
 
-def _attributes(node: onnx.NodeProto) -> str:
+def _as_it_runs(node: onnx.NodeProto, running: onnx.NodeProto | None) -> onnx.NodeProto:
+    """The node of a deployed file, where that is the model's operator; its attributes may be others."""
+    return running if running is not None and running.op_type == node.op_type else node
+
+
+def attributes_of(node: onnx.NodeProto) -> str:
     """`kernel_shape=[3, 3], ceil_mode=1`; what is no number or text is left out."""
     said = []
     for each in node.attribute:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -13,10 +13,19 @@ from sysnoise_conform.decisions import DECISIONS, Answer, Operand, Question, set
 from sysnoise_conform.graph.fold import fold
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.graph.shape_slice import shape_slice
-from sysnoise_conform.outcome import Floor
+from sysnoise_conform.outcome import Floor, Reading
 from sysnoise_conform.store import GoldenSample, GoldenTensor
 
 LARGEST_CONSTANT = 1 << 22  # elements; a threshold, a scale or a grid, not weights
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a backend's tensor is held against, and of a decision how many elements are ties and what they look like."""
+
+    golden: GoldenTensor
+    ties: int | None = None
+    readings: tuple[Reading, ...] = ()
 
 
 class Margins:
@@ -38,47 +47,42 @@ class Margins:
 
     def settled(
         self, golden: GoldenTensor, got: np.ndarray, given: Mapping[str, np.ndarray], sample: GoldenSample,
-        answers: Mapping[str, np.ndarray], *, roundoff: float | None = None,
-    ) -> tuple[GoldenTensor, int | None]:  # fmt: skip
+        answers: Mapping[str, np.ndarray], *, roundoff: float | None = None, fed: bool = False,
+    ) -> Settled:  # fmt: skip
         """PyTorch's tensor with the backend's own answers where they are as good, and at how many elements they are.
 
         `given` holds what the backend read, `answers` what it made, `sample` the golden's tensors, of which shapes are
         taken. The count is None where nothing is decided, or an operand is not known; all stays as it is then.
-        `roundoff` is that of the operands in an arithmetic of fewer bits than their type has.
+        `roundoff` is that of the operands in an arithmetic of fewer bits than their type has; `fed` says that the
+        backend was given these very operands.
         """
-        question = self.question(golden, got, given, sample, answers, roundoff=roundoff)
-        answer: Answer | None = None if question is None else settle(question)
-        if answer is None:
-            return golden, None
-        # What float32 decides otherwise than float64 is told by the margin, and excuses nothing beyond it.
-        floor = Floor(n=golden.floor.n, sigma_sq=golden.floor.sigma_sq)
-        return replace(golden, data=answer.data, shape=tuple(answer.data.shape), floor=floor), answer.ties
-
-    def question(
-        self, golden: GoldenTensor, got: np.ndarray, given: Mapping[str, np.ndarray], sample: GoldenSample,
-        answers: Mapping[str, np.ndarray], *, roundoff: float | None = None,
-    ) -> Question | None:  # fmt: skip
-        """What the operator of a tensor was asked to decide; None where it decides nothing or an operand is unknown."""
         node, place = self._nodes.get(golden.name, (None, 0))
         if node is None:
-            return None
-        operands = tuple(self._operand(name, given, sample, roundoff) for name in node.input)
+            return Settled(golden)
+        operands = tuple(self._operand(name, given, sample, roundoff, fed=fed) for name in node.input)
         if any(name and operand is None for name, operand in zip(node.input, operands, strict=True)):
-            return None
-        return Question(
+            return Settled(golden)
+        question = Question(
             node=node, opset=self._opsets.get(node.domain, self._opsets.get("ai.onnx", 0)), operands=operands,
             place=place, golden=np.asarray(golden.data), got=np.asarray(got),
             others={at: answers[name] for at, name in enumerate(node.output) if name in answers},
         )  # fmt: skip
+        answer: Answer | None = settle(question)
+        if answer is None:
+            return Settled(golden)
+        # What float32 decides otherwise than float64 is told by the margin, and excuses nothing beyond it.
+        floor = Floor(n=golden.floor.n, sigma_sq=golden.floor.sigma_sq)
+        settled = replace(golden, data=answer.data, shape=tuple(answer.data.shape), floor=floor)
+        return Settled(settled, answer.ties, answer.readings)
 
     def _operand(
-        self, name: str, given: Mapping[str, np.ndarray], sample: GoldenSample, roundoff: float | None
+        self, name: str, given: Mapping[str, np.ndarray], sample: GoldenSample, roundoff: float | None, *, fed: bool
     ) -> Operand | None:
         if not name:
             return None
         if name in given:
             array = np.asarray(given[name])
-            return Operand(data=array, roundoff=roundoff if array.dtype == np.float32 else None)
+            return Operand(data=array, roundoff=roundoff if array.dtype == np.float32 else None, fed=fed)
         if name in self._slice and name in sample:
             return Operand(data=sample[name].data, exact=True)
         constant = self._constant(name)

@@ -102,6 +102,26 @@ def ancestors(shop: Workshop, output: str) -> set[str]:
     return {names[each] for each in found if each in names}
 
 
+def layers_read(shop: Workshop, tensor: str) -> list[str]:
+    """Golden names of the layers that the operator reads which makes a tensor; those nearest, where it reads others."""
+    target = shop.plan.target
+    assert target.model is not None
+    names = {target.name(each.tensor): each.tensor for each in shop.model.layers}
+    makers = {name: node for node in target.model.proto.graph.node for name in node.output if name}
+    maker = makers.get(target.name(tensor))
+    found, done, waiting = list[str](), set[str](), sorted(walk.reads(maker)) if maker is not None else []
+    while waiting:
+        name = waiting.pop()
+        if name in done:
+            continue
+        done.add(name)
+        if name in names:
+            found.append(names[name])
+        elif name in makers:
+            waiting.extend(sorted(walk.reads(makers[name])))
+    return found
+
+
 def data_before(shop: Workshop, tensor: str, hidden: Collection[str] = ()) -> tuple[str, ...]:
     """The layers that a tensor is computed from, in graph order, itself not among them.
 

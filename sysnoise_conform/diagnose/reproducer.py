@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from sysnoise_conform.diagnose import issue, script
-from sysnoise_conform.diagnose.facts import Layer
+from sysnoise_conform.diagnose.facts import Layer, Owner
 from sysnoise_conform.diagnose.limits import Limits, limits
 from sysnoise_conform.diagnose.plain_model import Arrays, Plain
 from sysnoise_conform.diagnose.subject import CONVERTED, Subject
@@ -33,7 +33,7 @@ class Reproduction:
 
     `made` is the operator or block alone, in plain names, with what the runtime answered; `diff` its introduced error.
     `tensors` says which tensor of the whole model an input or output is, where that has another name there.
-    `converted` is what the runtime really ran, where a converter made it of the model.
+    `converted` is what the runtime really ran, where a converter made it of the model. `owner` has to mend it.
     """
 
     made: Plain
@@ -44,6 +44,7 @@ class Reproduction:
     environment: Mapping[str, Any]
     tensors: Mapping[str, str] = field(default_factory=dict)
     converted: bytes | None = None
+    owner: Owner | None = "runtime"
 
 
 def folder_name(number: int, op_type: str) -> str:
@@ -72,7 +73,8 @@ def write(reproduction: Reproduction, folder: Path) -> Path:
     atomic_write(folder / "inputs.npz", _npz(made.inputs))
     atomic_write(folder / "expected.npz", _npz(made.expected))
     atomic_write(folder / "repro.py", script.text(made, subject))
-    atomic_write(folder / "README.md", issue.text(made, subject, reproduction.layer, reproduction.diff))
+    report = issue.text(made, subject, reproduction.layer, reproduction.diff, reproduction.owner)
+    atomic_write(folder / "README.md", report)
     return folder
 
 

@@ -154,6 +154,7 @@ class _Bench:
                 environment=provenance.environment(shop.threads),
                 tensors={**piece.inputs, **piece.outputs},
                 converted=converted,
+                owner=culprit.owner,
             ),
             self._out / folder,
         )

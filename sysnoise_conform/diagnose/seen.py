@@ -8,6 +8,7 @@ from sysnoise_conform.backend import Tensors
 from sysnoise_conform.diagnose.blocks import Blocks, Granularity, blocks_of
 from sysnoise_conform.diagnose.flags import PartTally
 from sysnoise_conform.diagnose.margin import Margins
+from sysnoise_conform.errors import Unsupported
 from sysnoise_conform.outcome import RuntimeFacts, TensorDiff
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
@@ -26,6 +27,7 @@ class Seen:
     """Everything that was measured of one variant; diffs by tensor, merged over samples."""
 
     blocks: Blocks
+    asked: frozenset[str] | None  # the tensors whose operators were asked for; None: all
     margins: Margins
     outputs: Tally
     cumulative: Tally
@@ -33,6 +35,7 @@ class Seen:
     replayed: Tally
     islands: Tally
     runtime: RuntimeFacts | None = None
+    refused: Unsupported | None = None  # why the runtime does not take the graph as it ships
     hidden: dict[str, str] = field(default_factory=dict)  # tensor -> why it could not be watched
     not_runnable: dict[str, str] = field(default_factory=dict)  # tensor -> why its operator does not run alone
     recorded: set[str] = field(default_factory=set)
@@ -45,17 +48,19 @@ class Seen:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def nothing(cls, shop: Workshop, granularity: Granularity | None = None) -> Seen:
+    def nothing(
+        cls, shop: Workshop, granularity: Granularity | None = None, asked: frozenset[str] | None = None
+    ) -> Seen:
         """Nothing seen yet; what will be judged as one."""
         return cls(
-            blocks=blocks_of(shop, granularity), margins=Margins(shop.model), outputs=shop.tally(),
+            blocks=blocks_of(shop, granularity), asked=asked, margins=Margins(shop.model), outputs=shop.tally(),
             cumulative=shop.tally(), effect=shop.tally(), replayed=shop.tally(), islands=shop.tally(),
         )  # fmt: skip
 
     def anew(self, shop: Workshop) -> Seen:
         """Nothing seen yet of the same variant, with the same judged as one."""
         return Seen(
-            blocks=self.blocks, margins=self.margins, outputs=shop.tally(), cumulative=shop.tally(),
+            blocks=self.blocks, asked=self.asked, margins=self.margins, outputs=shop.tally(), cumulative=shop.tally(),
             effect=shop.tally(), replayed=shop.tally(), islands=shop.tally(),
         )  # fmt: skip
 

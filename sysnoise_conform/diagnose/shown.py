@@ -54,8 +54,8 @@ def shown_otherwise(
         with shop.goldens.replayed(0, kept) as exact:
             for name, tensor in exact.items():
                 if name in kept and name in recording.own:
-                    settled, ties = seen.margins.settled(tensor, kept[name], given, golden, kept)
-                    tally.compare(settled, kept[name], 0, ties=ties)
+                    settled = seen.margins.settled(tensor, kept[name], given, golden, kept)
+                    tally.compare(settled.golden, kept[name], 0, ties=settled.ties)
         for name in hidden:
             behind = [each for each in readers.get(name, ()) if each in tally.diffs]
             fooled = suspects.intersection(behind)

@@ -86,7 +86,7 @@ def computing_in(layers: Sequence[Layer], units: InUnits, asked: Variant) -> Com
     return Computing(
         name=units.name,
         told_by=units.told_by,
-        chosen=asked.option("hint") is None,
+        chosen=not asked.knob,
         operators=tuple(each.output for each in found),
         types=tuple(sorted({each.op_type for each in found})),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 
 from sysnoise_conform.diagnose.bisect import Shown, first_shown
@@ -20,11 +21,13 @@ from sysnoise_conform.variant import Variant
 LEAP = 3.0  # times as far off as the tensor before it: what adds up grows by less from one operator to the next
 
 
-def vanishing(shop: Workshop, variant: Variant, place: str, found: Judged, policy: Policy) -> Judged:
+def vanishing(
+    shop: Workshop, variant: Variant, place: str, found: Judged, policy: Policy, chosen: Collection[str]
+) -> Judged:
     """The verdict where an output is off and no operator that was watched: what watching may have hidden.
 
     Parts of the untouched graph are bisected then; the operator at which one begins to be off is named as what can't
-    be seen in any other way.
+    be seen in any other way, if it makes a tensor of `chosen`.
     """
     bad = [each for each in found.outputs if departs(each, str(variant), policy) is not None]
     ratio = found.observer_effect.floor_ratio
@@ -35,7 +38,7 @@ def vanishing(shop: Workshop, variant: Variant, place: str, found: Judged, polic
     shown = first_shown(
         shop, variant, place, found.layers, bad[0].name, lambda diff: departs(diff, str(variant), policy) is not None
     )
-    if shown is None:
+    if shown is None or shown.tensor not in chosen:
         return found
     layer = next(each for each in found.layers if each.output == shown.tensor)
     # It is watched, and right: what comes after a tie follows from it.

@@ -10,8 +10,9 @@ from sysnoise_conform.diagnose.boundaries import floor_ratio
 from sysnoise_conform.diagnose.facts import Computing, Culprit, Layer, ObserverEffect, VerdictWord
 from sysnoise_conform.diagnose.layers import layers_of, readers_of
 from sysnoise_conform.diagnose.seen import Seen
-from sysnoise_conform.diagnose.ties import told
+from sysnoise_conform.diagnose.ties import to_blame, told
 from sysnoise_conform.diagnose.units import InUnits, computes, computing_in, pinned
+from sysnoise_conform.errors import Unsupported
 from sysnoise_conform.judge.departure import Departure
 from sysnoise_conform.judge.evidence import carried_on
 from sysnoise_conform.judge.policy import Policy
@@ -62,6 +63,9 @@ def decide(
             notes.append(note)
     notes += told(layers)
     culprits = alone_to_blame(shop, culprits, seen, variant, policy)
+    if not culprits:
+        off = {each.diff.name for each in bad_outputs}
+        culprits = to_blame([each for each in layers if each.output in chosen], readers, off)
     computing = None if units is None else computing_in(layers, units, asked)
     verdict, sentence = _verdict(culprits, bad_outputs, layers, seen, asked, computing)
     return Judged(
@@ -104,10 +108,15 @@ def _verdict(
         more = "" if len(culprits) == 1 else f", and {counted(len(culprits) - 1, 'more operator')}"
         end = (
             f"; output {one_line(bad_outputs[0].diff.name)!r} {bad_outputs[0].words}" if bad_outputs
+            else "; the graph as it ships does not run here" if seen.refused is not None
             else "; no output is beyond its limit on these inputs"
         )  # fmt: skip
         said = f"{variant} {first.words}" if computing is not None else f"{variant}: {first.words}"
         return "culprits", f"{said}{more}{end}"
+    if seen.refused is not None:
+        return _refused(variant, layers, seen, seen.refused)
+    if seen.asked is not None:
+        return _asked(variant, bad_outputs, layers, seen)
     if not bad_outputs:
         known = sum(each.replayed is not None or each.island is not None for each in layers)
         looked_at = f"{known} of {counted(len(layers), 'layer')} looked at"
@@ -116,14 +125,54 @@ def _verdict(
         return "clean", f"{variant}: no operator and no output is off; {looked_at}"
     output = bad_outputs[0]
     said = f"output {one_line(output.diff.name)!r} {output.words}"
-    unseen = [each for each in layers if each.replayed is None and each.island is None]
+    unseen = [each for each in layers if _is_unseen(each)]
     if unseen:
-        region = f"{unseen[0].op_type} {one_line(unseen[0].node or unseen[0].output, 60)!r}"
-        last = unseen[-1]
+        region = _named(unseen[0])
         if len(unseen) > 1:
-            region += f" to {last.op_type} {one_line(last.node or last.output, 60)!r}"
+            region += f" to {_named(unseen[-1])}"
         return "unobservable", f"{variant}: {said}; {counted(len(unseen), 'layer')} could not be looked at, {region}"
     if computing is not None:
         pin = f"; {pinned(asked)}" if computing.chosen and asked.precision == "auto" else ""
         return "accumulated_rounding", f"{variant}; {said}, and no operator is further off than that explains{pin}"
     return "accumulated_rounding", f"{variant}: {said}, and no operator introduces more than its arithmetic may"
+
+
+def _asked(
+    variant: str, bad_outputs: Sequence[Departure], layers: Sequence[Layer], seen: Seen
+) -> tuple[VerdictWord, str]:
+    """Of the operators that were asked for, and of them alone: nobody knows whether others are right."""
+    assert seen.asked is not None
+    wanted = [each for each in layers if each.output in seen.blocks.ends(seen.asked)]
+    unseen = [each for each in wanted if _is_unseen(each)]
+    who = _named(wanted[0]) if len(wanted) == 1 else f"all {len(wanted)} operators that were asked for"
+    if unseen or not wanted:
+        who = _named(unseen[0]) if unseen else "what was asked for"
+        why = unseen[0].not_runnable or seen.hidden.get(unseen[0].output, "") if unseen else ""
+        return "unobservable", f"{variant}: {who} could not be looked at{f': {one_line(why, 200)}' if why else ''}"
+    said = f"{variant}: {who} {'is' if len(wanted) == 1 else 'are'} right; no other operator was judged, as asked"
+    if not bad_outputs:
+        return "clean", f"{said}; no output is off"
+    output = bad_outputs[0]
+    return "unobservable", f"{said}, and output {one_line(output.diff.name)!r} {output.words}"
+
+
+def _refused(
+    variant: str, layers: Sequence[Layer], seen: Seen, refusal: Unsupported
+) -> tuple[VerdictWord, str]:
+    """Of a graph that the runtime does not take as it ships: which operators it does not run, and the rest."""
+    looked = [each for each in layers if seen.asked is None or each.output in seen.blocks.ends(seen.asked)]
+    left = [each for each in looked if each.not_runnable and _is_unseen(each)]
+    known = sum(not _is_unseen(each) for each in looked)
+    said = f"{variant}: the graph does not run here ({one_line(refusal.message, 200)})"
+    if left:
+        more = "" if len(left) == 1 else f" and {counted(len(left) - 1, 'more operator')}"
+        said += f"; not runnable here: {_named(left[0])}{more}"
+    return "unobservable", f"{said}; {known} of {counted(len(looked), 'layer')} looked at alone, none is off"
+
+
+def _is_unseen(layer: Layer) -> bool:
+    return layer.replayed is None and layer.island is None
+
+
+def _named(layer: Layer) -> str:
+    return f"{layer.op_type} {one_line(layer.node or layer.output, 60)!r}"

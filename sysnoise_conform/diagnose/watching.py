@@ -19,7 +19,7 @@ from sysnoise_conform.diagnose.boundaries import watch_at_boundaries
 from sysnoise_conform.diagnose.flags import PartTally
 from sysnoise_conform.diagnose.observe import open_session
 from sysnoise_conform.diagnose.seen import Recording, Seen
-from sysnoise_conform.errors import BackendDied, BackendError
+from sysnoise_conform.errors import BackendDied, BackendError, Unsupported
 from sysnoise_conform.graph.walk import reads
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
@@ -38,12 +38,23 @@ MOST_TAP_BUILDS = 40
 def watch(shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen, *, replay: bool) -> None:
     """The untouched graph for the outputs, then the tapped one for every tensor; `replay` asks PyTorch of these.
 
-    Raises BackendError where the untouched graph fails. A tapped graph that fails costs what can't be shown; where it
+    Raises BackendError where the untouched graph fails. Of one that the runtime refuses to compile nothing is watched,
+    and `seen.refused` says why. A tapped graph that fails costs what can't be shown; where it
     took `child` down, the rest goes on in another.
     """
     clock = perf_counter()
+    seen.seconds["tapped"] = seen.seconds["replay"] = 0.0
     runtime = child.probe(variant.backend)
-    untouched = open_session(shop, variant, child, "outputs", ())
+    try:
+        untouched = open_session(shop, variant, child, "outputs", ())
+    except Unsupported as err:  # what it refuses may be one operator: each is tried alone
+        if shop.plan.target.model is None:
+            raise
+        seen.refused = err
+        seen.runtime = facts_of(runtime, None, variant, shop.crew.interpreter(variant))
+        seen.hidden.update({each.tensor: "the graph does not run here" for each in shop.model.layers})
+        seen.seconds["untouched"] = perf_counter() - clock
+        return
     seen.runtime = facts_of(runtime, untouched, variant, shop.crew.interpreter(variant))
     plain: list[Tensors] = []
     for number in range(len(shop.samples)):
@@ -54,7 +65,6 @@ def watch(shop: Workshop, variant: Variant, place: str, child: Child, seen: Seen
             if name in golden and name in got:
                 seen.outputs.compare(golden[name], got[name], number)
     seen.seconds["untouched"] = perf_counter() - clock
-    seen.seconds["tapped"] = seen.seconds["replay"] = 0.0
     chunks = tuple(tuple(name for name in each if name not in seen.blocks.hidden) for each in shop.plan.taps)
 
     def tapped(taps: Sequence[tuple[str, ...]], into: Seen, name: str) -> None:
@@ -181,10 +191,13 @@ class _Tapping:
             with answer.result() as reference:
                 for name, tensor in reference.items():
                     if name in piece.recorded and name in recorded:
-                        settled, ties = self._seen.margins.settled(tensor, recorded[name], given, golden, recorded)
-                        piece.replayed.compare(settled, recorded[name], number, ties=ties)
-                        if ties is None:  # of a decision, a flip is one, in whatever part
-                            piece.parts.add(settled, recorded[name], reference)
+                        got = recorded[name]
+                        settled = self._seen.margins.settled(tensor, got, given, golden, recorded)
+                        piece.replayed.compare(
+                            settled.golden, got, number, ties=settled.ties, readings=settled.readings
+                        )
+                        if settled.ties is None:  # of a decision, a flip is one, in whatever part
+                            piece.parts.add(settled.golden, got, reference)
 
     def _take(self, piece: _Piece) -> None:
         """Count what a tapped graph gave; the first one tells what watching changed."""

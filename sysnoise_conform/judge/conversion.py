@@ -7,23 +7,18 @@ golden(converted)]. The first has another owner and another cure than the second
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sysnoise_conform.judge.computed import rounds_less
 from sysnoise_conform.judge.departure import Departure, plain
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.judge.sentences import counted
-from sysnoise_conform.outcome import Measured, RuntimeFacts, TensorDiff
+from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 
 # Steps of a quantised output are counted in float64 from float32 values: what is off by one step may be a little more.
 ONE_STEP = 1.01
-
-_WORDS = re.compile(r"\b(fp64|fp32|tf32|fp16|bf16|int8|fp8|f32|f16|i8|u8)\b")
-_STORED = re.compile(r"\(?\b\w+ weights\)?")  # `fp32 (int8 weights)`: how they are kept is no arithmetic
-_SAME = {"f32": "fp32", "f16": "fp16", "i8": "int8", "u8": "int8"}
-_WIDER = {"fp16": ("tf32", "fp32", "fp64"), "bf16": ("fp16", "tf32", "fp32", "fp64")}
 
 
 def cause(precision: str | None) -> str:
@@ -105,7 +100,7 @@ def keeps_more(diff: TensorDiff, measured: Measured) -> bool:
     that has nothing to do with them adds up: total² = design² + implementation². The middle is total = design. Asked of
     float formats alone: who leaves out the rounding to integers did not compute in them.
     """
-    if measured.runtime.asked_precision not in _WIDER:
+    if not rounds_less(measured.runtime.asked_precision):
         return False
     total, design = (
         next((each for each in group if each.name == diff.name), None) for group in (measured.total, measured.design)
@@ -115,35 +110,12 @@ def keeps_more(diff: TensorDiff, measured: Measured) -> bool:
     return not (diff.nan_mismatch or total.nan_mismatch) and total.sum_sq_err <= design.sum_sq_err
 
 
-def kept(runtime: RuntimeFacts) -> str:
-    """That the runtime reports a wider format than was asked for; else empty."""
-    wider = _WIDER.get(runtime.asked_precision or "", ())
-    if "emulated" in runtime.effective_precision or not any(each in wider for each in precisions(runtime)):
-        return ""
-    return (
-        f"{one_line(runtime.name, 40)} keeps more precision than {runtime.asked_precision}: "
-        f"it ran in {one_line(runtime.effective_precision, 80)}"
-    )
-
-
-def not_integers(runtime: RuntimeFacts) -> str:
-    """That int8 was asked for and the runtime reports that nothing ran in it; else empty."""
-    used = precisions(runtime)
-    if runtime.asked_precision != "int8" or not used or "int8" in used:
-        return ""
-    said = one_line(runtime.effective_precision, 80)
-    return f"asked for int8 and got {said}: {one_line(runtime.name, 40)} ran no layer of the graph in integers"
-
-
-def precisions(runtime: RuntimeFacts) -> list[str]:
-    """The formats that a runtime says it computed in; none where it does not report them."""
-    text = runtime.effective_precision.lower()
-    if "not report" in text or "not read back" in text:
-        return []
-    text = _STORED.sub("", text)
-    return list(dict.fromkeys(_SAME.get(each, each) for each in _WORDS.findall(text)))
-
-
 def steps_of(conversion: Mapping[str, Any] | None) -> Mapping[str, float]:
     """Of a header's conversion: outputs that come out of integers, and the distance of two neighbouring ones."""
     return (conversion or {}).get("steps") or {}
+
+
+def declared_of(conversion: Mapping[str, Any] | None) -> float | None:
+    """Of a header's conversion: the share of its operations that the graph has in integers, where that is known."""
+    share = (conversion or {}).get("in_integers")
+    return None if share is None else float(share)

@@ -43,8 +43,13 @@ class Departure:
     owner: Owner = "implementation"
 
 
-def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Departure | None:
-    """The departure of a tensor, or None when it conforms. A NaN anywhere in the numbers departs."""
+def departure(
+    diff: TensorDiff, limits: Limits, *, max_code_share: float, converted: bool = False
+) -> Departure | None:
+    """The departure of a tensor, or None when it conforms. A NaN anywhere in the numbers departs.
+
+    Of a `converted` graph it is told in the unit that it is judged in, where the floor is the smaller one.
+    """
     if not diff.comparable:
         return Departure(diff=diff, number=None, words=_other_kind(diff))
     if diff.nan_mismatch:
@@ -53,7 +58,7 @@ def departure(diff: TensorDiff, limits: Limits, *, max_code_share: float) -> Dep
         return None
     if unit_roundoff(diff.dtype) is None:
         return _counted(diff, limits, max_code_share)
-    return _rounded(diff, limits)
+    return _rounded(diff, limits, converted=converted)
 
 
 def is_unsettled(diff: TensorDiff) -> bool:
@@ -160,6 +165,29 @@ def sigma_excess(diff: TensorDiff) -> float | None:
     return None if diff.z is None else diff.z / widening(carriers(diff), _sigma_carriers(diff.floor))
 
 
+def in_units(diff: TensorDiff) -> float | None:
+    """The error in the unit that it is judged in, see `unit_of`; None where there is no unit, as of integers."""
+    unit = unit_of(diff) if unit_roundoff(diff.dtype) is not None else 0.0
+    return diff.rmse / unit if diff.rmse is not None and diff.comparable and unit > 0 else None
+
+
+def by_sigma(diff: TensorDiff) -> bool:
+    """Whether what correct arithmetic may be off is the larger unit, so that floor units tell nothing."""
+    return unit_roundoff(diff.dtype) is not None and unit_of(diff) > floor_of(diff)
+
+
+def in_its_unit(diff: TensorDiff) -> str:
+    """Of a tensor whose unit that is: `2.43 times what correct arithmetic of its types may be off`."""
+    return f"{plain(in_units(diff) or 0.0)} times what correct arithmetic of its types may be off"
+
+
+def sigma_limit(diff: TensorDiff, limits: Limits) -> str:
+    """`limit 5`, or `limit 27.3 at 20 elements`: in units of what correct arithmetic may be off."""
+    wider = widening(carriers(diff), _sigma_carriers(diff.floor))
+    said = f"limit {plain(limits.max_z * wider)}"
+    return said if wider < 1.05 else f"{said} at {diff.finite:,} {'element' if diff.finite == 1 else 'elements'}"
+
+
 def peak_excess(diff: TensorDiff) -> float | None:
     """The largest single error in units of the largest that float32 made anywhere in the tensor, divided likewise."""
     floor = diff.floor
@@ -167,7 +195,7 @@ def peak_excess(diff: TensorDiff) -> float | None:
     return diff.max_abs / unit / widening(carriers(diff)) if unit > 0 else None
 
 
-def _rounded(diff: TensorDiff, limits: Limits) -> Departure | None:
+def _rounded(diff: TensorDiff, limits: Limits, *, converted: bool) -> Departure | None:
     if diff.rmse is None:
         return None  # no finite element, and NaN and Inf where PyTorch has them
     in_floors, in_sigmas, at_peak = floor_excess(diff), sigma_excess(diff), peak_excess(diff)
@@ -182,6 +210,8 @@ def _rounded(diff: TensorDiff, limits: Limits) -> Departure | None:
     if not typical:
         number = floor_units(diff)
         words = f"is {departure_units(number)} off ({limit_words(limits.max_floor_ratio, diff)})"
+        if converted and by_sigma(diff):
+            words = f"is off by {in_its_unit(diff)} ({sigma_limit(diff, limits)})"
     else:
         number = None if at_peak is None else at_peak * widening(carriers(diff))
         at = "" if diff.worst is None else f" at index {_place(diff.worst.index)} of sample {diff.worst.sample}"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from sysnoise_conform.judge import computed, sentences
 from sysnoise_conform.judge import conversion as conversions
-from sysnoise_conform.judge import sentences
 from sysnoise_conform.judge.departure import Departure, departure, departure_units, floor_units, is_unsettled
 from sysnoise_conform.judge.evidence import carried_on, same_computation
 from sysnoise_conform.judge.graph import Graph
@@ -68,7 +68,7 @@ class _Case:
         for each in self.layers:
             self._expected(each, [])
         gaps = self._gaps()
-        floats = conversions.not_integers(self.measured.runtime) if self.graph.converted else ""
+        floats = self._floats()
         if failing or floats:
             owners = {each.owner: None for each in failing} | ({"implementation": None} if floats else {})
             said = [floats, self._failure(failing, expired) if failing else self._praise()]
@@ -80,11 +80,18 @@ class _Case:
             return self._conclude(Verdict.EXPECTED, 0, f"departs at {known} as the policy expects")
         return self._conclude(Verdict.PASS, 0, self._praise())
 
+    def _floats(self) -> str:
+        """That the converted graph asks for integers, and the runtime computed floats."""
+        if not self.graph.converted:
+            return ""
+        least = self.gate.policy.min_int8_operations
+        return computed.not_integers(self.measured.runtime, self.name, self.graph.declared, least)
+
     def _departures(self, diffs: Iterable[TensorDiff], *, layer: bool) -> list[Departure]:
         policy, found = self.gate.policy, []
         for each in diffs:
             limits = policy.limits(self.name, each.name, layer=layer)
-            one = departure(each, limits, max_code_share=policy.max_code_share)
+            one = departure(each, limits, max_code_share=policy.max_code_share, converted=self.graph.converted)
             if one is not None and self.graph.converted and not layer:
                 one = self._excused(one)
             if one is None and not layer:
@@ -201,7 +208,8 @@ class _Case:
             parts += conversions.beside(self.measured, named) if self.graph.converted else []
         first = self._first()
         if self.layers and first is not None:
-            parts.append(sentences.first_departure(first, self.graph.places.get(first.diff.name)))
+            place = self.graph.places.get(first.diff.name)
+            parts.append(sentences.first_departure(first, place, converted=self.graph.converted))
         elif self.measured.layers:
             parts.append("no layer departs by itself: rounding that accumulates, or what only the untouched graph does")
         parts += [each for each in (self._reading(first, worst), *self._caveats()) if each]
@@ -224,12 +232,14 @@ class _Case:
         outputs = self.measured.outputs
         samples = max((each.samples for each in outputs), default=0)
         policy = self.gate.policy
-        worst = sentences.worst_output(outputs, lambda each: policy.limits(self.name, each.name).max_floor_ratio)
+        worst = sentences.worst_output(
+            outputs, lambda each: policy.limits(self.name, each.name), converted=self.graph.converted
+        )
         said = f"{sentences.counted(len(outputs), 'output')} over {sentences.counted(samples, 'sample')}, {worst}"
         parts = [said]
         if self.layers:
             first = self.layers[0]
-            much = departure_units(first.number) if first.number is not None else first.words
+            much = sentences.much(first, converted=self.graph.converted)
             where = sentences.layer(self.graph.places.get(first.diff.name), first.diff.name)
             parts.append(f"{sentences.counted(len(self.layers), 'layer')} on the way beyond the limit for layers, "
                          f"the first: {where}, {much}")  # fmt: skip
@@ -243,11 +253,15 @@ class _Case:
     def _reading(self, first: Departure | None, worst: Departure) -> str:
         """Of the departure that the sentence names last: the first one, else the worst output."""
         told = (first or worst).diff
-        return sentences.looks_like(told.readings) or sentences.size_of(told, self.measured.runtime)
+        return sentences.looks_like(told.readings) or sentences.size_of(told, self.measured.runtime, self.name)
 
     def _caveats(self) -> list[str]:
         runtime = self.measured.runtime
-        said = [conversions.kept(runtime) or sentences.off_precision(runtime, self.graph.own, self.name)]
+        said = [
+            computed.kept(runtime)
+            or computed.off_precision(runtime, self.graph.own, self.name, deployed=self.graph.deployed),
+            computed.partly(runtime, self.graph.declared) if not self._floats() else "",
+        ]
         if self.kept:
             names = ", ".join(sentences.quoted(each) for each in self.kept[:3])
             said.append(f"{names} nearer to the original than the converted graph is: the runtime rounds less")
@@ -304,7 +318,7 @@ class _Case:
             node=place.node if place else "",
             number=found.number,
             reading=sentences.looks_like(found.diff.readings),
-            sentence=sentences.departs(found, place, self.measured.runtime, output=output),
+            sentence=sentences.departs(found, place, self.measured.runtime, self.name, output=output),
             owner=found.owner,
         )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sysnoise_conform.judge.conversion import steps_of
-from sysnoise_conform.judge.sentences import Place, own_precisions
+from sysnoise_conform.judge.computed import own_precisions
+from sysnoise_conform.judge.conversion import declared_of, steps_of
+from sysnoise_conform.judge.sentences import Place
 from sysnoise_conform.report.graphs import conversion_of, graph_of
 
 
@@ -29,3 +30,5 @@ class Graph:
         conversion = conversion_of(header, variant)
         self.converted = conversion is not None
         self.steps = steps_of(conversion)
+        self.declared = declared_of(conversion)  # the share of operations that it has in integers
+        self.deployed = bool(header.get("deployed"))

@@ -101,6 +101,11 @@ class Policy:
         "Relative L2 error that a conversion (:fp16, :bf16, :int8) may cost an output: 0.1 is an SQNR of 20 dB. "
         "Beyond 1 a constant zero would be nearer to the original; inf never fails.",
     )
+    min_int8_operations: float = _key(
+        0.5,
+        "Of the operations that an :int8 graph has in integers, the share that the runtime must compute so: below it "
+        "the variant fails, for int8 was asked for and floats were measured. 0 asks for one layer.",
+    )
     layers_gate: bool = _key(
         True, "A layer that departs fails the variant, too, if what is computed from it is off as well."
     )
@@ -260,6 +265,7 @@ _READERS: Mapping[str, _Reader] = {
     "max_mismatch_share": _share,
     "max_code_share": _share,
     "max_design_rel_l2": _number,
+    "min_int8_operations": _share,
     "layers_gate": _flag,
     "require_real_inputs": _flag,
     "min_layer_coverage": _share,

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
 from sysnoise_conform.compare.ulp import unit_roundoff
+from sysnoise_conform.judge.computed import usual_for
 from sysnoise_conform.judge.departure import (
     Departure,
-    carriers,
+    by_sigma,
     departure_units,
+    floor_excess,
     floor_units,
+    in_its_unit,
     limit_words,
     plain,
-    widening,
+    sigma_excess,
+    sigma_limit,
 )
-from sysnoise_conform.judge.policy import Deviation
+from sysnoise_conform.judge.policy import Deviation, Limits
 from sysnoise_conform.outcome import (
     Crashed,
     Measured,
@@ -33,17 +36,9 @@ from sysnoise_conform.outcome import (
 )
 from sysnoise_conform.printable import one_line
 
-_PRECISIONS = {
-    "fp64": "float64", "fp32": "float32", "f32": "float32", "tf32": "TF32", "fp16": "float16", "f16": "float16",
-    "bf16": "bfloat16", "int8": "int8", "i8": "int8", "u8": "int8", "fp8": "float8",
-}  # fmt: skip
-_OWN = {
-    "DOUBLE": "float64", "FLOAT": "float32", "FLOAT16": "float16", "BFLOAT16": "bfloat16", "INT8": "int8",
-    "UINT8": "int8",
-}  # fmt: skip
-
 # Relative L2 errors that networks computed in a format were measured to have: docs/error-model.md, "Sizes".
-_SIZES = (("bfloat16", 2.0**-10, 2.0**-5), ("float16 or TF32", 2.0**-13, 2.0**-10))
+_SIZES = {"bfloat16": (2.0**-10, 2.0**-5), "float16 or TF32": (2.0**-13, 2.0**-10)}
+_FORMATS = {"bfloat16": ("bf16",), "float16 or TF32": ("fp16", "tf32")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +86,10 @@ def looks_like(readings: Sequence[Reading]) -> str:
             words = f"a transposed layout ({value})"
         case "constant":
             words = f"a constant output ({value})"
+        case "tie_order":
+            words = f"equal values in another order ({value})"
+        case "rounding_mode":
+            words = f"another rule of rounding ({value})"
         case "nan_hidden":
             return f"{value} of PyTorch's NaN or Inf come back as numbers"
         case "clipped":
@@ -103,10 +102,6 @@ def looks_like(readings: Sequence[Reading]) -> str:
             words = "integers that went through float32"
         case "attribute":
             words = f"the same operator with {value}"
-        case "rounding_mode":
-            words = f"another rule of rounding ({value})"
-        case "tie_order":
-            words = f"another order among equals ({value})"
         case "border":
             words = f"an error at the border only ({value})"
         case "one_channel":
@@ -116,25 +111,26 @@ def looks_like(readings: Sequence[Reading]) -> str:
     return f"this looks like {words}"
 
 
-def size_of(diff: TensorDiff, runtime: RuntimeFacts) -> str:
+def size_of(diff: TensorDiff, runtime: RuntimeFacts, variant: str) -> str:
     """What an unexplained error's size is usual for; a weaker word than a reading.
 
-    Nothing where the runtime is known to have computed in float32, where NaN is what departs, and of integers.
+    Nothing where the arithmetic is known to be another, where NaN is what departs, and of integers.
     """
-    if runtime.effective_precision == "fp32" or diff.nan_mismatch or unit_roundoff(diff.dtype) is None:
+    if diff.nan_mismatch or unit_roundoff(diff.dtype) is None:
         return ""
     relative = diff.rel_l2
-    for name, low, high in _SIZES:
+    for name in usual_for(runtime, variant, _FORMATS):
+        low, high = _SIZES[name]
         if relative is not None and low <= relative < high:
             return f"its size, {relative:.1e} of the values, is usual for {name}"
     return ""
 
 
-def departs(found: Departure, place: Place | None, runtime: RuntimeFacts, *, output: bool) -> str:
+def departs(found: Departure, place: Place | None, runtime: RuntimeFacts, variant: str, *, output: bool) -> str:
     """One finding as a sentence of its own."""
     who = f"output {quoted(found.diff.name)}" if output else layer(place, found.diff.name)
     said = f"{who} {found.words}"
-    why = "" if found.owner == "design" else looks_like(found.diff.readings) or size_of(found.diff, runtime)
+    why = "" if found.owner == "design" else looks_like(found.diff.readings) or size_of(found.diff, runtime, variant)
     return f"{said}; {why}" if why else said
 
 
@@ -156,33 +152,16 @@ def expiries(expired: Sequence[Deviation]) -> list[str]:
     ]
 
 
-def first_departure(found: Departure, place: Place | None) -> str:
+def first_departure(found: Departure, place: Place | None, *, converted: bool) -> str:
     """`first departure: Conv 'node_conv2d' (layer 3 of 120), 8,700 floor units`."""
-    much = departure_units(found.number) if found.number is not None else found.words
-    return f"first departure: {layer(place, found.diff.name)}, {much}"
+    return f"first departure: {layer(place, found.diff.name)}, {much(found, converted=converted)}"
 
 
-def off_precision(runtime: RuntimeFacts, own: frozenset[str], variant: str) -> str:
-    """That the runtime computed in another precision than the model's own, and how to pin it; else empty."""
-    words = [_PRECISIONS[each] for each in re.findall(r"[a-z]+[0-9]+", runtime.effective_precision.lower())
-             if each in _PRECISIONS]  # fmt: skip
-    strange = [each for each in dict.fromkeys(words) if each not in own]
-    if not own or not strange:
-        return ""
-    name, used = one_line(runtime.name, 40), " and ".join(strange)
-    if runtime.asked_precision == "auto":
-        pinned = variant.replace(":auto", "", 1)
-        return f"{name} chose {used} by itself on this host: pin it with {one_line(pinned, 80)} (no :auto)"
-    if "%" in runtime.effective_precision:
-        return f"{name} ran in {one_line(runtime.effective_precision, 80)}"
-    if runtime.asked_precision is None and "not report" not in runtime.effective_precision:
-        return f"{name} reports that it ran in {used}, though the model's own types were asked for"
-    return ""
-
-
-def own_precisions(header: Mapping[str, Any]) -> frozenset[str]:
-    """The float formats that the model itself computes in."""
-    return frozenset(_OWN[each["dtype"]] for each in header.get("layers", ()) if each.get("dtype") in _OWN)
+def much(found: Departure, *, converted: bool) -> str:
+    """By how much, in the unit of the tables, or what else is wrong."""
+    if found.number is None:
+        return found.words
+    return in_its_unit(found.diff) if converted and by_sigma(found.diff) else departure_units(found.number)
 
 
 def not_measured(variant: str, outcome: Outcome, log: str | None) -> str:
@@ -220,17 +199,33 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def worst_output(diffs: Sequence[TensorDiff], limit: Callable[[TensorDiff], float]) -> str:
-    """`worst 2.1 floor units (limit 10)`; of several outputs the one that is nearest to its limit, by name."""
+def worst_output(diffs: Sequence[TensorDiff], limits: Callable[[TensorDiff], Limits], *, converted: bool) -> str:
+    """`worst 2.1 floor units (limit 10)`; of several outputs the one that is nearest to its limit, by name.
+
+    Of a `converted` graph in the unit of the tables: PyTorch's two runs of a graph in float16 round alike nearly
+    everywhere, and their distance is no unit there.
+    """
     if all(each.exact or each.empty for each in diffs):
         return "bit for bit"
-    known = [(units / (limit(each) * widening(carriers(each))), units, each)
-             for each in diffs if (units := floor_units(each)) is not None and limit(each) > 0]  # fmt: skip
-    if not known:
+    known = [(_near(each, limits(each), sigma=converted and by_sigma(each)), each) for each in diffs]
+    near = [(share, each) for share, each in known if share is not None]
+    if not near:
         return "equal within the limits"
-    share, units, worst = max(known, key=lambda item: item[0])
+    share, worst = max(near, key=lambda item: item[0])
     which = "worst" if len(diffs) == 1 else f"nearest to its limit {quoted(worst.name)} at"
-    said = f"{which} {plain(units)} floor units ({limit_words(limit(worst), worst)}"
+    if converted and by_sigma(worst):
+        return f"{which} {in_its_unit(worst)} ({sigma_limit(worst, limits(worst))})"
+    limit = limit_words(limits(worst).max_floor_ratio, worst)
+    said = f"{which} {plain(floor_units(worst) or 0.0)} floor units ({limit}"
     if share > 1 and worst.z is not None:
         said += f"; correct arithmetic may be that far off here: z {plain(worst.z)}"
     return said + ")"
+
+
+def _near(diff: TensorDiff, limits: Limits, *, sigma: bool) -> float | None:
+    """The error as a share of its limit, in one of the two units; None where it has no such number."""
+    if sigma:
+        excess = sigma_excess(diff)
+        return excess / limits.max_z if excess is not None and limits.max_z > 0 else None
+    excess = floor_excess(diff)
+    return excess / limits.max_floor_ratio if excess is not None and limits.max_floor_ratio > 0 else None

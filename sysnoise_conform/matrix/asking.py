@@ -12,6 +12,7 @@ import onnx
 
 from sysnoise_conform.errors import BackendDied, Interrupted
 from sysnoise_conform.graph.intake import Model, write_proto
+from sysnoise_conform.matrix.facts import Feed
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.session import RemoteSession
@@ -25,8 +26,8 @@ _LABEL = "graphs"
 class Asker:
     """Runs graphs with a model's weights, one at a time. A context manager: its child, started late, ends with it."""
 
-    def __init__(self, model: Model, name: str, crew: Crew, logs: Path, threads: int) -> None:
-        self._model, self._name, self._crew, self._logs, self._threads = model, name, crew, logs, threads
+    def __init__(self, model: Model, crew: Crew, logs: Path, threads: int) -> None:
+        self._model, self._crew, self._logs, self._threads = model, crew, logs, threads
         self._stack = ExitStack()
         self._child: Child | None = None
 
@@ -36,19 +37,19 @@ class Asker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.close()
 
-    def __call__(self, proto: onnx.ModelProto, tensor: np.ndarray) -> Mapping[str, np.ndarray]:
-        """The graph's outputs for the picture's tensor, valid until the next call.
+    def __call__(self, proto: onnx.ModelProto, feed: Feed) -> Mapping[str, np.ndarray]:
+        """The graph's outputs for a feed, valid until the next call.
 
         Raises BackendError, Interrupted where the run ended the child.
         """
         try:
-            return self._run(proto, tensor)
+            return self._run(proto, feed)
         except BackendDied as err:
             if self._crew.dismissed:
                 raise Interrupted("the run was interrupted") from err
             raise
 
-    def _run(self, proto: onnx.ModelProto, tensor: np.ndarray) -> Mapping[str, np.ndarray]:
+    def _run(self, proto: onnx.ModelProto, feed: Feed) -> Mapping[str, np.ndarray]:
         variant = parse_variant(_BACKEND)
         if self._child is None:
             log = self._logs / f"{_LABEL}.txt"
@@ -57,7 +58,7 @@ class Asker:
         folder.mkdir(exist_ok=True)
         graph = write_proto(proto, folder, "model.onnx", self._model.data_files)
         session = RemoteSession(
-            self._child, variant, Target(path=graph, format="onnx", model=None), graph, {self._name: tensor},
+            self._child, variant, Target(path=graph, format="onnx", model=None), graph, feed,
             name=_LABEL, threads=self._threads,
         )  # fmt: skip
-        return session.run({self._name: tensor})
+        return session.run(feed)

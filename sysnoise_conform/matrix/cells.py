@@ -9,14 +9,17 @@ from functools import lru_cache
 from sysnoise_conform.card import ImageInput
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.matrix.facts import Levels, PlanCounts
-from sysnoise_conform.noise import AXES, IDENTITY, STAGES, axis
+from sysnoise_conform.noise import AXES, IDENTITY, STAGES, axis, precision
 from sysnoise_conform.noise.outputs import decoding
 from sysnoise_conform.noise.preparation import Key, Preparation, prepared
+from sysnoise_conform.precision.presets import PRESETS
+from sysnoise_conform.precision.recipe import INT8, recipe_of
 from sysnoise_conform.tasks.decoding import Decoding
 from sysnoise_conform.variant import Variant
 
 CONTROL = "control"  # the axis of a cell that is the baseline again
 BACKEND = "backend"  # of one that is the card's own way on a backend
+_NO_PICTURES = ("choose", "speak")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +37,15 @@ class Cell:
         return f"{self.variant}|{levels}{'|again' if self.again else ''}"
 
     def graph_levels(self) -> Levels:
-        """Those that rewrite the graph."""
-        return tuple((name, level) for name, level in self.levels if AXES[name].stage == "graph")
+        """Those that rewrite the graph; a precision that the backend's name asks for is one of them, the last."""
+        level = own_precision(self.variant)
+        named = level and all(name != precision.AXIS.name for name, _ in self.levels)
+        own = ((precision.AXIS.name, level),) if named else ()
+        return tuple(each for each in self.levels if AXES[each[0]].stage == "graph") + own
+
+    def sound_levels(self) -> Levels:
+        """Those of the front end of a speech model."""
+        return tuple((name, level) for name, level in self.levels if AXES[name].stage == "audio")
 
     def preparation(self, spec: ImageInput) -> Preparation:
         """How pictures become tensors in this cell."""
@@ -45,9 +55,27 @@ class Cell:
         """How outputs become answers."""
         return decoding(self.levels)
 
-    def inference_key(self, spec: ImageInput) -> Key:
-        """What determines the raw outputs of one picture."""
-        return (self.preparation(spec).tensor_key(), self.graph_levels(), str(self.variant), self.again)
+    def inference_key(self, spec: ImageInput | None) -> Key:
+        """What determines the raw outputs of one item; `spec` is None where items are no pictures."""
+        feed = self.sound_levels() if spec is None else self.preparation(spec).tensor_key()
+        return (feed, self.graph_levels(), str(self.variant), self.again)
+
+
+def own_precision(variant: Variant) -> str:
+    """The level of the axis precision that a backend's name asks for; "" where the graph stays as it is.
+
+    Raises UsageError for an int8 with another observer than its preset's.
+    """
+    recipe = recipe_of(variant)
+    if recipe is None:
+        return ""
+    if recipe.precision != INT8:
+        return recipe.precision
+    if recipe.observer != PRESETS[recipe.preset].observer:
+        raise UsageError(
+            f"{variant}: noises quantise with the preset's own observer", hint="leave out +observer, or use conform run"
+        )
+    return next(level for level, preset in precision.PRESETS.items() if preset == recipe.preset)
 
 
 @lru_cache(maxsize=4096)  # asked for again for each picture
@@ -77,7 +105,7 @@ def asked(words: str, *, task: str) -> tuple[Asked, ...]:
                 if word == "all" or (each.paper if word == "paper" else not each.mistake)
             ]  # fmt: skip
             for each in chosen:
-                if _fits(each.name, task):
+                if _fits(each.name, task, named=False):
                     levels = [level.name for level in each.levels[1:] if word == "all" or level.name not in each.rare]
                     found.setdefault(each.name, levels)
         elif given:
@@ -95,9 +123,14 @@ def asked(words: str, *, task: str) -> tuple[Asked, ...]:
     return tuple(Asked(axis=name, levels=tuple(found[name])) for name in sorted(found, key=order.index))
 
 
-def _fits(name: str, task: str) -> bool:
-    tasks = AXES[name].tasks
-    return not tasks or task in tasks
+def _fits(name: str, task: str, *, named: bool = True) -> bool:
+    """Whether an axis can touch a task; of a graph that reads texts or sounds all but the type wait to be named."""
+    axis = AXES[name]
+    if task in _NO_PICTURES and axis.stage not in ("graph", "audio"):
+        return False
+    if task in _NO_PICTURES and axis.stage == "graph" and name != precision.AXIS.name:
+        return named
+    return not axis.tasks or task in axis.tasks
 
 
 def in_order(levels: Mapping[str, str]) -> Levels:
@@ -106,13 +139,22 @@ def in_order(levels: Mapping[str, str]) -> Levels:
     return tuple(sorted(levels.items(), key=lambda each: (STAGES.index(AXES[each[0]].stage), order.index(each[0]))))
 
 
-def counts(cells: Sequence[Cell], spec: ImageInput, pictures: int) -> PlanCounts:
-    """The work of these cells over so many pictures, shared and by themselves."""
+def counts(cells: Sequence[Cell], spec: ImageInput | None, pictures: int, *, runs: int | None = None) -> PlanCounts:
+    """The work of these cells over so many pictures, shared and by themselves; `runs` of one cell where items have
+    several.
+    """
+    inferences = pictures if runs is None else runs
+    distinct = len({each.inference_key(spec) for each in cells})
+    if spec is None:
+        return PlanCounts(
+            decodes=0, resizes=0, inferences=inferences * distinct, naive_decodes=0, naive_resizes=0,
+            naive_inferences=inferences * len(cells),
+        )  # fmt: skip
     ways = [each.preparation(spec) for each in cells]
     return PlanCounts(
         decodes=pictures * len({each.decode_key() for each in ways}),
         resizes=pictures * len({each.place_key() for each in ways}),
-        inferences=pictures * len({each.inference_key(spec) for each in cells}),
+        inferences=inferences * distinct,
         naive_decodes=pictures * len(cells),
         naive_resizes=pictures * len(cells),
         naive_inferences=pictures * len(cells),

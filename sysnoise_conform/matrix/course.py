@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
 from sysnoise_conform import __version__, registry
 from sysnoise_conform.card import Card, Weights, find_card, load_card
-from sysnoise_conform.case import Limits
-from sysnoise_conform.datasets import DataSet, OnBad, read_data
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.graph.intake import Model, open_model
-from sysnoise_conform.inputs.images import fixed_size, image_port
 from sysnoise_conform.matrix.asking import Asker
-from sysnoise_conform.matrix.cells import Cell, asked, counts, in_order, total
-from sysnoise_conform.matrix.engine import Engine, Progress
-from sysnoise_conform.matrix.evaluations import evaluation_of
-from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Share, Status, Step
-from sysnoise_conform.matrix.gallery import gallery_of
+from sysnoise_conform.matrix.calibrated import Calibrator, Held
+from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order, total
+from sysnoise_conform.matrix.engine import Passes, Progress, Shared
+from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Flip, Levels, Matrix, Order, Share, Status, Step
 from sysnoise_conform.matrix.graphs import Graphs
-from sysnoise_conform.matrix.hook import Hook, Hooked
 from sysnoise_conform.matrix.journal import Journal
 from sysnoise_conform.matrix.judged import (
     MOST_FLIPS,
@@ -36,39 +31,17 @@ from sysnoise_conform.matrix.judged import (
     worst_levels,
 )
 from sysnoise_conform.matrix.seats import Seats
-from sysnoise_conform.matrix.singles import Singles, first_tensor, singles, touches_graphs
-from sysnoise_conform.noise import AXES
+from sysnoise_conform.matrix.singles import Singles, singles, touches_graphs
+from sysnoise_conform.matrix.subject import TOLD, MatrixCase, Subject, of_pictures, of_texts_or_sounds
+from sysnoise_conform.noise import AXES, precision
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import provenance
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.opening import told
+from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.variant import Variant
 
 MOST_ORDER_FREE = 6  # axes of which every subset is run
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MatrixCase:
-    """One `conform noise`."""
-
-    model: Path
-    data: Path
-    variants: tuple[Variant, ...]
-    baseline: Variant
-    noise: str = "default"
-    card: Path | None = None
-    labels: Path | None = None
-    task: str | None = None  # the card's
-    samples: int | None = None
-    combine: frozenset[str] = field(default_factory=lambda: frozenset({"pipeline", "swap"}))
-    margin: float = 0.01
-    seed: int = 0
-    on_bad: OnBad = "fail"
-    gallery: int = 0  # pictures whose answer changed that the page shows
-    limits: Limits = field(default_factory=Limits)
-    resume: bool = False
-    allow_linked_data: bool = False
-    allow_hooks: bool = False  # of a card that was found beside the model, not given
 
 
 def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -> Matrix:
@@ -77,107 +50,78 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
     for variant in (case.baseline, *case.variants):
         registry.check(variant)
     card = load_card(case.card) if case.card is not None else find_card(case.model)
-    if card is None or card.image is None:
+    if card is None:
         raise UsageError(
-            "noises need a model card that says how pictures become tensors, and what the outputs mean",
+            "noises need a model card that says what the model reads, and what its outputs mean",
             hint=f"write {one_line(case.model.stem)}.toml beside the model, or give --card",
         )
-    if card.hook and case.card is None and not case.allow_hooks:
-        raise UsageError(
-            f"the card beside the model would run the hook {one_line(card.decoder, 120)!r}, which is code",
-            hint="if you trust it, give the card with --card, or --allow-hooks",
-        )
-    model = open_model(case.model, shapes=dict(card.shapes), allow_linked_data=case.allow_linked_data)
     task = case.task or card.task or ""
-    data = _data(case, task)
-    wanted = asked(case.noise, task=(card.task or task) if task == "agree" else task)
-    port = image_port(model, card.image)
-    pictures = range(len(data.pictures))
+    model = open_model(case.model, shapes=dict(card.shapes), allow_linked_data=case.allow_linked_data)
     base = Cell(levels=(), variant=case.baseline)
     with ExitStack() as stack:
         stack.enter_context(told("what was measured is in the journal: --resume goes on behind it"))
-        hook = None
-        if card.hook:
-            folder = (card.path or case.model).resolve().parent
-            hook = stack.enter_context(
-                Hook(replace(card, task=card.task if task == "agree" else task), folder, out / "logs" / "hook.txt",
-                     timeout_s=case.limits.timeout_s)
-            )  # fmt: skip
-        evaluation = evaluation_of(task, card if hook is None else hook.read_by(), data)
-        evaluation = evaluation if hook is None else Hooked(evaluation, hook)
-        identity = _identity(case, model, data, card, task, "" if hook is None else hook.sha256)
+        if task in TOLD:
+            subject = of_texts_or_sounds(case, card, model, task)
+        else:
+            subject = of_pictures(case, card, model, task, out, stack)
+        wanted = asked(case.noise, task=subject.fits)
+        items = range(len(subject.names))
+        held = subject.held() if _integers(case, wanted) else Held()
+        identity = _identity(case, model, subject, card, task, held)
         journal = stack.enter_context(Journal(out, identity, resume=case.resume))
         seats = stack.enter_context(Seats(crew, out / "logs", case.limits.threads))
-        asker = stack.enter_context(Asker(model, port.name, crew, out / "logs", case.limits.threads))
-        graphs = Graphs(model, port, asker)
-        engine = Engine(
-            model=model, port=port, fixed=fixed_size(port, card.image), spec=card.image, data=data,
-            evaluation=evaluation, graphs=graphs, seats=seats, crew=crew, on_bad=case.on_bad,
-        )  # fmt: skip
-        judge = Judge(journal, evaluation, base, case.margin, case.seed)
-        tensor = first_tensor(base, card.image, data, engine.fixed, port) if touches_graphs(wanted) else None
-        made = singles(case.variants, wanted, card.image, base, graphs, tensor)
+        asker = stack.enter_context(Asker(model, crew, out / "logs", case.limits.threads))
+        pytorch = stack.enter_context(PyTorch(crew, out / "logs"))
+        calibrator = Calibrator(held=held, pytorch=pytorch, threads=case.limits.threads)
+        graphs = Graphs(model, subject.ports, asker, calibrator)
+        engine = subject.engine(Shared(graphs=graphs, seats=seats, crew=crew, on_bad=case.on_bad))
+        judge = Judge(journal, subject.figured, base, case.margin, case.seed)
+        feed = subject.first(engine) if touches_graphs(wanted) else None
+        made = singles(case.variants, wanted, subject.spec, base, graphs, feed)
         known = made.known
         to_run = [base, Cell(levels=(), variant=case.baseline, again=True)]
         to_run += [each for each in made.cells if each not in known and each != base]
         resumed = engine.run(to_run, journal, base, progress)
-        if journal.results(base.key, pictures) == [None] * len(pictures):
+        if journal.results(base.key, items) == [None] * len(items):
             _nothing(engine, base)
-        facts = [_facts(each, judge, engine, made, pictures) for each in [to_run[1], *made.cells]]
+        facts = [_facts(each, judge, engine, made, items, subject.noun) for each in [to_run[1], *made.cells]]
         cells = adjusted(facts)
-        names = [each.name for each in data.pictures]
         flips: list[Flip] = []
         for cell in made.cells:
             if cell not in known:
-                flips += judge.flips(cell, pictures, names, MOST_FLIPS)
+                flips += judge.flips(cell, items, subject.names, MOST_FLIPS)
         passes: list[Sequence[Cell]] = [to_run]
         steps, shares = _together(case, engine, journal, judge, made.cells, known, passes, progress)
+        steps = (*steps, *_in_given_order(case, engine, journal, judge, made.cells, known, passes, progress))
         return Matrix(
-            model=str(case.model), task=task, metric=evaluation.metric, layout=data.layout, pictures=len(pictures),
-            baseline_backend=str(case.baseline), baseline=judge.baseline(pictures), margin=case.margin, seed=case.seed,
-            cells=cells, axes=by_axis(cells), steps=steps, shares=shares,
-            plan=total([counts(each, card.image, len(pictures)) for each in passes]),
-            problems=(*data.problems, *journal.troubles()), flips=tuple(flips), runtimes=journal.runtimes(),
+            model=str(case.model), task=task, metric=subject.figured.metric, layout=subject.layout, noun=subject.noun,
+            pictures=len(items), baseline_backend=str(case.baseline), baseline=judge.baseline(items),
+            margin=case.margin, seed=case.seed, cells=cells, axes=by_axis(cells), steps=steps, shares=shares,
+            plan=total([counts(each, subject.spec, len(items), runs=subject.runs) for each in passes]),
+            problems=(*subject.problems, *journal.troubles()), flips=tuple(flips), runtimes=journal.runtimes(),
             environment=provenance.environment(case.limits.threads), seconds=perf_counter() - began, resumed=resumed,
-            gallery=gallery_of(data, card.image, engine.fixed, most=case.gallery),
+            gallery=subject.gallery,
         )  # fmt: skip
 
 
-def _data(case: MatrixCase, task: str) -> DataSet:
-    if task not in ("classify", "detect", "segment", "agree"):
-        raise UsageError(
-            f"noises are measured for classify, detect, segment and agree, and the card's task is {task or 'none'}",
-            hint="give --task agree for pictures without labels",
-        )
-    data = read_data(case.data, task, labels=case.labels, on_bad=case.on_bad, allow_linked=case.allow_linked_data)
-    if case.samples is None:
-        return data
-    if case.samples > len(data.pictures):
-        raise UsageError(
-            f"{case.samples} pictures were asked for, there are {len(data.pictures)}", hint="give a smaller --samples"
-        )
-    # Every so many-th: the first of a folder are of few classes.
-    step = len(data.pictures) / case.samples
-    chosen = tuple(data.pictures[int(at * step)] for at in range(case.samples))
-    return DataSet(
-        layout=data.layout, pictures=chosen, classes=data.classes, problems=data.problems, annotations=data.annotations
-    )
+def _integers(case: MatrixCase, wanted: Sequence[Asked]) -> bool:
+    """Whether a graph has to be calibrated."""
+    named = any(each.axis == precision.AXIS.name and set(each.levels) & set(precision.PRESETS) for each in wanted)
+    return named or any(each.precision == "int8" for each in (case.baseline, *case.variants))
 
 
-def _identity(case: MatrixCase, model: Model, data: DataSet, card: Card, task: str, hook: str) -> str:
+def _identity(case: MatrixCase, model: Model, subject: Subject, card: Card, task: str, held: Held) -> str:
     """Of all that determines a result, but for the cells, which have names of their own."""
     digest = hashlib.sha256()
     about = replace(card, name="", path=None, weights=Weights())
-    for each in (__version__, model.sha256, repr(about), hook, task, str(case.baseline), repr(provenance.versions())):
+    for each in (__version__, model.sha256, repr(about), task, str(case.baseline), repr(provenance.versions())):
         digest.update(f"{each}\0".encode())
-    for picture in data.pictures:
-        status = picture.path.stat()
-        digest.update(f"{picture.name}\0{status.st_size}\0{picture.label}\0{picture.id}\n".encode())
-    digest.update(repr(data.annotations).encode())
+    for line in (*subject.identity, *(f"calibrated on {each}" for each in held.identity)):
+        digest.update(f"{line}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
-def _facts(cell: Cell, judge: Judge, engine: Engine, made: Singles, pictures: Sequence[int]) -> CellFacts:
+def _facts(cell: Cell, judge: Judge, engine: Passes, made: Singles, pictures: Sequence[int], noun: str) -> CellFacts:
     axis, level = label(cell)
     backend = str(cell.variant)
     if cell in made.known:
@@ -191,7 +135,7 @@ def _facts(cell: Cell, judge: Judge, engine: Engine, made: Singles, pictures: Se
         why = "it has no answer for any picture"
         return CellFacts(axis=axis, level=level, backend=backend, status="unsupported", reason=why)
     figures, left_out = found
-    why = "" if cell.again or not cell.levels else _without_effect(cell, judge, pictures)
+    why = "" if cell.again or not cell.levels else _without_effect(cell, judge, pictures, noun)
     if why:
         return CellFacts(axis=axis, level=level, backend=backend, status="noop", reason=why)
     return CellFacts(
@@ -200,23 +144,23 @@ def _facts(cell: Cell, judge: Judge, engine: Engine, made: Singles, pictures: Se
     )  # fmt: skip
 
 
-def _without_effect(cell: Cell, judge: Judge, pictures: Sequence[int]) -> str:
+def _without_effect(cell: Cell, judge: Judge, pictures: Sequence[int], noun: str) -> str:
     """Why a cell is the backend's own way again; "" where it is not."""
     stage = AXES[cell.levels[0][0]].stage
     if stage == "graph" or not judge.journal.all_same(cell.key):
         return ""
-    if stage != "output":
+    if stage not in ("output", "audio"):
         return "it changes no value of any of these pictures"
     own = Cell(levels=(), variant=cell.variant)
-    return "it changes no answer for these pictures" if judge.unchanged(cell, own, pictures) else ""
+    return f"it changes no answer for these {noun}s" if judge.unchanged(cell, own, pictures) else ""
 
 
 def _together(
-    case: MatrixCase, engine: Engine, journal: Journal, judge: Judge, singles: Sequence[Cell],
+    case: MatrixCase, engine: Passes, journal: Journal, judge: Judge, singles: Sequence[Cell],
     known: dict[Cell, tuple[Status, str]], passes: list[Sequence[Cell]], progress: Progress,
 ) -> tuple[tuple[Step, ...], tuple[Share, ...]]:  # fmt: skip
     """The worst level of each axis, chosen on every second picture, put together and judged on the others."""
-    pictures = range(len(engine.data.pictures))
+    pictures = range(len(engine.names))
     chosen_on, judged_on = pictures[0::2], pictures[1::2]
     if not case.combine or len(judged_on) < 1:
         return (), ()
@@ -255,6 +199,31 @@ def _together(
     return tuple(steps), tuple(shares)
 
 
+def _in_given_order(
+    case: MatrixCase, engine: Passes, journal: Journal, judge: Judge, singles: Sequence[Cell],
+    known: dict[Cell, tuple[Status, str]], passes: list[Sequence[Cell]], progress: Progress,
+) -> Iterator[Step]:  # fmt: skip
+    """Noises put on in the order of `case.order`, whatever they cost; what can't be had or is without effect is not."""
+    pictures = range(len(engine.names))
+    for variant in case.variants:
+        alone = [
+            each for each in singles
+            if each.variant == variant and len(each.levels) == 1 and each not in known and engine.failure(each) is None
+        ]  # fmt: skip
+        taken: dict[str, str] = {}
+        cells: list[tuple[Cell, tuple[str, str]]] = []
+        for word in case.order:
+            axis, _, level = word.partition("=")
+            tries = [each for each in alone if each.levels[0][0] == axis and level in ("", each.levels[0][1])]
+            if tries:
+                worst = max(tries, key=lambda each: judge.delta(each, pictures[0::2]))
+                taken[axis] = worst.levels[0][1]
+                cells.append((Cell(levels=in_order(taken), variant=variant), worst.levels[0]))
+        passes.append([cell for cell, _ in cells])
+        engine.run(passes[-1], journal, None, progress)
+        yield from (_step(judge, cell, pictures[1::2], "given", added) for cell, added in cells)
+
+
 def _greedy(
     judge: Judge, variant: Variant, levels: Levels, run: object, chosen_on: Sequence[int], judged_on: Sequence[int]
 ) -> list[Step]:
@@ -273,18 +242,18 @@ def _greedy(
     return steps
 
 
-def _step(judge: Judge, cell: Cell, half: Sequence[int], order: str, added: tuple[str, str]) -> Step:
+def _step(judge: Judge, cell: Cell, half: Sequence[int], order: Order, added: tuple[str, str]) -> Step:
     found = judge.figures(cell, half)
     figures = None if found is None else found[0]
     return Step(
-        backend=str(cell.variant), order="greedy" if order == "greedy" else "pipeline", added=added[0], level=added[1],
+        backend=str(cell.variant), order=order, added=added[0], level=added[1],
         value=float("nan") if figures is None else figures.value,
         delta=float("nan") if figures is None else figures.delta,
         interval=(float("nan"), float("nan")) if figures is None else figures.interval,
     )  # fmt: skip
 
 
-def _nothing(engine: Engine, base: Cell) -> None:
+def _nothing(engine: Passes, base: Cell) -> None:
     """Nothing can be compared without the baseline. Raises UsageError."""
     failure = engine.failure(base)
     why = "it has no answer for any picture" if failure is None else failure.why

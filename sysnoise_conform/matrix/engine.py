@@ -6,23 +6,24 @@ hand. Several pictures are on their way at once, each on a thread that prepares 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from sysnoise_conform.card import ImageInput
 from sysnoise_conform.datasets import DataSet, OnBad
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, BadInput
-from sysnoise_conform.graph.intake import Model, Port
+from sysnoise_conform.graph.intake import Port
 from sysnoise_conform.graph.shapes import numpy_type
 from sysnoise_conform.matrix.cells import Cell
-from sysnoise_conform.matrix.facts import Status, words
+from sysnoise_conform.matrix.facts import Feed, Status, words
 from sysnoise_conform.matrix.graphs import Graphs
 from sysnoise_conform.matrix.journal import Journal
 from sysnoise_conform.matrix.seats import Seats
@@ -77,64 +78,75 @@ class Latest(Generic[T]):
         return self._made
 
 
-@dataclass(slots=True)
-class Engine:
-    """What all passes share."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What every engine needs, whatever its items are."""
 
-    model: Model
-    port: Port
-    fixed: Fixed
-    spec: ImageInput
-    data: DataSet
-    evaluation: Evaluation
     graphs: Graphs
     seats: Seats
     crew: Crew
     on_bad: OnBad
-    problems: dict[str, str] = field(default_factory=dict)  # picture -> why some cell has no answer for it
+
+
+@dataclass(slots=True, kw_only=True)
+class Passes(ABC):
+    """Cells over items of whatever kind: what is missing is measured and kept, several items on their way at once."""
+
+    names: Sequence[str]  # of the items, in their order
+    graphs: Graphs
+    seats: Seats
+    crew: Crew
+    on_bad: OnBad
+    problems: dict[str, str] = field(default_factory=dict)  # item -> why some cell has no answer for it
     failures: dict[str, Failure] = field(default_factory=dict)  # by backend, or by backend and graph
 
+    noun: ClassVar[str] = "items"
+
+    @abstractmethod
+    def _item(self, at: int, missing: Sequence[Cell], base: Cell | None) -> Mapping[str, tuple[Result | None, bool]]:
+        """By cell its result, and whether its feed is the base's (without one, the first cell's)."""
+
     def run(self, cells: Sequence[Cell], journal: Journal, base: Cell | None, progress: Progress) -> int:
-        """Measure what the journal lacks of `cells`; how many pictures were whole there already.
+        """Measure what the journal lacks of `cells`; how many items were whole there already.
 
         `base` is the cell whose tensors tell whether another cell's are the same, if that is asked. Raises BadInput
-        for a picture that can't be read, unless such are left out.
+        for an item that can't be read, unless such are left out.
         """
         self.failures.update({place: Failure(status, why) for place, (status, why) in journal.failures().items()})
         done = [journal.done(each.key) for each in cells]
         waiting = [
             (at, [cell for cell, known in zip(cells, done, strict=True) if at not in known])
-            for at in range(len(self.data.pictures))
+            for at in range(len(self.names))
         ]
         open_ones = [(at, missing) for at, missing in waiting if missing]
         whole = len(waiting) - len(open_ones)
         told, named = set(self.failures), 0
-        with closing(self._pictures(open_ones, base)) as pictures:
-            for count, (at, found) in enumerate(pictures, start=1):
+        with closing(self._ahead(open_ones, base)) as items:
+            for count, (at, found) in enumerate(items, start=1):
                 if len(self.seats.runtimes) > named:
                     named = len(self.seats.runtimes)
                     journal.name_runtimes(dict(self.seats.runtimes))
                 for place in sorted(self.failures.keys() - told):
                     journal.fail(place, self.failures[place].status, self.failures[place].why)
                     told.add(place)
-                name = one_line(self.data.pictures[at].name, 120)
+                name = one_line(self.names[at], 120)
                 if name in self.problems:
                     journal.trouble(name, self.problems[name])
                 journal.add(at, found)
-                progress("pictures", whole + count, len(waiting))
+                progress(self.noun, whole + count, len(waiting))
         return whole
 
-    def _pictures(
+    def _ahead(
         self, open_ones: Sequence[tuple[int, list[Cell]]], base: Cell | None
     ) -> Generator[tuple[int, Mapping[str, tuple[Result | None, bool]]], None, None]:
-        """What is found of each picture, in their order."""
-        # Where one lane keeps all cores busy, the next picture is prepared meanwhile.
+        """What is found of each item, in their order."""
+        # Where one lane keeps all cores busy, the next item is prepared meanwhile.
         workers = max(2, self.seats.lanes)
         ahead: deque[tuple[int, Future[Mapping[str, tuple[Result | None, bool]]]]] = deque()
-        pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="pictures")
+        pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="items")
         try:
             for at, missing in open_ones:
-                ahead.append((at, pool.submit(self._picture, at, missing, base)))
+                ahead.append((at, pool.submit(self._item, at, missing, base)))
                 if len(ahead) > 2 * workers:
                     first, future = ahead.popleft()
                     yield first, future.result()
@@ -143,7 +155,50 @@ class Engine:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _picture(self, at: int, missing: Sequence[Cell], base: Cell | None) -> Mapping[str, tuple[Result | None, bool]]:
+    def _left_out(self, at: int, err: BadInput) -> None:
+        self.problems.setdefault(one_line(self.names[at], 120), one_line(err.message, 200))
+
+    def _inferred(self, cell: Cell, feeds: Sequence[Feed]) -> list[dict[str, np.ndarray]] | None:
+        """Raw outputs of feeds of the same shapes; None where the backend refuses or has died."""
+        if self.failure(cell) is not None:
+            return None
+        refusal = self.graphs.refusal(cell.graph_levels(), feeds[0])
+        if refusal is not None:
+            self.failures[_place(cell)] = Failure(*refusal)
+            return None
+        try:
+            with self.seats.taken(cell.variant) as seat:
+                session = seat.session(cell.graph_levels(), feeds[0], self.graphs.write)
+                answers = session.run_each(feeds)
+                return [{key: array.copy() for key, array in each.items()} for each in answers]
+        except BackendDied as err:  # its other graphs died with it
+            if self.crew.dismissed:  # we ended it ourselves
+                raise
+            self.failures[str(cell.variant)] = Failure("crashed", one_line(err, 200))
+        except BackendUnavailable as err:
+            self.failures[str(cell.variant)] = Failure("unavailable", one_line(err, 200))
+        except BackendError as err:
+            self.failures[_place(cell)] = Failure("unsupported", one_line(err, 200))
+        return None
+
+    def failure(self, cell: Cell) -> Failure | None:
+        """Why a cell has no answers, where its backend or graph failed."""
+        return self.failures.get(str(cell.variant)) or self.failures.get(_place(cell))
+
+
+@dataclass(slots=True, kw_only=True)
+class Engine(Passes):
+    """Cells over pictures."""
+
+    port: Port
+    fixed: Fixed
+    spec: ImageInput
+    data: DataSet
+    evaluation: Evaluation
+
+    noun: ClassVar[str] = "pictures"
+
+    def _item(self, at: int, missing: Sequence[Cell], base: Cell | None) -> Mapping[str, tuple[Result | None, bool]]:
         """By cell its result, and whether its tensor is the base's (without one, the first cell's)."""
         cells = missing if base is None else [base, *missing]
         tensors = self._tensors(at, cells, None if base is None else base.preparation(self.spec).tensor_key())
@@ -189,7 +244,7 @@ class Engine:
     ) -> dict[str, tuple[Result | None, bool]]:
         found: dict[str, tuple[Result | None, bool]] = {}
         for together in self._exchanges(cells, tensors):
-            inputs = [tensor.data for tensor, _ in together if tensor.data is not None]
+            inputs = [{self.port.name: tensor.data} for tensor, _ in together if tensor.data is not None]
             answers = self._inferred(together[0][1][0], inputs) if inputs else None
             for number, (tensor, group) in enumerate(together):
                 outputs = None if answers is None else answers[number]
@@ -230,37 +285,6 @@ class Engine:
                 raise
             self._left_out(at, err)
             return None
-
-    def _left_out(self, at: int, err: BadInput) -> None:
-        self.problems.setdefault(one_line(self.data.pictures[at].name, 120), one_line(err.message, 200))
-
-    def _inferred(self, cell: Cell, tensors: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]] | None:
-        """Raw outputs of tensors of one shape; None where the backend refuses or has died."""
-        if self.failure(cell) is not None:
-            return None
-        name = self.port.name
-        refusal = self.graphs.refusal(cell.graph_levels(), tensors[0])
-        if refusal is not None:
-            self.failures[_place(cell)] = Failure(*refusal)
-            return None
-        try:
-            with self.seats.taken(cell.variant) as seat:
-                session = seat.session(cell.graph_levels(), name, tensors[0], self.graphs.write)
-                answers = session.run_each([{name: each} for each in tensors])
-                return [{key: array.copy() for key, array in each.items()} for each in answers]
-        except BackendDied as err:  # its other graphs died with it
-            if self.crew.dismissed:  # we ended it ourselves
-                raise
-            self.failures[str(cell.variant)] = Failure("crashed", one_line(err, 200))
-        except BackendUnavailable as err:
-            self.failures[str(cell.variant)] = Failure("unavailable", one_line(err, 200))
-        except BackendError as err:
-            self.failures[_place(cell)] = Failure("unsupported", one_line(err, 200))
-        return None
-
-    def failure(self, cell: Cell) -> Failure | None:
-        """Why a cell has no answers, where its backend or graph failed."""
-        return self.failures.get(str(cell.variant)) or self.failures.get(_place(cell))
 
 
 def _place(cell: Cell) -> str:

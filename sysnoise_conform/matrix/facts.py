@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from sysnoise_conform.datasets import Problem
 from sysnoise_conform.statistics.gate import Word
 
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
     from sysnoise_conform.matrix.gallery import Gallery
 
 Status = Literal["measured", "noop", "not_applicable", "unavailable", "unsupported", "crashed"]
+Order = Literal["pipeline", "greedy", "given"]
 Levels = tuple[tuple[str, str], ...]  # axis and level, in pipeline order
+Feed = Mapping[str, np.ndarray]  # a graph's inputs by name
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]  # of a feed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +69,7 @@ class Step:
     """Noises put on one after another: what `added` makes of all before it. Pictures of the second half."""
 
     backend: str
-    order: Literal["pipeline", "greedy"]
+    order: Order
     added: str
     level: str
     value: float
@@ -97,7 +102,7 @@ class PlanCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flip:
-    """One picture whose answer is another one in a cell."""
+    """One picture whose answer is another one in a cell; a detector's answers have boxes: x, y, width, height."""
 
     picture: str
     axis: str
@@ -107,6 +112,8 @@ class Flip:
     after: str
     right_before: bool | None
     right_after: bool | None
+    boxes_before: tuple[tuple[float, float, float, float], ...] = ()
+    boxes_after: tuple[tuple[float, float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +124,7 @@ class Matrix:
     task: str
     metric: str
     layout: str
-    pictures: int
+    pictures: int  # items: what `noun` says
     baseline_backend: str
     baseline: Mapping[str, float]
     margin: float
@@ -134,6 +141,12 @@ class Matrix:
     seconds: float = 0.0
     resumed: int = 0  # pictures whose results were there already
     gallery: Gallery | None = None  # where pictures are to be shown
+    noun: str = "picture"  # what an item is called
+
+
+def shapes_of(feed: Feed) -> Shapes:
+    """The shapes of a feed, to be compared."""
+    return tuple((name, array.shape) for name, array in feed.items())
 
 
 def words(levels: Levels) -> str:

@@ -6,6 +6,7 @@ own, and a rewritten graph whose sizes move is run once before anything is measu
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +16,22 @@ import numpy as np
 import onnx
 
 from sysnoise_conform.errors import BackendError, BackendUnavailable, BadInput, UsageError
-from sysnoise_conform.graph.intake import Model, Port, write_proto
+from sysnoise_conform.graph.intake import Model, Port, open_model, write_proto
 from sysnoise_conform.graph.measured import Measured, question
 from sysnoise_conform.graph.rewrite import Edits, NoOp, NotApplicable, Rewrite, Rewritten, edited, merged, name_of
-from sysnoise_conform.matrix.facts import Levels, Status
+from sysnoise_conform.matrix.calibrated import Calibrator
+from sysnoise_conform.matrix.facts import Feed, Levels, Shapes, Status, shapes_of
 from sysnoise_conform.noise import graphs, precision
+from sysnoise_conform.precision.convert import convert
 from sysnoise_conform.precision.floats import TYPES, to_float
+from sysnoise_conform.precision.observed import Ranges
 from sysnoise_conform.precision.opset import raised
-from sysnoise_conform.precision.recipe import BF16
+from sysnoise_conform.precision.presets import PRESETS
+from sysnoise_conform.precision.recipe import BF16, INT8, Recipe
 from sysnoise_conform.printable import one_line
 
-# Runs a graph on a tensor; its outputs. Raises BackendError.
-Ask = Callable[[onnx.ModelProto, np.ndarray], Mapping[str, np.ndarray]]
+# Runs a graph on a feed; its outputs. Raises BackendError.
+Ask = Callable[[onnx.ModelProto, Feed], Mapping[str, np.ndarray]]
 BFLOAT16_SINCE = 22  # the opset in which Conv and poolings take it
 _OWN = Rewritten(edits={}, changed=())
 
@@ -43,49 +48,53 @@ class Distinct:
 class Graphs:
     """Knows what levels make of the model for inputs of a shape, and writes the graphs for sessions. For any thread.
 
-    `port` is the picture's input; `ask` runs a graph, and is asked by one thread at a time.
+    `ports` are the inputs that items fill; `ask` runs a graph, and is asked by one thread at a time; `calibrator`
+    measures what integer graphs need, where there is one.
     """
 
-    def __init__(self, model: Model, port: Port, ask: Ask) -> None:
+    def __init__(self, model: Model, ports: Sequence[Port], ask: Ask, calibrator: Calibrator | None = None) -> None:
         self._model = model
         self._ask = ask
+        self._calibrator = calibrator
+        self._ranges: dict[tuple[str, bool], Ranges] = {}
         self._lock = threading.RLock()
-        self._fixed = port.shape is not None and all(isinstance(each, int) for each in port.shape)
-        self._found: dict[tuple[Levels, tuple[int, ...]], Rewrite] = {}
-        self._measured: dict[tuple[Levels, tuple[int, ...]], Measured | NotApplicable] = {}
+        shapes = [each.shape for each in ports]
+        self._fixed = all(shape is not None and all(isinstance(each, int) for each in shape) for shape in shapes)
+        self._found: dict[tuple[Levels, Shapes], Rewrite] = {}
+        self._measured: dict[tuple[Levels, Shapes], Measured | NotApplicable] = {}
 
-    def resolve(self, levels: Levels, tensor: np.ndarray) -> Rewrite:
-        """What `levels`, put on in their order, make of the graph for inputs of this tensor's shape.
+    def resolve(self, levels: Levels, feed: Feed) -> Rewrite:
+        """What `levels`, put on in their order, make of the graph for inputs of these shapes.
 
         NoOp where every one of them is, NotApplicable where one can't be. Raises BackendUnavailable where nobody is
         there to be asked, BackendDied.
         """
         if not levels:
             return _OWN
-        key = (levels, tensor.shape)
+        key = (levels, shapes_of(feed))
         with self._lock:
             if key not in self._found:
-                self._found[key] = self._resolved(levels, tensor)
+                self._found[key] = self._resolved(levels, feed)
             return self._found[key]
 
-    def refusal(self, levels: Levels, tensor: np.ndarray) -> tuple[Status, str] | None:
-        """Why there is no graph of these levels for inputs of this tensor's shape; None where there is."""
+    def refusal(self, levels: Levels, feed: Feed) -> tuple[Status, str] | None:
+        """Why there is no graph of these levels for inputs of these shapes; None where there is."""
         try:
-            found = self.resolve(levels, tensor)
+            found = self.resolve(levels, feed)
         except BackendError as err:
             status: Status = "unavailable" if isinstance(err, BackendUnavailable) else "crashed"
             return status, one_line(f"what the graph meets can't be told: {err}", 240)
         return ("not_applicable", reason(found)) if isinstance(found, NotApplicable) else None
 
-    def _resolved(self, levels: Levels, tensor: np.ndarray) -> Rewrite:
+    def _resolved(self, levels: Levels, feed: Feed) -> Rewrite:
         *before, (axis, level) = levels
-        first = self.resolve(tuple(before), tensor)
+        first = self.resolve(tuple(before), feed)
         if isinstance(first, NotApplicable):
             return first
         edits = first.edits if isinstance(first, Rewritten) else {}
         if axis == precision.AXIS.name:
             return self._converted(edits, level)
-        measured = self._meets(tuple(before), edits, tensor)
+        measured = self._meets(tuple(before), edits, feed)
         if isinstance(measured, NotApplicable):
             return measured
         proto = edited(self._model.proto, edits) if edits else self._model.proto
@@ -100,11 +109,14 @@ class Graphs:
         )  # fmt: skip
         if not found.resizes:
             return both
-        after = self._meets(levels, both.edits, tensor)
+        after = self._meets(levels, both.edits, feed)
         return after if isinstance(after, NotApplicable) else self._same_outputs(measured, after) or both
 
     def _converted(self, edits: Edits, level: str) -> Rewrite:
         """The graph in another precision, if there is anything to convert."""
+        if level in precision.PRESETS and not self.calibrated_on:
+            why = "int8 needs something to calibrate on that is not judged"
+            return NotApplicable(node="", why=f"{why}: give --calibration DATA, or a smaller --samples")
         try:
             _, count = self._in_precision(edits, level)
         except (BadInput, UsageError) as err:
@@ -114,17 +126,40 @@ class Graphs:
         return Rewritten(edits=edits, changed=(f"{count} nodes in {level}",), precision=level)
 
     def _in_precision(self, edits: Edits, level: str) -> tuple[onnx.ModelProto, int]:
-        """The edited graph converted, and how many nodes of it were. Raises BadInput."""
+        """The edited graph converted, and how many nodes of it were. Raises BadInput, UsageError."""
+        if level in precision.PRESETS:
+            return self._quantised(edits, level)
         proto = raised(edited(self._model.proto, edits), BFLOAT16_SINCE if level == BF16 else 0, f":{level}")
         found = to_float(proto, TYPES[level], self._model.path.parent)
         return found.proto, found.converted
 
-    def _meets(self, levels: Levels, edits: Edits, tensor: np.ndarray) -> Measured | NotApplicable:
-        key = (levels, tensor.shape)
+    def _quantised(self, edits: Edits, level: str) -> tuple[onnx.ModelProto, int]:
+        assert self._calibrator is not None
+        preset = precision.PRESETS[level]
+        recipe = Recipe(precision=INT8, preset=preset, observer=PRESETS[preset].observer)
+        with tempfile.TemporaryDirectory(prefix="conform-") as folder:
+            model = self._model
+            if edits:
+                place = Path(folder)
+                model = open_model(write_proto(edited(model.proto, edits), place, "model.onnx", model.data_files))
+            key = (repr(sorted((at, sorted(each.items())) for at, each in edits.items())), recipe.histograms)
+            with self._lock:
+                if key not in self._ranges:
+                    self._ranges[key] = self._calibrator.ranges(model, recipe)
+            made = convert(model, recipe, self._ranges[key])
+        return made.proto, int(made.record["converted"])
+
+    @property
+    def calibrated_on(self) -> str:
+        """What integer graphs have their ranges from, in words; "" of nothing."""
+        return "" if self._calibrator is None else self._calibrator.held.told
+
+    def _meets(self, levels: Levels, edits: Edits, feed: Feed) -> Measured | NotApplicable:
+        key = (levels, shapes_of(feed))
         if key not in self._measured:
             asked = question(edited(self._model.proto, edits))
             try:
-                self._measured[key] = asked.answered(self._ask(asked.proto, tensor))
+                self._measured[key] = asked.answered(self._ask(asked.proto, feed))
             except BackendUnavailable:
                 raise
             except BackendError as err:
@@ -150,14 +185,14 @@ class Graphs:
                 )
         return None
 
-    def distinct(self, axis: str, levels: Sequence[str], tensor: np.ndarray) -> list[Distinct]:
+    def distinct(self, axis: str, levels: Sequence[str], feed: Feed) -> list[Distinct]:
         """An axis' levels, those that come to the same under the first of them.
 
         Of a model whose input has no fixed size this is told only where it holds for every size.
         """
         kept: list[tuple[str, Rewrite, list[str]]] = []
         for level in levels:
-            found = self.resolve(((axis, level),), tensor)
+            found = self.resolve(((axis, level),), feed)
             twin = next((same for _, other, same in kept if self._same(found, other)), None)
             if twin is None:
                 kept.append((level, found, []))
@@ -180,9 +215,9 @@ class Graphs:
             case _:
                 return False
 
-    def write(self, levels: Levels, folder: Path, tensor: np.ndarray) -> Path:
-        """A private copy in `folder` of the graph that levels make for inputs of this tensor's shape, if they can."""
-        found = self.resolve(levels, tensor)
+    def write(self, levels: Levels, folder: Path, feed: Feed) -> Path:
+        """A private copy in `folder` of the graph that levels make for inputs of these shapes, if they can."""
+        found = self.resolve(levels, feed)
         if not isinstance(found, Rewritten) or not (found.edits or found.precision):
             return self._model.write(folder)
         if found.precision:  # its weights are in it

@@ -14,7 +14,7 @@ from sysnoise_conform.matrix.cells import BACKEND, CONTROL, Cell
 from sysnoise_conform.matrix.facts import AxisFacts, CellFacts, Figures, Flip, Levels
 from sysnoise_conform.matrix.journal import Journal
 from sysnoise_conform.statistics.gate import holm
-from sysnoise_conform.tasks.evaluation import Evaluation, Result
+from sysnoise_conform.tasks.evaluation import ERRORS, Figured, Result
 
 MOST_FLIPS = 12  # of a cell
 
@@ -24,7 +24,7 @@ class Judge:
     """Compares cells with one baseline."""
 
     journal: Journal
-    evaluation: Evaluation
+    evaluation: Figured
     base: Cell
     margin: float
     seed: int
@@ -58,7 +58,7 @@ class Judge:
         if not kept:
             return 0.0
         before, after = (self.evaluation.figures(each, kept, one)[self.evaluation.metric] for each in (one, other))
-        return before - after
+        return after - before if self.evaluation.metric in ERRORS else before - after
 
     def _both(
         self, cell: Cell, base: Cell, pictures: Sequence[int]
@@ -100,6 +100,7 @@ class Judge:
             found.append(Flip(
                 picture=names[at], axis=axis, level=level, backend=str(cell.variant), before=before.text,
                 after=after.text, right_before=before.right, right_after=after.right,
+                boxes_before=before.boxes, boxes_after=after.boxes,
             ))  # fmt: skip
         found.sort(key=lambda each: not (each.right_before and not each.right_after))
         return found[:most]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sysnoise_conform.matrix.cells import CONTROL
+from sysnoise_conform.matrix.cells import BACKEND, CONTROL
 from sysnoise_conform.matrix.facts import CellFacts, Matrix
 from sysnoise_conform.statistics.gate import Word
 
@@ -32,10 +32,14 @@ class Overall:
 
 
 def overall(found: Matrix) -> Overall:
-    """The verdict of all cells together; a matrix without a figure is never PASS."""
+    """The verdict of all cells together; a matrix without a figure is never PASS.
+
+    Nor is one that was asked for noises and could measure none of them, whatever its backends do by themselves.
+    """
     cells = [each for each in found.cells if each.axis != CONTROL]
     codes = {code for each in cells for code in _codes(each)}
-    if not any(each.figures is not None for each in cells):
+    noises = [each for each in cells if each.axis != BACKEND]
+    if not any(each.figures is not None for each in noises or cells):
         codes.add(5)
     applied = tuple(each for each in _ORDER if each in codes)
     word: Word = "PASS" if not applied else "FAIL" if applied[0] == 1 else "INCONCLUSIVE"

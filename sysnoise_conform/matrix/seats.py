@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
-from sysnoise_conform.matrix.facts import Levels
+from sysnoise_conform.matrix.facts import Feed, Levels, Shapes, shapes_of
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner.crew import Crew
 from sysnoise_conform.runner.provenance import usable_cores
@@ -39,19 +37,19 @@ class Seat:
     child: Child
     variant: Variant
     threads: int
-    _sessions: dict[tuple[Levels, tuple[int, ...]], RemoteSession] = field(default_factory=dict)
+    _sessions: dict[tuple[Levels, Shapes], RemoteSession] = field(default_factory=dict)
 
     def session(
-        self, levels: Levels, name: str, tensor: np.ndarray, write: Callable[[Levels, Path, np.ndarray], Path]
+        self, levels: Levels, feed: Feed, write: Callable[[Levels, Path, Feed], Path]
     ) -> RemoteSession:
         """The session of a graph, compiled when it is first asked for. Raises BackendError."""
-        key = (levels, tensor.shape)
+        key = (levels, shapes_of(feed))
         if key not in self._sessions:
             folder = self.child.workdir / f"graph-{len(self._sessions)}"
             folder.mkdir(exist_ok=True)
-            graph = write(levels, folder, tensor)
+            graph = write(levels, folder, feed)
             self._sessions[key] = RemoteSession(
-                self.child, self.variant, Target(path=graph, format="onnx", model=None), graph, {name: tensor},
+                self.child, self.variant, Target(path=graph, format="onnx", model=None), graph, feed,
                 name=folder.name, threads=self.threads,
             )  # fmt: skip
         return self._sessions[key]

@@ -15,9 +15,9 @@ from sysnoise_conform.graph.intake import Port
 from sysnoise_conform.graph.rewrite import NoOp, NotApplicable, Rewritten
 from sysnoise_conform.graph.shapes import numpy_type
 from sysnoise_conform.matrix.cells import Asked, Cell
-from sysnoise_conform.matrix.facts import Status
+from sysnoise_conform.matrix.facts import Feed, Status
 from sysnoise_conform.matrix.graphs import Distinct, Graphs, reason
-from sysnoise_conform.noise import AXES
+from sysnoise_conform.noise import AXES, precision
 from sysnoise_conform.pictures.place import Fixed
 from sysnoise_conform.variant import Variant
 
@@ -32,21 +32,23 @@ class Singles:
 
 
 def singles(
-    variants: Sequence[Variant], wanted: Sequence[Asked], spec: ImageInput, base: Cell, graphs: Graphs,
-    tensor: np.ndarray | None,
+    variants: Sequence[Variant], wanted: Sequence[Asked], spec: ImageInput | None, base: Cell, graphs: Graphs,
+    feed: Feed | None,
 ) -> Singles:  # fmt: skip
     """Every level alone on every backend, with the card's own way on each.
 
     Levels of a graph's axis that make the same graph are one cell, under the first one's name; its note names the
-    others. `tensor` is one that the model gets, or None where there is none.
+    others. `feed` is one that the model gets, or None where there is none.
     """
     made = Singles()
-    distinct = _distinct(wanted, graphs, tensor)
+    distinct = _distinct(wanted, graphs, feed)
     for variant in variants:
         own = Cell(levels=(), variant=variant)
         if own != base:
             made.cells.append(own)
         for each in wanted:
+            if each.axis == precision.AXIS.name and own.graph_levels():  # the backend's name says it already
+                continue
             for name in each.levels:
                 cell = Cell(levels=((each.axis, name),), variant=variant)
                 if each.axis in distinct:
@@ -78,13 +80,13 @@ def touches_graphs(wanted: Sequence[Asked]) -> bool:
     return any(AXES[each.axis].stage == "graph" for each in wanted)
 
 
-def _distinct(wanted: Sequence[Asked], graphs: Graphs, tensor: np.ndarray | None) -> dict[str, dict[str, Distinct]]:
+def _distinct(wanted: Sequence[Asked], graphs: Graphs, feed: Feed | None) -> dict[str, dict[str, Distinct]]:
     """By axis and level; an axis is missing where nobody can be asked: its cells tell why as they are run."""
     found: dict[str, dict[str, Distinct]] = {}
     for each in wanted:
-        if AXES[each.axis].stage == "graph" and tensor is not None:
+        if AXES[each.axis].stage == "graph" and feed is not None:
             try:
-                found[each.axis] = {one.level: one for one in graphs.distinct(each.axis, each.levels, tensor)}
+                found[each.axis] = {one.level: one for one in graphs.distinct(each.axis, each.levels, feed)}
             except BackendError:
                 continue
     return found
@@ -102,10 +104,12 @@ def _of_graph(made: Singles, cell: Cell, distinct: Distinct, graphs: Graphs) -> 
         case Rewritten():
             if same:
                 made.notes[cell] = f"on these sizes the same as {same}"
+            if distinct.found.precision in precision.PRESETS:
+                made.notes[cell] = f"calibrated on {graphs.calibrated_on} that are not judged"
         case _:
             assert_never(distinct.found)
 
 
-def _same_way(cell: Cell, own: Cell, spec: ImageInput) -> bool:
+def _same_way(cell: Cell, own: Cell, spec: ImageInput | None) -> bool:
     same = cell.inference_key(spec) == own.inference_key(spec)
     return same and cell.decoding() == own.decoding()

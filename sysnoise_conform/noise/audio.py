@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 
+from sysnoise_conform.card import SpeechInput
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.noise import mel, stft
 from sysnoise_conform.noise.mel import Mel
@@ -42,6 +44,21 @@ class Costs:
     wave_mse: float
     frames: int
     base_frames: int
+
+
+def of_card(spec: SpeechInput) -> FrontEnd:
+    """The front end that a card means."""
+    return FrontEnd(
+        stft=Stft(
+            n_fft=spec.n_fft, hop=spec.hop, length=spec.window_length, window=cast(stft.Window, spec.window),
+            pad=cast(stft.Padding, spec.padding), centre=spec.centre,
+        ),
+        mel=Mel(
+            bands=spec.bands, rate=float(spec.rate), low=spec.low, high=spec.high, scale=cast(mel.Scale, spec.scale),
+            norm=cast(mel.Norm, spec.norm),
+        ),
+        floor=spec.floor,
+    )  # fmt: skip
 
 
 def front_end(base: FrontEnd, levels: Mapping[str, str]) -> FrontEnd:

@@ -28,7 +28,7 @@ class Mel:
     corners: Corners = "exact"
 
 
-_SPEECH = ("speech",)
+_SPEECH = ("speak",)
 SCALE = Axis(
     name="mel_scale",
     stage="audio",

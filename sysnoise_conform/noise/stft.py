@@ -40,7 +40,7 @@ class Stft:
 
 
 _TORCH = "torch.stft"
-_SPEECH = ("speech",)
+_SPEECH = ("speak",)
 KERNEL = Axis(
     name="stft",
     stage="audio",

@@ -45,6 +45,10 @@ def _minmax(observed: Observed, scheme: Scheme) -> tuple[float, float]:
 
 
 def _mean(observed: Observed, scheme: Scheme) -> tuple[float, float]:
+    """Of the samples' extremes; around zero, of their largest magnitudes, as NNCF does."""
+    if scheme.symmetric and not scheme.unsigned:
+        largest = float(np.maximum(-observed.lows, observed.highs).mean())
+        return -largest, largest
     return observed.lows.mean(), observed.highs.mean()
 
 

@@ -13,7 +13,7 @@ INPUTS = "inputs"  # the inputs of operators with integer kernels alone: what is
 
 OBSERVERS: Mapping[str, str] = {
     "minmax": "the lowest and the highest value of all samples",
-    "mean": "the means of the samples' lowest and highest values",
+    "mean": "the means of the samples' lowest and highest values; around zero that of their largest magnitudes (NNCF)",
     "moving_average": "the samples' extremes one after the other, each counting 0.1 (MQBench's EMAMinMax, ratio 0.9)",
     "percentile_99.9": "0.1 % of the values cut off, half at each end",
     "percentile_99.99": "0.01 % of the values cut off",

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sysnoise_conform.errors import UsageError
 from sysnoise_conform.precision.presets import PRESETS, preset_of
+from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import Variant
 
 FP16, BF16, INT8 = "fp16", "bf16", "int8"
@@ -75,7 +77,15 @@ def spread(variants: Sequence[Variant]) -> tuple[Variant, ...]:
 
 
 def with_preset(variants: Sequence[Variant], preset: str) -> tuple[Variant, ...]:
-    """`--preset NAME`: each int8 variant that names none gets this one; `all` spreads it over every preset."""
+    """`--preset NAME`: each int8 variant that names none gets this one; `all` spreads it over every preset.
+
+    Raises UsageError where there is no such variant.
+    """
+    quantised = [each for each in variants if each.precision == INT8]
+    if not quantised:
+        raise _idle("--preset", ":int8", variants)
+    if all(each.option("preset") is not None for each in quantised):
+        raise UsageError("--preset: each :int8 names its own with +preset=", hint="leave one of the two out")
     if preset == "all":
         return spread(variants)
     return tuple(
@@ -83,4 +93,21 @@ def with_preset(variants: Sequence[Variant], preset: str) -> tuple[Variant, ...]
         if each.precision == INT8 and each.option("preset") is None
         else each
         for each in variants
+    )
+
+
+def refuse_idle(variants: Sequence[Variant], *, calibration: bool, keep_fp32: bool) -> None:
+    """Raise UsageError where calibration or nodes to keep were given, and no variant is converted by them."""
+    if calibration and not any(each.precision == INT8 for each in variants):
+        raise _idle("--calibration", ":int8", variants)
+    if keep_fp32 and not any(each.precision in PRECISIONS for each in variants):
+        raise _idle("--keep-fp32", ":int8, :fp16 and :bf16", variants)
+
+
+def _idle(option: str, precisions: str, variants: Sequence[Variant]) -> UsageError:
+    asked = ", ".join(one_line(each, 60) for each in variants[:4]) + (", ..." if len(variants) > 4 else "")
+    first = f"{variants[0].backend}:{INT8}"
+    return UsageError(
+        f"{option} is of {precisions}, which none of the backends asks for ({asked})",
+        hint=f"write {first}, or leave {option} out",
     )

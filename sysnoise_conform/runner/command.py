@@ -15,9 +15,18 @@ def reproducing(case: Case, variant: Variant, recipe: Recipe, *, judged: int) ->
 
     `judged` is the number of samples that were judged: of a split the others calibrate.
     """
-    parts = ["--model", str(case.model), "--backends", str(_explicit(variant, recipe))]
-    for option, path in (("--inputs", case.inputs), ("--card", case.card)):
-        parts += [] if path is None else [option, str(path)]
+    return shlex.join(["conform", "run", *_asked(case, variant, recipe, judged, option="--backends")])
+
+
+def diagnosing(case: Case, variant: Variant, recipe: Recipe, *, judged: int) -> str:
+    """The same for a diagnosis: `conform diagnose --model det.onnx --backend ort:int8+preset=ort+observer=minmax`."""
+    return shlex.join(["conform", "diagnose", *_asked(case, variant, recipe, judged, option="--backend")])
+
+
+def _asked(case: Case, variant: Variant, recipe: Recipe, judged: int, *, option: str) -> list[str]:
+    parts = ["--model", str(case.model), option, str(_explicit(variant, recipe))]
+    for named, path in (("--inputs", case.inputs), ("--card", case.card)):
+        parts += [] if path is None else [named, str(path)]
     if recipe.precision != INT8 or case.calibration is not None or case.samples is not None or case.inputs is None:
         parts += ["--samples", str(judged)]  # else what is judged follows from how many there are
     if case.inputs is None:
@@ -29,7 +38,7 @@ def reproducing(case: Case, variant: Variant, recipe: Recipe, *, judged: int) ->
     parts += recipe.options(None if case.calibration is None or recipe.precision != INT8 else str(case.calibration))
     parts += ["--threads", str(case.limits.threads)] if case.limits.threads else []
     parts += ["--allow-linked-data"] if case.allow_linked_data else []
-    return shlex.join(["conform", "run", *parts])
+    return parts
 
 
 def _explicit(variant: Variant, recipe: Recipe) -> Variant:

@@ -6,7 +6,7 @@ runtime differs by from the first is the runtime's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from sysnoise_conform.case import Case
 from sysnoise_conform.errors import StorageError
+from sysnoise_conform.graph import products
 from sysnoise_conform.graph.intake import Layer, Model
 from sysnoise_conform.precision.calibration import of_judged
 from sysnoise_conform.precision.convert import Converted, convert
@@ -173,19 +174,32 @@ def _steps(model: Model) -> dict[str, float]:
     }
 
 
-def described(made: Mapping[Recipe, Conversion], case: Case, opened: Opened) -> list[dict[str, Any]]:
-    """The conversions as the report's header has them: by what they were made, and their graphs."""
+def in_integers(made: Conversion, feed: Mapping[str, np.ndarray]) -> float | None:
+    """The share of operations that an int8 graph has in integers; None of floats, and where it is not known."""
+    if made.recipe.precision != INT8:
+        return None
+    return products.in_integers(made.model.proto, {name: array.shape for name, array in feed.items()})
+
+
+def described(
+    made: Mapping[Recipe, Conversion], case: Case, opened: Opened, again: Callable[..., str] = reproducing
+) -> list[dict[str, Any]]:
+    """The conversions as the report's header has them: by what they were made, and their graphs.
+
+    `again` gives the command line that brings a variant about, as `reproducing` does.
+    """
     asked = recipes(case)
     return [
         {
             "variants": [str(variant) for variant in asked[recipe]],
-            "commands": [reproducing(case, variant, recipe, judged=len(opened.samples)) for variant in asked[recipe]],
+            "commands": [again(case, variant, recipe, judged=len(opened.samples)) for variant in asked[recipe]],
             "recipe": str(recipe),
             "sha256": each.model.sha256,
             "opset": each.model.opset,
             "nodes": each.model.node_count,
             **graph_of(each.model, between_integers(each.model) if each.converted.codes else ()),
             "steps": _steps(each.model),
+            "in_integers": in_integers(each, opened.samples.feed(0)),
             "codes": dict(each.converted.codes),
             "record": dict(each.converted.record),
             "calibration": opened.calibration.record() if opened.calibration and recipe.precision == "int8" else None,

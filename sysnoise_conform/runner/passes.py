@@ -264,6 +264,7 @@ def facts_of(runtime: Runtime, session: RemoteSession | None, variant: Variant, 
         options=dict(session.effective.options) if session else {},
         asked_precision=variant.precision,
         python=str(python or ""),
+        shares=dict(session.effective.shares) if session else {},
     )
 
 

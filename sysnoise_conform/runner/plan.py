@@ -16,7 +16,7 @@ from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.graph.tap import observable
 from sysnoise_conform.graph.walk import reads
 from sysnoise_conform.outcome import NotApplicable, Outcome, Unobservable, Unsupported
-from sysnoise_conform.precision.recipe import PRECISIONS
+from sysnoise_conform.precision.recipe import PRECISIONS, refuse_idle
 from sysnoise_conform.report.folder import log_stem
 from sysnoise_conform.runner.target import Target, target_of
 from sysnoise_conform.variant import Variant
@@ -59,6 +59,7 @@ def check_variants(case: Case) -> None:
     """Names, devices and options of all variants, before any file is opened. Raises UsageError."""
     for variant in case.variants:
         registry.check(variant)
+    refuse_idle(case.variants, calibration=case.calibration is not None, keep_fp32=bool(case.keep_fp32))
 
 
 def known_outcome(variant: Variant, target: Target, model: Model) -> Outcome | None:

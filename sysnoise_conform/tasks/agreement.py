@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sysnoise_conform.statistics.bootstrap import paired, replicates
-from sysnoise_conform.statistics.gate import CONFIDENCE
-from sysnoise_conform.tasks.evaluation import Comparison, Gate
+from sysnoise_conform.tasks.evaluation import Comparison, resampled_gate
 
 
 def share(same: np.ndarray, of: np.ndarray) -> float:
@@ -25,10 +24,10 @@ def compared(
 
     shares = replicates(drawn, len(same), seed=seed)
     found = paired(np.ones_like(shares), shares)
-    delta = 1 - share(same, of)
-    interval = found.interval(CONFIDENCE)
-    gate = Gate(delta=delta, interval=interval, spread=found.spread(), n=len(same), margin=margin)
+    other = share(same, of)
+    # The baseline agrees with itself whatever the picture: a gain is at most what is missing.
+    gate = resampled_gate(found, base=1.0, other=other, n=len(same), margin=margin, gain=1 - other)
     return Comparison(
-        delta=delta, interval=interval, p=found.p(), lost=lost, won=won, changed=changed, verdict=gate.word,
+        delta=gate.delta, interval=gate.interval, p=found.p(), lost=lost, won=won, changed=changed, verdict=gate.word,
         images_to_decide=gate.needed(),
     )  # fmt: skip

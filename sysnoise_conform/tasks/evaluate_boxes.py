@@ -12,14 +12,13 @@ from sysnoise_conform.datasets import DataSet
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.statistics.bootstrap import paired, replicates
-from sysnoise_conform.statistics.gate import CONFIDENCE
 from sysnoise_conform.tasks.agreement import compared, share
 from sysnoise_conform.tasks.average_precision import Matches, match
 from sysnoise_conform.tasks.boxes import Boxes, as_coco, on_picture
 from sysnoise_conform.tasks.decoding import Decoding
 from sysnoise_conform.tasks.detect import SHOWN_SCORE, partners
 from sysnoise_conform.tasks.detectors import decode
-from sysnoise_conform.tasks.evaluation import Comparison, Gate, Result, Shown
+from sysnoise_conform.tasks.evaluation import Comparison, Result, Shown, resampled_gate
 
 
 class Detections:
@@ -74,12 +73,11 @@ class Detections:
         first, second = self._of(base, pictures), self._of(other, pictures)
         arms = (self._replicates(_Same(each), tuple(pictures), seed) for each in (base, other))
         found = paired(*arms)
-        delta = first.figures()["mAP"] - second.figures()["mAP"]
-        interval = found.interval(CONFIDENCE)
-        gate = Gate(delta=delta, interval=interval, spread=found.spread(), n=len(pictures), margin=margin)
+        before, after = (each.figures()["mAP"] for each in (first, second))
+        gate = resampled_gate(found, base=before, other=after, n=len(pictures), margin=margin)
         return Comparison(
-            delta=delta, interval=interval, p=found.p(), lost=lost, won=won, changed=changed, verdict=gate.word,
-            images_to_decide=gate.needed(),
+            delta=gate.delta, interval=gate.interval, p=found.p(), lost=lost, won=won, changed=changed,
+            verdict=gate.word, images_to_decide=gate.needed(),
         )  # fmt: skip
 
     def differs(self, at: int, base: Result, other: Result) -> bool:
@@ -88,10 +86,14 @@ class Detections:
 
     def shown(self, at: int, result: Result) -> Shown:
         """The boxes that are shown, by class."""
-        kept = result["classes"][result["scores"] > self._shown]
+        above = result["scores"] > self._shown
+        kept, places = result["classes"][above], result["boxes"][above]
         names = [self._data.classes[each] if each < len(self._data.classes) else f"of class {each}" for each in kept]
         counts = {name: names.count(name) for name in dict.fromkeys(names)}
-        return Shown(text=", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing")
+        return Shown(
+            text=", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing",
+            boxes=tuple((float(x), float(y), float(width), float(height)) for x, y, width, height in places),
+        )
 
     def _flips(self, a: Result, b: Result) -> tuple[int, int]:
         """Boxes that are shown of `a` without a partner in `b`, and the reverse."""

@@ -11,13 +11,12 @@ from sysnoise_conform.datasets import DataSet
 from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.statistics.gate import CONFIDENCE
-from sysnoise_conform.statistics.paired import drop_interval, mcnemar
 from sysnoise_conform.tasks import arithmetic
 from sysnoise_conform.tasks.decoding import Decoding
 from sysnoise_conform.tasks.detectors import first_or_last
-from sysnoise_conform.tasks.evaluation import Comparison, Gate, Result, Shown
+from sysnoise_conform.tasks.evaluation import Comparison, Result, Shown
 from sysnoise_conform.tasks.meter import output
+from sysnoise_conform.tasks.right import compared
 
 KEPT = 5  # classes of each picture
 
@@ -90,20 +89,9 @@ class Classes:
         self, base: Sequence[Result], other: Sequence[Result], pictures: Sequence[int], *, margin: float, seed: int
     ) -> Comparison:
         """Exact McNemar and Tango's interval; `seed` is not needed."""
-        first = self._right(base, base, pictures)
-        second = self._right(other, base, pictures)
-        lost, won = int(np.count_nonzero(first & ~second)), int(np.count_nonzero(~first & second))
-        n = len(pictures)
-        delta = (lost - won) / n if n else 0.0
-        interval = drop_interval(lost, won, n, confidence=CONFIDENCE)
-        variance = max(0.0, (lost + won) / n - delta**2) if n else 0.0
-        spread = float(np.sqrt(variance / max(n, 1)))
-        gate = Gate(delta=delta, interval=interval, spread=spread, n=n, margin=margin)
-        return Comparison(
-            delta=delta, interval=interval, p=mcnemar(lost, won), lost=lost, won=won,
-            changed=sum(self.differs(0, a, b) for a, b in zip(base, other, strict=True)),
-            verdict=gate.word, images_to_decide=gate.needed(),
-        )  # fmt: skip
+        first, second = (self._right(each, base, pictures) for each in (base, other))
+        changed = sum(self.differs(0, a, b) for a, b in zip(base, other, strict=True))
+        return compared(first, second, changed=changed, margin=margin)
 
     def differs(self, at: int, base: Result, other: Result) -> bool:
         """Another first class."""
@@ -114,7 +102,7 @@ class Classes:
         best, label = int(result["top"][0]), self._data.pictures[at].label
         if best < 0:
             return Shown(text="no answer (NaN)", right=False if self._labelled else None)
-        name = self._data.classes[best] if best < len(self._data.classes) else f"class {best}"
+        name = (self._data.classes[best] if best < len(self._data.classes) else "") or f"class {best}"
         return Shown(
             text=f"{name} ({np.exp(result['log_p'][0]):.0%})", right=best == label if self._labelled else None
         )

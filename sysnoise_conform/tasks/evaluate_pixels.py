@@ -13,10 +13,9 @@ from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.statistics.bootstrap import paired, replicates
-from sysnoise_conform.statistics.gate import CONFIDENCE
 from sysnoise_conform.tasks.decoding import Decoding
 from sysnoise_conform.tasks.detectors import first_or_last
-from sysnoise_conform.tasks.evaluation import Comparison, Gate, Result, Shown
+from sysnoise_conform.tasks.evaluation import Comparison, Result, Shown, resampled_gate
 from sysnoise_conform.tasks.meter import output
 from sysnoise_conform.tasks.pixels import TEXT_THRESHOLD
 
@@ -79,12 +78,11 @@ class Pixels:
             for side in (first, second)
         )
         found = paired(*arms)
-        delta = float(_mean_iou(first.sum(0)[None])[0] - _mean_iou(second.sum(0)[None])[0])
-        interval = found.interval(CONFIDENCE)
+        before, after = (float(_mean_iou(each.sum(0)[None])[0]) for each in (first, second))
         fell = np.array([_accuracy(a) - _accuracy(b) for a, b in zip(first, second, strict=True)])
-        gate = Gate(delta=delta, interval=interval, spread=found.spread(), n=len(pictures), margin=margin)
+        gate = resampled_gate(found, base=before, other=after, n=len(pictures), margin=margin)
         return Comparison(
-            delta=delta, interval=interval, p=found.p(), lost=int(np.count_nonzero(fell > CHANGED)),
+            delta=gate.delta, interval=gate.interval, p=found.p(), lost=int(np.count_nonzero(fell > CHANGED)),
             won=int(np.count_nonzero(fell < -CHANGED)), changed=int(np.count_nonzero(np.abs(fell) > CHANGED)),
             verdict=gate.word, images_to_decide=gate.needed(),
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Runs every benchmark and writes docs/benchmarks.md; `make bench` is this.
 
-Run: python tests/benchmarks/write_page.py [PAGE], on a machine that does nothing else: about half an hour.
+Run: python tests/benchmarks/write_page.py [PAGE], on a machine that does nothing else: an hour and a half.
 CONFORM_TEST_DATA names the folder with the labelled pictures.
 """
 
@@ -15,9 +15,13 @@ import against_reduce
 import by_size
 import golden_speed
 import memory
+import minilm
 import noise_bootstrap
 import noise_memory
 import noise_plan
+import precision_accuracy
+import precision_outcomes
+import presets
 import profile_run
 import startup
 from cold import ROOT
@@ -27,7 +31,7 @@ from sysnoise_conform.runner.provenance import processor, usable_cores, versions
 
 BENCHMARKS = (
     against_polygraphy, against_bare_script, against_reduce, by_size, memory, startup, golden_speed, profile_run,
-    noise_plan, noise_memory, noise_bootstrap,
+    noise_plan, noise_memory, noise_bootstrap, presets, precision_accuracy, precision_outcomes, minilm,
 )  # fmt: skip
 SHOWN_VERSIONS = ("onnxruntime", "torch", "onnx", "numpy", "polars")
 

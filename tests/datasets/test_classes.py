@@ -183,3 +183,13 @@ def test_a_list_that_is_a_pipe_does_not_block(folder: Path, tmp_path: Path) -> N
 
     with pytest.raises(BadInput, match="named pipe"):
         read_data(folder, "classify", labels=tmp_path / "pipe.csv")
+
+
+def test_a_list_may_name_its_classes(folder: Path) -> None:
+    (folder / "labels.csv").write_text("file,class_index,name\n00.jpg,3,tench\n01.jpg,1, ant \n02.jpg,3,other\n")
+    assert read_data(folder, "classify", on_bad="fail").classes == ("", "ant", "", "tench")
+
+
+def test_a_class_without_end_costs_no_list_of_names(folder: Path) -> None:
+    (folder / "labels.csv").write_text("file,class_index,name\n00.jpg,999999999,tench\n01.jpg,1,ant\n02.jpg,0,bee\n")
+    assert len(read_data(folder, "classify", on_bad="fail").classes) <= 100_000

@@ -199,3 +199,28 @@ def test_another_rule_of_the_nearest_is_a_fault(backend: str, crew: LastingCrew,
     found = diagnosed(model, other, feeds, backend, tmp_path, crew)
 
     assert [each.layer.output for each in found.culprits] == ["y"]
+
+
+@pytest.mark.parametrize(("read", "off"), [(True, True), (False, False)])
+def test_equal_values_in_another_order_are_told_as_that(
+    read: bool, off: bool, crew: LastingCrew, tmp_path: Path
+) -> None:
+    # OpenVINO takes other indices of equal values than ONNX does (V18 of the corpus: topk-ties).
+    what = "float[1,100] y, int64[1,100] places" if read else "float[1,100] y"
+    model = graph(f"""g (float[1,500] x) => ({what}) <int64[1] k = {{100}}> {{
+        r = Neg(x)
+        y, places = TopK <axis = 1> (r, k)
+    }}""", opset=18)
+    feeds = {"x": np.random.default_rng(0).integers(0, 20, (1, 500)).astype(np.float32)}
+
+    found = diagnosed(model, model, feeds, "openvino", tmp_path, crew)
+
+    (layer,) = [each for each in found.layers if each.output == "places"]
+    if not layer.replayed.ties:
+        pytest.skip("OpenVINO takes the lower index first here")
+    assert "where values are equal" in " ".join(found.notes)
+    assert [(each.layer.op_type, each.kind) for each in found.culprits] == [("TopK", "tie_order")] * off
+    assert found.verdict == ("culprits" if off else "clean")
+    if off:
+        assert "puts equal values in another order" in found.sentence
+        assert "the lower index of equal values first" in found.culprits[0].readings[0].value

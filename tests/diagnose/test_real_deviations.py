@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from calibration.draft import Draft
 from calibration.measure import write
-from diagnose.deep import Middle, around
+from diagnose.deep import Middle, around, between
+from diagnose.small import network as small
 
 from sysnoise_conform.probe.corpus import chosen
 from sysnoise_conform.probe.measure import measure
@@ -111,3 +114,33 @@ def test_bfloat16_by_default_is_one_finding_that_holds_every_dot_product(conform
     assert found["arithmetic"]["name"] == "bfloat16"
     assert set(dot_products) <= set(found["arithmetic"]["operators"])
     assert "computes in bfloat16 by itself" in found["sentence"]
+
+
+def test_a_deviation_that_a_comparison_steps_over_is_named_and_not_what_reads_both(conform, tmp_path: Path) -> None:
+    # What is compared with a bound is right although the BatchNormalization before it is off; the Where reads both.
+    name = "batchnormalization-training-shared"
+    skip_unless_it_deviates(name, "ort")
+    (case,) = chosen(name)
+
+    found = diagnosed(conform, write(between(case), tmp_path), "ort")
+
+    assert [(each["op_type"], each["output"]) for each in found["culprits"]] == [("BatchNormalization", "y")]
+
+
+def test_a_run_and_a_diagnosis_agree_on_a_round_that_sends_halves_away(conform, tmp_path: Path) -> None:
+    skip_unless_it_deviates("round-ties", "mnn")
+    text = "halves (float[1,8] x) => (float[1,8] y) { a = Mul (x, one)\n b = Round (a)\n y = Add (b, one) }"
+    onnx.save(small(text, {"one": [1]}), tmp_path / "model.onnx")
+    halves = np.float32([[0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 3, 4]])
+    np.savez(tmp_path / "inputs.npz", x=halves)
+    given = ("--model", tmp_path / "model.onnx", "--inputs", tmp_path / "inputs.npz")
+
+    ran = conform("run", *given, "--backends", "mnn")
+    done = conform("diagnose", *given, "--backend", "mnn")
+
+    assert (ran.code, done.code) == (1, 1), ran.stdout + done.stdout
+    found = json.loads((done.out.with_name("conform-diagnosis") / "diagnosis.json").read_text())
+    (culprit,) = found["culprits"]
+    assert (culprit["op_type"], culprit["kind"]) == ("Round", "rounding_mode")
+    assert "away from zero" in culprit["reading"]
+    assert "output 'y'" in found["sentence"]

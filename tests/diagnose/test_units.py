@@ -10,6 +10,7 @@ import onnx
 import pytest
 from calibration.measure import LastingCrew
 from calibration.sets import networks
+from diagnose import small
 from diagnose.diagnosing import diagnosed
 from diagnose.planted import channel_shifted, operands_in_bfloat16
 from diagnose.test_located import shapes
@@ -166,3 +167,24 @@ def test_every_renderer_tells_the_arithmetic(crew: LastingCrew, tmp_path: Path) 
     for text in (render(found), diagnosis_html.render(found)):
         assert "as the runtime reports" in " ".join(text.split())
         assert "worst channel" in " ".join(text.split())
+
+
+def test_operands_half_way_between_two_numbers_of_tf32_blame_nobody(crew: LastingCrew, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+
+    def half_way(*shape: int) -> np.ndarray:
+        return (rng.integers(1024, 2047, shape) * 2 + 1) * 2.0**-11 * rng.choice([-1, 1], shape)
+
+    text = """ties (float[4,16] x) => (float[4,8] y) {
+        a = MatMul (x, w)
+        b = Relu (a)
+        c = MatMul (b, v)
+        y = Tanh (c)
+    }"""
+    model = small.network(text, {"w": half_way(16, 8), "v": half_way(8, 8) / 8})
+
+    found = small.diagnosed(model, "torch+operands=tf32", tmp_path, crew)
+
+    assert found.culprits == (), found.sentence
+    assert found.computing is not None
+    assert (found.computing.name, found.computing.operators) == ("tf32", ("a", "c"))

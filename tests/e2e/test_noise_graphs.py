@@ -95,3 +95,21 @@ def test_a_noise_of_sounds_does_not_fit_pictures(place: Path, capsys: pytest.Cap
     arguments = ["noise", "-m", str(place / "free.onnx"), "-d", str(place / "data"), "-o", str(place / "none")]
     assert invoke([*arguments, "-x", "stft_window"]) == 2
     assert "the noise 'stft_window' does not fit the task classify" in capsys.readouterr().err
+
+
+def test_int8_is_calibrated_on_pictures_that_are_not_judged(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = "precision=int8,precision=int8-tensorrt,ceil_mode=ceil"
+    found = cells(place, "free", noise, "--samples", "9", "--combine", "pipeline")
+    for level in ("int8", "int8-tensorrt"):
+        cell = found[("precision", level)]
+        assert (cell["status"], cell["reason"]) == ("measured", "calibrated on 6 pictures that are not judged")
+        assert cell["samples"] == 9
+    # Without any left there is none; a folder of the judged ones under other names is none either.
+    left = cells(place, "free", "precision")[("precision", "int8")]
+    assert (left["status"], "--calibration" in left["reason"]) == ("not_applicable", True)
+    same, arguments = place / "same", ["noise", "-m", str(place / "free.onnx"), "-d", str(place / "data"), "-b", "ort"]
+    same.mkdir()
+    for at, each in enumerate(sorted((place / "data").rglob("*.png"))):
+        (same / f"other{at}.png").write_bytes(each.read_bytes())
+    assert invoke([*arguments, "-x", "precision=int8", "--calibration", str(same), "-o", str(place / "none")]) == 2
+    assert "are all judged as well" in capsys.readouterr().err

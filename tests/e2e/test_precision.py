@@ -57,14 +57,31 @@ def test_what_would_overflow_stays_in_float32_without_being_asked(conform: Confo
         (("--backends", "ort:int8", "--calibration", "nan"), "holds 1 NaN or infinities in input 'x'"),
         (("--backends", "ort:int8", "--samples", "1", "--inputs", "good/0.npz"), "there is one sample"),
         (("--backends", "ort:int8", "--model", "whole.onnx"), "finds nothing to convert"),
+        (("--backends", "tflite+hint=int8"), "needs samples to calibrate on"),
+        (("--backends", "tflite+hint=int8+calibration={folder}/empty"), "there is no .npz file"),
+        (("--backends", "tflite+hint=int8+calibration={folder}/wide"), "has it as (1, 3)"),
+        (("--backends", "tflite+hint=int16x8+calibration={folder}/nan"), "holds NaN or Inf in 'x'"),
+        (("--backends", "ort,openvino:fp16", "--calibration", "good"), "--calibration is of :int8"),
+        (("--backends", "ort:fp16", "--preset", "tensorrt"), "--preset is of :int8"),
+        (("--backends", "ort:int8+preset=qnn", "--preset", "tensorrt"), "names its own with +preset="),
+        (("--backends", "ort", "--keep-fp32", "square"), "--keep-fp32 is of :int8, :fp16 and :bf16"),
     ],
 )
 def test_a_mistake_costs_one_line_and_exit_code_2(
     conform: Conform, folder: Path, arguments: tuple[str, ...], said: str
 ) -> None:
+    arguments = tuple(each.replace("{folder}", str(folder)) for each in arguments)
     given = arguments if "--model" in arguments else ("--model", "net.onnx", *arguments)
     done = conform("run", *given)
     assert done.code == 2, done.stdout + done.stderr
     (line,) = [each for each in done.stderr.splitlines() if each.startswith("error:")]
     assert said in line
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", [("--calibration", "good"), ("--keep-fp32", "square")])
+def test_a_diagnosis_refuses_what_it_would_not_use(conform: Conform, folder: Path, option: tuple[str, str]) -> None:
+    done = conform("diagnose", "--model", "net.onnx", "--backend", "ort", *option)
+    assert done.code == 2, done.stdout + done.stderr
+    (line,) = [each for each in done.stderr.splitlines() if each.startswith("error:")]
+    assert f"{option[0]} is of :int8" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,15 @@ small (float[1,3,16,16] x) => (float[1,10] y) {
   y = Gemm (f, g, h)
 }
 """
-PRESETS = {"ort": "ort", "openvino": "openvino", "tflite": "qnn"}  # qnn is in uint8, which LiteRT is not
+# Every runtime that takes Q and DQ here, and each preset of another placement, symmetry and bias. qnn is in uint8,
+# which LiteRT is not. MNN's converter takes none of them, and TensorRT needs a GPU: its preset runs on the others.
+QUANTISED = tuple(
+    f"{backend}:int8+preset={preset}"
+    for backend, preset in (
+        ("ort", "ort"), ("ort", "tensorrt"), ("ort", "openvino"), ("openvino", "openvino"), ("openvino", "tensorrt"),
+        ("tflite", "qnn"),
+    )
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -57,8 +66,11 @@ def samples(folder: Path, size: float) -> Path:
 
 
 def in_floats(variant: str) -> bool:
-    """LiteRT reports floats alone: onnx2tf leaves Q and DQ around the float kernels of Conv and Gemm."""
-    return variant.startswith("tflite:int8")
+    """LiteRT: onnx2tf leaves Q and DQ around float kernels. ONNX Runtime leaves a Conv in float whose Relu comes first.
+
+    It does so where activations are int8: by `ort` and `tensorrt`.
+    """
+    return variant.startswith("tflite:int8") or variant in ("ort:int8+preset=ort", "ort:int8+preset=tensorrt")
 
 
 def output(done: Any, variant: str) -> dict[str, Any]:
@@ -67,7 +79,7 @@ def output(done: Any, variant: str) -> dict[str, Any]:
 
 
 def test_a_planted_fault_moves_only_the_implementation(conform, model: Path, calibration: Path) -> None:
-    healthy = [*(f"{each}:int8+preset={PRESETS[each]}" for each in PRESETS), "ort:fp16"]
+    healthy = [*QUANTISED, "ort:fp16"]
     done = conform(
         "run", "--model", model, "--samples", "2", "--calibration", calibration,
         "--backends", ",".join([*healthy, *(f"planted_{each}" for each in healthy)]), env=planted.as_environment(),
@@ -89,18 +101,17 @@ def test_a_planted_fault_moves_only_the_implementation(conform, model: Path, cal
 
 
 def test_a_worse_calibration_moves_only_the_design(conform, model: Path, calibration: Path, tmp_path: Path) -> None:
-    variants = [f"{each}:int8+preset={preset}" for each, preset in PRESETS.items()]
     found = {}
     for name, path in {"good": calibration, "poor": samples(tmp_path / "poor", 0.3)}.items():
         policy = tmp_path / "conform.toml"
         policy.write_text("max_design_rel_l2 = 0.05\n")
         found[name] = conform(
-            "run", "--model", model, "--samples", "2", "--calibration", path, "--backends", ",".join(variants),
+            "run", "--model", model, "--samples", "2", "--calibration", path, "--backends", ",".join(QUANTISED),
             "--policy", policy, "--no-layers", "--out", tmp_path / name,
         )  # fmt: skip
 
     assert found["poor"].code == 1, found["poor"].stdout
-    for each in variants:
+    for each in QUANTISED:
         assert found["good"].variant(each)["verdict"] == ("FAIL" if in_floats(each) else "PASS"), each
         good, poor = output(found["good"], each), output(found["poor"], each)
         assert poor["design"]["rel_l2"] > 5 * good["design"]["rel_l2"]
@@ -113,25 +124,24 @@ def test_a_worse_calibration_moves_only_the_design(conform, model: Path, calibra
 
 
 def test_what_a_conversion_costs_is_reported_and_fails_nobody_who_did_not_ask(conform, model: Path) -> None:
-    done = conform("run", "--model", model, "--samples", "2", "--backends", "ort:int8,ort")
+    done = conform("run", "--model", model, "--samples", "2", "--backends", "ort:int8,ort", "--preset", "qnn")
 
     assert done.code == 0, done.stdout
-    plain, quantised = done.variant("ort"), done.variant("ort:int8")
+    named = "ort:int8+preset=qnn"
+    plain, quantised = done.variant("ort"), done.variant(named)
     assert plain["conversion"] is None
     assert output(done, "ort")["design"] is None
     assert output(done, "ort")["total"] is None
     assert output(done, "ort")["implementation"]["rel_l2"] == output(done, "ort")["rel_l2"]
-    design, total = output(done, "ort:int8")["design"], output(done, "ort:int8")["total"]
+    design, total = output(done, named)["design"], output(done, named)["total"]
     assert design["sqnr_db"] == pytest.approx(-20 * np.log10(design["rel_l2"]))
     assert total["rel_l2"] == pytest.approx(design["rel_l2"], rel=0.05)
     assert "the quantisation costs 'y'" in quantised["sentence"]
-    assert quantised["conversion"]["preset"] == "ort"
+    assert quantised["conversion"]["preset"] == "qnn"
     assert quantised["conversion"]["calibration"]["origin"] == "synthetic"
 
 
 def test_the_command_of_a_report_brings_the_same_graph_about_again(conform, model: Path, calibration: Path) -> None:
-    import shlex
-
     first = conform(
         "run", "--model", model, "--samples", "2", "--calibration", calibration, "--keep-fp32", "Gemm_7",
         "--backends", "ort:int8+preset=qnn", "--out", "first",
@@ -147,6 +157,25 @@ def test_the_command_of_a_report_brings_the_same_graph_about_again(conform, mode
     assert made["keep_fp32"] == other["keep_fp32"] == ["Gemm_7"]
     header = json.loads((first.out / "report.jsonl").read_text().splitlines()[0])
     assert header["conversions"][0]["record"]["weights"]
+
+
+def test_a_run_and_a_diagnosis_judge_alike_what_was_computed_in_floats(conform, model: Path) -> None:
+    done = conform("run", "--model", model, "--samples", "2", "--backends", "ort:int8,openvino:bf16,ort:fp16")
+
+    assert done.code == 1
+    said = done.variant("ort:int8")["sentence"]
+    assert "asked for int8 and got fp32 >99 %" in said
+    assert "+preset=ort_per_channel" in said
+    assert done.variant("ort:int8")["runtime"]["shares"]["flops"]["int8"] < 0.01
+    assert "keeps more precision" not in done.variant("openvino:bf16")["sentence"]
+    assert output(done, "ort:fp16")["implementation"]["floor_ratio"] > 0
+    other = conform("diagnose", "--model", model, "--samples", "2", "--backend", "ort:int8", "--win-back", "3",
+                    "--out", "diagnosis")  # fmt: skip
+    found = json.loads((other.out / "diagnosis.json").read_text())
+    assert (other.code, found["verdict"]) == (1, "not_integers")
+    assert said.split(": ", 1)[1].split("; ")[0] in found["sentence"]
+    gains = [each["gain_db"] for each in found["design"]["won_back"]]
+    assert len(found["design"]["keep_fp32"]) <= sum(each is None or each >= 1 for each in gains)
 
 
 def test_asked_for_int8_and_got_float32_fails_whatever_the_numbers_say(conform, model: Path) -> None:
@@ -188,6 +217,15 @@ def test_a_diagnosis_names_the_quantised_operator_and_what_float32_wins_back(
     best = design["won_back"][0]
     kept = conform("run", "--model", model, "--samples", "2", "--calibration", calibration,
                    "--backends", "ort:int8+preset=ort_per_channel", "--keep-fp32", best["node"])  # fmt: skip
+    made = found["conversion"]
+    assert (made["preset"], made["keep_fp32"], made["calibration"]["samples"]) == ("ort_per_channel", [], 8)
+    again = conform(*shlex.split(made["command"])[1:], "--islands-only", "--win-back", "0", "--out", "again",
+                    env=planted.as_environment())  # fmt: skip
+    same = json.loads((tmp_path / "again" / "diagnosis.json").read_text())
+    assert again.code == done.code
+    assert same["conversion"]["sha256"] == made["sha256"]
+    assert [each["node"] for each in same["culprits"]] == [each["node"] for each in found["culprits"]]
+    assert "conform diagnose --model" in found["command"]
     # What is promised is what a run with that option measures.
     assert output(kept, "ort:int8+preset=ort_per_channel")["design"]["rel_l2"] == pytest.approx(best["rel_l2"])
 

@@ -93,9 +93,10 @@ def matrix(*cells: CellFacts) -> Matrix:
 
 
 GREEN, RED, GREY = (cell("resize", "a", verdict=word) for word in ("PASS", "FAIL", "INCONCLUSIVE"))
-CRASHED, GONE, REFUSED, NOOP = (
+OWN_WAY = cell("backend", "ort", verdict="PASS")
+CRASHED, GONE, REFUSED, NOOP, NOT_APPLICABLE = (
     CellFacts(axis="resize", level="a", backend="mnn", status=status)
-    for status in ("crashed", "unavailable", "unsupported", "noop")
+    for status in ("crashed", "unavailable", "unsupported", "noop", "not_applicable")
 )
 
 
@@ -112,6 +113,10 @@ CRASHED, GONE, REFUSED, NOOP = (
         ([RED, CRASHED, GONE, GREY], 1),
         ([GONE, GREY], 6),
         ([NOOP], 5),  # nothing was compared
+        ([NOT_APPLICABLE, NOOP], 5),
+        ([OWN_WAY, NOOP], 5),  # a backend's own way is no noise
+        ([OWN_WAY, GREEN], 0),
+        ([OWN_WAY], 0),
         ([], 5),
     ],
 )

@@ -12,6 +12,8 @@ from noise.asking import asking, graphs_of
 
 from sysnoise_conform.graph.rewrite import NoOp, NotApplicable, Rewritten
 from sysnoise_conform.matrix.cells import asked
+from sysnoise_conform.noise import precision
+from sysnoise_conform.precision import presets
 
 X = np.random.default_rng(0).standard_normal((1, 2, 9, 9)).astype(np.float32)
 AVERAGE = """g (float[1,2,9,9] x) => (float[1,2,10,10] y) <float[4] twice = {1, 1, 2, 2}> {
@@ -20,7 +22,7 @@ AVERAGE = """g (float[1,2,9,9] x) => (float[1,2,10,10] y) <float[4] twice = {1, 
 
 def outputs(proto: onnx.ModelProto, folder: Path) -> np.ndarray:
     """By the golden: ONNX Runtime computes half precision in float32 on a processor, and leaves roundings out."""
-    return np.array(asking(folder)(proto, X)["y"])
+    return np.array(asking(folder)(proto, {proto.graph.input[0].name: X})["y"])
 
 
 def types(path: Path) -> set[int]:
@@ -64,8 +66,8 @@ def test_what_many_runtimes_refuse_is_measured_where_it_is_named() -> None:
     def levels(words: str) -> tuple[str, ...]:
         return next(each.levels for each in asked(words, task="classify") if each.axis == "precision")
 
-    assert levels("default") == levels("paper") == ("fp16",)
-    assert levels("all") == levels("precision") == ("fp16", "bf16")
+    assert levels("default") == levels("paper") == ("fp16", "int8")
+    assert levels("all") == levels("precision") == ("fp16", "bf16", *precision.PRESETS)
     assert levels("precision=bf16") == ("bf16",)
 
 
@@ -73,3 +75,14 @@ def test_a_graph_without_floats_has_no_precision(tmp_path: Path) -> None:
     proto = graph("g (int64[4] x) => (int64[4] y) { y = Neg (x) }")
     found = graphs_of(proto, tmp_path).resolve((("precision", "fp16"),), np.zeros(4, np.int64))
     assert isinstance(found, NoOp | NotApplicable)
+
+
+def test_every_preset_is_a_level_and_the_default_one_is_int8() -> None:
+    assert sorted(precision.PRESETS.values()) == sorted(presets.PRESETS)
+    assert precision.PRESETS["int8"] == presets.DEFAULT
+
+
+def test_without_pictures_to_calibrate_on_there_is_no_int8(tmp_path: Path) -> None:
+    found = graphs_of(graph(AVERAGE), tmp_path).resolve((("precision", "int8"),), X)
+    assert isinstance(found, NotApplicable)
+    assert "--calibration" in found.why

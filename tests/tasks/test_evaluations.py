@@ -280,6 +280,13 @@ def test_a_person_is_told_the_classes_with_most_pixels() -> None:
     assert text.shown(0, results(text, [parts[:, 1:]])[0]).text == "75.0% no text, 25.0% text"
 
 
+def test_a_class_is_called_by_its_name_where_it_has_one() -> None:
+    named = evaluation_of("classify", Card(name="c"), data([0, 1], classes=("tench", "")))
+    found = results(named, [np.eye(3)[[0]] * 9, np.eye(3)[[1]] * 9])
+    assert named.shown(0, found[0]).text.startswith("tench (")
+    assert named.shown(1, found[1]).text.startswith("class 1 (")
+
+
 # Boxes.
 
 DETECTOR = Card(
@@ -360,6 +367,12 @@ def test_the_share_of_boxes_with_a_partner() -> None:
     assert (found.lost, found.won, found.changed) == (1, 2, 2)
     assert found.delta == pytest.approx(3 / 7)
     assert evaluation.shown(0, base[0]).text == "1 of class 0, 1 of class 1"
+
+
+def test_a_person_is_shown_where_the_boxes_lie() -> None:
+    evaluation = evaluation_of("agree", DETECTOR, data([None]))
+    found = found_boxes(evaluation, 0, ((1, 2, 5, 9), 0.9, 0), ((0, 0, 3, 3), 0.2, 0))
+    assert evaluation.shown(0, found).boxes == ((1, 2, 4, 7),)
 
 
 def test_pictures_on_which_nothing_is_shown_decide_nothing() -> None:

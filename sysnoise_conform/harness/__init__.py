@@ -1,0 +1,1 @@
+"""Other people's evaluation programs, with an exported model on a runtime as theirs."""
