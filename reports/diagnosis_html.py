@@ -18,6 +18,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     deployed_in_words,
     diagnosed_layers,
     in_words,
+    kind_in_words,
     known_in_words,
     method_in_words,
     observed_in_words,
@@ -30,6 +31,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     relative_unit,
     share_in_words,
     who,
+    withheld_in_words,
 )
 from sysnoise_conform.reports.html import command_block, provenance
 from sysnoise_conform.reports.html_design import design_section
@@ -185,7 +187,7 @@ def _culprits(diagnosis: Diagnosis, rows: Sequence[DiagnosedLayer]) -> Markup:
             _cell(culprit.diff),
             relative(culprit.cumulative_before),
             _cell(row.layer.cumulative),
-            shorten(culprit.kind.replace("_", " "), 40),
+            shorten(kind_in_words(culprit), 40),
         ]
         for row, culprit in shown
     ]
@@ -202,6 +204,9 @@ def _culprits(diagnosis: Diagnosis, rows: Sequence[DiagnosedLayer]) -> Markup:
     more = len(diagnosis.culprits) - len(shown)
     if more > 0:
         parts.append(element("p", f"and {more} more: diagnosis.json names them"))
+    withheld = withheld_in_words(diagnosis)
+    if withheld is not None:
+        parts.append(element("p", f"Reproducers: {withheld}."))
     return element("section", element("header", element("h2", "Culprits")), *parts, class_="FAIL")
 
 
@@ -233,6 +238,8 @@ def _evidence(culprit: Culprit, diagnosis: Diagnosis) -> Iterator[tuple[str, obj
         yield "known", known_in_words(known)
     if culprit.reproducer:
         yield "reproducer", join(element("code", shorten(culprit.reproducer, 120)), ": ", element("code", "repro.py"))
+    elif culprit.no_reproducer:
+        yield "reproducer", f"none: {culprit.no_reproducer}"
 
 
 def _separated(names: Sequence[Markup]) -> Iterator[object]:

@@ -10,7 +10,7 @@ from sysnoise_conform.diagnose.facts import Computing, Culprit, Diagnosis, Flags
 from sysnoise_conform.outcome import Reading, TensorDiff
 from sysnoise_conform.report.records import encode
 from sysnoise_conform.reports import diagnosis_design
-from sysnoise_conform.reports.diagnosis_rows import reading_in_words
+from sysnoise_conform.reports.diagnosis_rows import reading_in_words, withheld_in_words
 from sysnoise_conform.reports.summary import conversion, numbers
 
 SCHEMA = "conform.diagnosis/1"
@@ -40,6 +40,11 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "arithmetic": None if diagnosis.computing is None else _computing(diagnosis.computing),
         "coverage": _finite(diagnosis.coverage),
         "culprits": [_culprit(each) for each in diagnosis.culprits],
+        "reproducers": {
+            "written": sum(bool(each.reproducer) for each in diagnosis.culprits),
+            "withheld": diagnosis.withheld,
+            "more": withheld_in_words(diagnosis),
+        },
         "ranking": [_ranked(each) for each in diagnosis.ranking],
         "design": None if diagnosis.design is None else diagnosis_design.as_json(diagnosis.design),
         "outputs": [_output(each) for each in diagnosis.outputs],
@@ -97,6 +102,7 @@ def _culprit(found: Culprit) -> dict[str, Any]:
         "proof": None if found.proof is None else _proof(found.proof),
         "owner": found.owner,
         "reproducer": found.reproducer or None,
+        "no_reproducer": found.no_reproducer or None,
         "known": [
             {"case": each.case, "about": each.about, "deviates": each.deviates, "when": each.when or None}
             for each in found.known

@@ -103,13 +103,14 @@ def in_words(diff: TensorDiff | None) -> str:
 
 def parts_in_words(layer: Layer) -> str | None:
     """`worst element 14.2, worst channel (3 of dimension 1) 1.1, border 0.98, inside 1`; None where none is known."""
-    flags = layer.flags
-    if flags is None or flags.max_z is None:
-        return None
+    flags, decided = layer.flags, layer.in_unit or layer.replayed or layer.island
+    if flags is None or flags.max_z is None or decided is None or decided.ties is not None or decided.nan_mismatch:
+        return None  # an answer that jumps is not so many roundings off, nor is a NaN
     said = [f"worst element {number(flags.max_z)}"]
     if flags.channel_z is not None and flags.channel is not None:
         dimension, index = flags.channel
-        said.append(f"worst channel ({index} of dimension {dimension}) {number(flags.channel_z)}")
+        part = "channel" if dimension == 1 else "slice"
+        said.append(f"worst {part} ({index} of dimension {dimension}) {number(flags.channel_z)}")
     if flags.border_z is not None:
         said.append(f"border {number(flags.border_z)}, inside {number(flags.interior_z)}")
     if flags.saturated:
@@ -180,10 +181,30 @@ def owner_in_words(culprit: Culprit, diagnosis: Diagnosis) -> str:
             assert_never(culprit.owner)
 
 
+_UNREAD = "none of the known patterns explains this error"
+# What a culprit is called by without a reading.
+_KINDS = {
+    "shape": "another shape than PyTorch's",
+    "dtype": "another type than PyTorch's",
+    "nan_hidden": "a number where PyTorch has NaN or Inf",
+    "nan_made": "NaN or Inf where PyTorch has a number",
+    "one_channel": "an error in one channel that the whole tensor hides",
+    "border": "an error at the border that the whole tensor hides",
+    "size_of_bfloat16": f"unknown: {_UNREAD}; only its size is usual for bfloat16",
+    "size_of_float16_or_tf32": f"unknown: {_UNREAD}; only its size is usual for float16 and TF32",
+}
+_SIZES = ("size_of_bfloat16", "size_of_float16_or_tf32")
+
+
+def kind_in_words(culprit: Culprit) -> str:
+    """Where there is room for a word or two. The size alone reads as nothing."""
+    return "unknown" if culprit.kind in _SIZES else culprit.kind.replace("_", " ")
+
+
 def reading_in_words(culprit: Culprit) -> str:
     """The pattern of its error, and the share that the pattern leaves unexplained."""
     if not culprit.readings:
-        return "unknown: none of the known patterns explains this error"
+        return _KINDS.get(culprit.kind, f"unknown: {_UNREAD}")
     first = culprit.readings[0]
     left = f", which leaves {first.residual:.0%} of the error" if math.isfinite(first.residual) else ""
     return f"{looks_like((first,))}{left}"
@@ -198,6 +219,17 @@ def proof_in_words(culprit: Culprit) -> str | None:
     return (
         f"output {quoted(proof.output)} is {relative(proof.before_rel_l2)} off, and {relative(proof.after_rel_l2)} "
         f"with PyTorch's answer in place of {counted(len(proof.swapped), 'tensor')}"
+    )
+
+
+def withheld_in_words(diagnosis: Diagnosis) -> str | None:
+    """How many reproducers were not written, and how to get them; None where all were that could be."""
+    if not diagnosis.withheld:
+        return None
+    written = sum(bool(each.reproducer) for each in diagnosis.culprits)
+    return (
+        f"{written} written, for the operators furthest off, and {diagnosis.withheld} not: "
+        f"--reproducers {len(diagnosis.culprits)} writes all, --node NAME that of one"
     )
 
 

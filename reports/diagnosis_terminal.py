@@ -46,6 +46,7 @@ from sysnoise_conform.reports.diagnosis_rows import (
     relative,
     share_in_words,
     who,
+    withheld_in_words,
 )
 from sysnoise_conform.reports.wording import duration, number, runtime, shorten
 
@@ -91,6 +92,10 @@ def _draw(diagnosis: Diagnosis, console: Console) -> None:
         console.print(_title(culprit, places.get(culprit.layer.output)))
         console.print(_indented(_facts(_culprit(culprit, diagnosis))))
     _more(console, len(diagnosis.culprits) - CULPRITS, "culprit")
+    withheld = withheld_in_words(diagnosis)
+    if withheld is not None:
+        console.print()
+        console.print(_indented(_facts(iter([("reproducers", withheld)]))))
     if diagnosis.ranking:
         console.print()
         console.print(_indented(_ranking(diagnosis, max(12, min(48, console.width - 56)))))
@@ -161,6 +166,8 @@ def _culprit(culprit: Culprit, diagnosis: Diagnosis) -> Iterator[tuple[str, str]
         yield "known", known_in_words(known)
     if culprit.reproducer:
         yield "reproducer", f"{one_line(culprit.reproducer, 200)}: python repro.py"
+    elif culprit.no_reproducer:
+        yield "reproducer", f"none: {one_line(culprit.no_reproducer, 300)}"
 
 
 def _draw_design(found: DesignFindings, console: Console) -> None:

@@ -68,9 +68,10 @@ class Reading:
     """What a difference looks like: a hypothesis, its fitted value, and how much of the error it explains.
 
     `kind` is one of `bfloat16`, `float16`, `tf32`, `scale`, `sign_flip`, `offset`, `shift`, `channels_swapped`,
-    `transposed`, `constant`, `nan_hidden`, `clipped`, `border`, `one_channel`, of decisions
-    `rounding_mode`, `tie_order`. `residual` is
-    rms(error left under the hypothesis) / rms(error); for the number formats see compare.readings.
+    `transposed`, `constant`, `nan_hidden`, `clipped`, `border`, `one_channel`, `int8`; of integers `clipped`,
+    `saturated`, `wrapped`, `float32`; of decisions `rounding_mode`, `tie_order`; of any operator `attribute`.
+    `residual` is rms(error left under the hypothesis) / rms(error); for the number formats see compare.readings, for
+    integers compare.codes, for decisions decisions.rules.
     """
 
     kind: str

@@ -225,3 +225,57 @@ def test_reading_a_large_tensor_looks_at_a_part_of_it() -> None:
     golden = noise(2, 64, 128, 128)
 
     assert first(golden, golden * 1.5) == ("scale", "1.5")
+
+
+def test_weights_that_were_scaled_are_named_beside_a_bias_that_was_not() -> None:
+    product, bias = noise(1, 16, 12, 12), 3 * noise(1, 16, 1, 1, seed=5)
+
+    assert first(product + bias, 1.002 * product + bias) == ("scale", "1.002 before a bias is added")
+    assert first(product[:, :, 0, 0] + bias[:, :, 0, 0], product[:, :, 0, 0] + bias[:, :, 0, 0] + 0.5)[0] == "offset"
+
+
+def test_biases_that_were_shifted_are_no_scale() -> None:
+    golden = noise(1, 16, 12, 12)
+
+    found = read(golden_of(golden), golden + 0.05 * noise(1, 16, 1, 1, seed=5))
+
+    assert "scale" not in [each.kind for each in found]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "change", "expected"),
+    [
+        ("INT64", lambda x: np.clip(x, -(2**31), 2**31 - 1), ("clipped", "at 2147483647 above, at -2147483648 below")),
+        ("INT64", lambda x: x.astype(np.int32).astype(np.int64), ("wrapped", "around at 32 bits")),
+        ("INT64", lambda x: x.astype(np.float32).astype(np.float64).astype(np.int64), ("float32", "")),
+    ],
+)
+def test_integers_beyond_what_a_runtime_holds_them_in(
+    dtype: str, change: Callable[[Array], Array], expected: tuple[str, str]
+) -> None:
+    golden = np.random.default_rng(0).integers(-(2**40), 2**40, 200)
+
+    found = read(golden_of(golden, dtype), change(golden))
+
+    assert (found[0].kind, found[0].value, found[0].residual) == (*expected, 0)
+
+
+def test_integers_that_saturate_and_integers_that_wrap_are_told_apart() -> None:
+    a, b = np.random.default_rng(0).integers(0, 256, (2, 200))
+    wraps, saturates = ((a + b) % 256).astype(np.uint8), np.minimum(a + b, 255).astype(np.uint8)
+
+    (first_found, *_) = read(golden_of(wraps, "UINT8"), saturates)
+    (second_found, *_) = read(golden_of(saturates, "UINT8"), wraps)
+
+    assert (first_found.kind, first_found.value, first_found.residual) == ("saturated", "at 255", 0)
+    assert (second_found.kind, second_found.residual) == ("wrapped", 0)
+
+
+def test_codes_that_are_one_off_and_random_integers_look_like_nothing() -> None:
+    draw = np.random.default_rng(0)
+    golden = draw.integers(-128, 128, 400).astype(np.int8)
+    off_by_one = np.where(golden < 100, golden + 1, golden).astype(np.int8)
+
+    assert read(golden_of(golden, "INT8"), off_by_one) == ()
+    assert read(golden_of(golden, "INT8"), draw.integers(-127, 127, 400).astype(np.int8)) == ()
+    assert read(golden_of(golden.astype(np.int64), "INT64"), draw.integers(0, 400, 400)) == ()

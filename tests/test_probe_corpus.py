@@ -116,7 +116,8 @@ def test_cases_are_chosen_by_name_or_operator() -> None:
     assert {each.op_type for each in chosen("averagepool*")} == {"AveragePool"}
     assert {each.op_type for each in chosen("AveragePool")} == {"AveragePool"}
     assert [each.name for each in chosen("relu-nan")] == ["relu-nan"]
-    assert chosen(None) == corpus()
+    assert {each.op_type for each in chosen("AveragePool", "relu-*")} == {"AveragePool", "Relu"}
+    assert chosen() == corpus()
     with pytest.raises(UsageError, match="AveragePool"):
         chosen("AveragePol")
 

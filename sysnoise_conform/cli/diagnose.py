@@ -65,6 +65,9 @@ def diagnose(
     win_back: Annotated[
         int, typer.Option("--win-back", help="Of :int8, :fp16: costly layers to leave in float32 in turn.", min=0)
     ] = 5,
+    reproducers: Annotated[
+        int, typer.Option("--reproducers", help="Folders to write at most, for the operators furthest off.", min=0)
+    ] = 5,
     timeout: Annotated[
         float, typer.Option("--timeout", help="Seconds for one compile or one run, PyTorch's too.", min=0.1)
     ] = 300.0,
@@ -120,6 +123,6 @@ def diagnose(
     raise typer.Exit(
         examine(
             case, out, policy, replay=not islands_only, prove=prove, only=node or (), granularity=granularity,
-            win_back=win_back,
+            win_back=win_back, reproducers=reproducers,
         )
     )

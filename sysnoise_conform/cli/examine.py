@@ -14,7 +14,7 @@ from sysnoise_conform.diagnose.facts import VerdictWord
 
 def examine(
     case: Case, out: Path, policy: Path | None, *, replay: bool, prove: bool, only: Sequence[str],
-    granularity: Granularity | None = None, win_back: int = 0,
+    granularity: Granularity | None = None, win_back: int = 0, reproducers: int,
 ) -> int:  # fmt: skip
     """Diagnose `case`, write and print what was found; the exit code."""
     from sysnoise_conform import runner
@@ -31,7 +31,7 @@ def examine(
         with progress() as watch:
             found = diagnose(
                 case, out, crew=crew, watch=watch, policy=chosen, replay=replay, prove=prove, only=only,
-                granularity=granularity, win_back=win_back, command=command_line(),
+                granularity=granularity, win_back=win_back, reproducers=reproducers, command=command_line(),
             )  # fmt: skip
     diagnosis_publish.publish(out, found)
     diagnosis_terminal.show(found)

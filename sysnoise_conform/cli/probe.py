@@ -14,7 +14,8 @@ def probe(
         typer.Option("--backend", "-b", help="name[:precision][@device][+option=value...]", show_default=False),
     ],
     only: Annotated[
-        str | None, typer.Option("--only", help="Cases or operators by a shell pattern: 'resize*', AveragePool.")
+        list[str] | None,
+        typer.Option("--only", help="Cases or operators by a shell pattern: 'resize*', AveragePool. Repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A file that gets the JSON.")] = None,
@@ -44,7 +45,9 @@ def probe(
 
     variant = parse_variant(backend)
     with progress() as watch:
-        found = measure(variant, chosen(only), with_relations=only is None, watch=watch, threads=threads_for(0))
+        found = measure(
+            variant, chosen(*(only or ())), with_relations=not only, watch=watch, threads=threads_for(0)
+        )
     key = kept.Key(runtime=found.runtime.name, version=found.runtime.version, variant=str(variant))
     path, fault = None, None
     try:

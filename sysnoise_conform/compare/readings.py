@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from sysnoise_conform.compare.codes import read_codes
 from sysnoise_conform.compare.tensors import GoldenTensorLike
 from sysnoise_conform.compare.ulp import FORMATS
 from sysnoise_conform.outcome import Reading
@@ -35,6 +36,7 @@ TIE = 0.05  # residuals closer than this are equally good
 FEWEST = 16  # elements: below, a fitted constant explains noise too well (R^2 > 3/4 by chance)
 CARRIERS = FEWEST / 3  # of that many elements with a normal error; (sum e²)² / sum e⁴ is a third of them
 MOST = 1 << 18  # elements looked at: leading items, then leading channels, of a larger tensor
+WITHIN = 0.25  # of the error's rms must lie within channels, for a scale with a constant to each of them
 FORMAT_REACH = 8.0  # unit roundoffs: 8 * 2**-8 = 3 %; bfloat16 networks measured 0.3 to 2.5 %
 MOST_SHIFTED = 1 << 15  # elements: there are 24 shifts to try, and a few planes tell one
 MOST_PERMUTED = 4  # channels: grey, RGB, RGBA
@@ -49,7 +51,9 @@ _AXIS_WORDS = {-2: ("up", "down"), -1: ("to the left", "to the right")}
 
 
 def read(golden: GoldenTensorLike, got: Array) -> tuple[Reading, ...]:
-    """The hypotheses that explain `got - golden`; none for random noise, integers, or no error at all."""
+    """The hypotheses that explain `got - golden`; none for random noise or no error at all."""
+    if golden.data.dtype.kind in "iu":
+        return read_codes(np.asarray(golden.data), np.asarray(got))
     if elem_type_name(golden.elem_type) not in FORMATS or np.iscomplexobj(golden.data):
         return ()
     g, a = np.asarray(golden.data), np.asarray(got)
@@ -129,6 +133,32 @@ def _scale(g: Array, a: Array, _error: Array, total: float) -> Iterator[Reading]
         slope = float(np.dot(x, y)) / energy
         if slope > 0:
             yield Reading(kind="scale", residual=_rms(y - slope * x) / total, value=f"{slope:.5g}")
+
+
+def _scales(g: Array, a: Array, error: Array, total: float) -> Iterator[Reading]:
+    """One scale, of the values or of what they were before a bias; the latter where it explains clearly more."""
+    plain, before = (next(each(g, a, error, total), None) for each in (_scale, _scale_before_bias))
+    if before is not None and (plain is None or before.residual < plain.residual - TIE):
+        plain = before
+    if plain is not None:
+        yield plain
+
+
+def _scale_before_bias(g: Array, _a: Array, error: Array, total: float) -> Iterator[Reading]:
+    """The error as the values go, in each channel from a constant of its own: products scaled, a bias that is not."""
+    axis = 1 if g.ndim >= 3 else g.ndim - 1
+    if g.ndim < 2 or g.size < FEWEST * g.shape[axis] or g.shape[axis] == g.size:
+        return
+    others = tuple(each for each in range(g.ndim) if each != axis)
+    x = g - g.mean(axis=others, keepdims=True)
+    y = error - error.mean(axis=others, keepdims=True)
+    energy = float(np.square(x).sum())
+    slope = float((x * y).sum()) / energy if energy > 0 else 0.0
+    size = _rms(y)
+    # What lies between channels, the constants explain for free: of a shifted bias there is nothing else.
+    if slope > -1 and size > WITHIN * total:
+        value = f"{1 + slope:.5g} before a bias is added"
+        yield Reading(kind="scale", residual=_rms(y - slope * x) / size, value=value)
 
 
 def _offset(_g: Array, _a: Array, error: Array, total: float) -> Iterator[Reading]:
@@ -315,6 +345,6 @@ _Hypothesis = Callable[[Array, Array, Array, float], Iterator[Reading]]
 
 # In order of simplicity.
 _PREDICT: tuple[_Hypothesis, ...] = (
-    _constant, _sign_flip, _scale, _offset, _clipped, _channels_swapped, _transposed, _shift,
+    _constant, _sign_flip, _scales, _offset, _clipped, _channels_swapped, _transposed, _shift,
 )  # fmt: skip
 _LOCATE: tuple[_Hypothesis, ...] = (_one_channel, _border)

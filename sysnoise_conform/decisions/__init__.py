@@ -7,13 +7,15 @@ bit from what it shows of them is right to jump the other way, and wrong to do s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from sysnoise_conform.decisions import elementwise, nearest, order, suppression
 from sysnoise_conform.decisions.question import Answer, Operand, Question
+from sysnoise_conform.decisions.rules import rule_of
 
-__all__ = ["DECISIONS", "Answer", "Operand", "Question", "settle"]
+__all__ = ["DECISIONS", "Answer", "Operand", "Question", "rule_of", "settle"]
 
 DECISIONS: Mapping[str, Callable[[Question], Answer | None]] = {
     "ArgMax": order.extremum,
@@ -54,7 +56,9 @@ def settle(question: Question) -> Answer | None:
         return None
     if _equal(question):
         return Answer(question.golden, 0)
-    return decide(question)
+    answer = decide(question)
+    rule = None if answer is None else rule_of(question)
+    return answer if answer is None or rule is None else replace(answer, readings=(rule,))
 
 
 def _equal(question: Question) -> bool:

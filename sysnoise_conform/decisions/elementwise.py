@@ -7,13 +7,11 @@ the answers for the two ends.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from sysnoise_conform.decisions.question import Answer, Array, Operand, Question
 from sysnoise_conform.decisions.reach import FLOAT32, INSIDE, is_float, reach, wide
-from sysnoise_conform.outcome import Reading
 
 _ROUNDINGS: dict[str, Callable[[Array], Array]] = {"Round": np.rint, "Floor": np.floor, "Ceil": np.ceil}
 _RANGES = {
@@ -28,8 +26,7 @@ def rounding(question: Question) -> Answer | None:
     if x is None or not is_float(x.data):
         return None
     step, values, span = _ROUNDINGS[question.node.op_type], wide(x.data), reach(x)
-    found = _between(question, step(values - span), step(values + span), whole=True)
-    return replace(found, readings=_rounding_mode(question, values, lambda each: each))
+    return _between(question, step(values - span), step(values + span), whole=True)
 
 
 def cast(question: Question) -> Answer | None:
@@ -58,30 +55,58 @@ def comparison(question: Question) -> Answer | None:
 
 def quantisation(question: Question) -> Answer | None:
     """QuantizeLinear: round(x / scale) + zero point, where the quotient is a float32's too."""
+    x, found = question.operand(0), _steps(question)
+    return None if x is None or found is None else _quantised(question, x, *found)
+
+
+def quotient(question: Question) -> tuple[Array, Array, int, int] | None:
+    """What a quantiser rounds, what is added to it then, and the ends of the range; as it is meant.
+
+    DynamicQuantizeLinear's for the scale and the zero point that the backend itself chose.
+    """
+    x = question.operand(0)
+    found = _chosen(question) if question.node.op_type == "DynamicQuantizeLinear" else _steps(question)
+    if x is None or found is None:
+        return None
+    steps, offset = found
+    return wide(x.data) / steps, offset, *_RANGES[question.golden.dtype.name]
+
+
+def _steps(question: Question) -> tuple[Array, Array] | None:
+    """Scale and zero point, shaped to broadcast over what is quantised."""
     x, scale, zero = question.operand(0), question.operand(1), question.operand(2)
     if x is None or scale is None or not is_float(x.data) or question.golden.dtype.name not in _RANGES:
         return None
     steps = _along(question, x.data, wide(scale.data))
     if steps is None or not (steps > 0).all():
         return None
-    offset = np.zeros(()) if zero is None else _along(question, x.data, _codes(zero.data))
-    return None if offset is None else _quantised(question, x, steps, offset)
+    offset = np.zeros(()) if zero is None else _along(question, x.data, codes(zero.data))
+    return None if offset is None else (steps, offset)
 
 
 def dynamic_quantisation(question: Question) -> Answer | None:
     """DynamicQuantizeLinear: codes for the scale and the zero point that the backend itself chose, and the latter."""
-    x, scale, zero = question.operand(0), question.others.get(1), question.others.get(2)
-    if x is None or scale is None or not is_float(x.data) or not x.data.size or not float(scale.reshape(())) > 0:
+    x, found, scale = question.operand(0), _chosen(question), question.others.get(1)
+    if x is None:
         return None
-    step = wide(scale.reshape(()))
-    match question.place:
-        case 0 if zero is not None:
-            return _quantised(question, x, step, _codes(zero).reshape(()))
-        case 2:
-            low = Operand(data=np.minimum(x.data.min(), np.zeros((), x.data.dtype)))
-            return _quantised(question, Operand(data=-low.data), step, np.zeros(()))
-        case _:
-            return None
+    if found is not None:
+        return _quantised(question, x, *found)
+    if question.place != 2 or scale is None or not _is_dynamic(x, scale):
+        return None
+    low = np.minimum(x.data.min(), np.zeros((), x.data.dtype))
+    return _quantised(question, Operand(data=-low), wide(scale.reshape(())), np.zeros(()))
+
+
+def _chosen(question: Question) -> tuple[Array, Array] | None:
+    """The scale and the zero point that a DynamicQuantizeLinear made its codes with."""
+    x, scale, zero = question.operand(0), question.others.get(1), question.others.get(2)
+    if question.place or x is None or scale is None or zero is None or not _is_dynamic(x, scale):
+        return None
+    return wide(scale.reshape(())), codes(zero).reshape(())
+
+
+def _is_dynamic(x: Operand, scale: Array) -> bool:
+    return is_float(x.data) and x.data.size > 0 and float(scale.reshape(())) > 0
 
 
 def _quantised(question: Question, x: Operand, steps: Array, offset: Array) -> Answer:
@@ -90,36 +115,8 @@ def _quantised(question: Question, x: Operand, steps: Array, offset: Array) -> A
     inside = np.where(np.frexp(steps)[0] == 0.5, 0.0, INSIDE * FLOAT32)  # by a power of two nothing is rounded
     with np.errstate(invalid="ignore"):
         span = reach(x) / steps + np.where(np.isfinite(quotient), np.abs(quotient), 0.0) * inside
-
-
-    def codes(rounded: Array) -> Array:
-        within: Array = np.clip(rounded + offset, low, high)
-        return within
-
-    found = _between(question, *(codes(np.rint(each)) for each in (quotient - span, quotient + span)))
-    return replace(found, readings=_rounding_mode(question, quotient, codes))
-
-
-# What else numbers are rounded by, the rule of ties before those that move everything.
-_MODES: tuple[tuple[str, Callable[[Array], Array]], ...] = (
-    ("halves to even", np.rint),
-    ("halves away from zero", lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5)),
-    ("halves up", lambda x: np.floor(x + 0.5)),
-    ("towards zero", np.trunc),
-    ("down", np.floor),
-    ("up", np.ceil),
-)
-
-
-def _rounding_mode(question: Question, values: Array, made: Callable[[Array], Array]) -> tuple[Reading, ...]:
-    """The rule that gives every element that the backend gave, where its own is another than the operator's."""
-    got, golden = _codes(question.got), _codes(question.golden)
-    known = np.isfinite(values) & np.isfinite(got) & np.isfinite(golden)
-    with np.errstate(invalid="ignore"):
-        for name, rule in _MODES:
-            if np.array_equal(made(rule(values))[known], got[known]):
-                return (Reading(kind="rounding_mode", residual=0.0, value=name),)
-    return ()
+    ends = (np.clip(np.rint(each) + offset, low, high) for each in (quotient - span, quotient + span))
+    return _between(question, *ends)
 
 
 def _along(question: Question, x: Array, parameter: Array) -> Array | None:
@@ -137,7 +134,7 @@ def _along(question: Question, x: Array, parameter: Array) -> Array | None:
     return np.take(spread, np.arange(x.shape[axis]), axis=axis) if spread.shape[axis] >= x.shape[axis] else None
 
 
-def _codes(array: Array) -> Array:
+def codes(array: Array) -> Array:
     """Numbers of any type as float64; those of 2 and 4 bits by way of integers that numpy knows."""
     known = array.astype(np.int32) if "int" in array.dtype.name and array.dtype.kind == "V" else array
     return known.astype(np.float64)
@@ -146,9 +143,9 @@ def _codes(array: Array) -> Array:
 def _between(
     question: Question, low: Array, high: Array, *, whole: bool = False, only: Array | None = None
 ) -> Answer:
-    got = _codes(question.got)
+    got = codes(question.got)
     with np.errstate(invalid="ignore"):
-        near = (got >= low) & (got <= high) & (got != _codes(question.golden))
+        near = (got >= low) & (got <= high) & (got != codes(question.golden))
     if whole:
         near &= got == np.rint(got)
     return _taken(question, near if only is None else near & only)

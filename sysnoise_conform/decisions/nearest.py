@@ -43,6 +43,20 @@ def resize(question: Question) -> Answer | None:
     return _settled(question, places, [value(ends) for ends in itertools.product(*torn)])
 
 
+def resized_by(question: Question, rule: str) -> Array | None:
+    """What a Resize of mode nearest makes by another `nearest_mode`, computed in float64; None where that is open."""
+    x = question.operand(0)
+    axes = None if x is None else _axes(question, x.data.shape)
+    if x is None or axes is None:
+        return None
+    index = [
+        np.arange(target) if found is None else np.clip(_by_rule(rule, found), 0, size - 1)
+        for size, target, found in axes
+    ]
+    answer: Array = x.data[np.ix_(*index)]
+    return answer
+
+
 def grid_sample(question: Question) -> Answer | None:
     """GridSample of mode nearest, whose coordinates are data."""
     x, grid = question.operand(0), question.operand(1)
@@ -108,6 +122,10 @@ def _settled(question: Question, places: tuple[Array, ...], values: Sequence[Arr
 def _taken_index(question: Question, coordinate: Array) -> Array:
     """The index below, above or next to a coordinate, by the node's rule."""
     rule = question.attribute("nearest_mode", "round_prefer_floor") if question.opset >= 11 else "floor"
+    return _by_rule(str(rule), coordinate)
+
+
+def _by_rule(rule: str, coordinate: Array) -> Array:
     match rule:
         case "round_prefer_floor":
             found = np.ceil(coordinate - 0.5)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sysnoise_conform.decisions.question import Answer, Array, Operand, Question
+from sysnoise_conform.decisions.question import Answer, Array, Question
 from sysnoise_conform.decisions.reach import is_float, reach, relative_reach, wide
-from sysnoise_conform.outcome import Reading
 
 
 def extremum(question: Question) -> Answer | None:
@@ -34,9 +33,7 @@ def extremum(question: Question) -> Answer | None:
     settled = np.where(near, got, golden).astype(question.golden.dtype)
     if keeps:
         settled = np.moveaxis(settled[..., None], -1, axis)
-    rule = "last" if question.attribute("select_last_index", 0) else "first"
-    readings = _tie_order(x, got != golden, near & (value == best), f"ONNX takes the {rule} of equal values")
-    return Answer(settled, int(np.count_nonzero(near)), readings)
+    return Answer(settled, int(np.count_nonzero(near)))
 
 
 def top_k(question: Question) -> Answer | None:
@@ -69,19 +66,7 @@ def top_k(question: Question) -> Answer | None:
     near &= there & once & (got != golden)
     settled = np.where(near, got, golden).astype(question.golden.dtype)
     ties = near if sorts else near & ~(got[..., None] == golden[..., None, :]).any(axis=-1)
-    # An order that nobody asked for is none to get wrong.
-    equal = ties & (value == best) if sorts else np.zeros(ties.shape, bool)
-    readings = _tie_order(x, got != golden, equal, "ONNX puts the lower index of equal values first")
-    return Answer(np.moveaxis(settled, -1, axis), int(np.count_nonzero(ties)), readings)
-
-
-def _tie_order(x: Operand, differs: Array, equal: Array, rule: str) -> tuple[Reading, ...]:
-    """Whether values that were equal where they were compared are what went otherwise, and nothing else."""
-    known = x.roundoff is None and (x.fed or relative_reach(x) == 0)
-    count = int(np.count_nonzero(differs))
-    if not known or not count or not bool(equal[differs].all()):
-        return ()
-    return (Reading(kind="tie_order", residual=0.0, value=rule),)
+    return Answer(np.moveaxis(settled, -1, axis), int(np.count_nonzero(ties)))
 
 
 def non_zero(question: Question) -> Answer | None:

@@ -56,7 +56,13 @@ def culprit_of(
         method, found = "replay", replayed
     elif alone is not None:
         if layer.replayed is not None:
+            given = [each for each in layers if layer.output in readers.get(each.output, ())]
+            others = any(
+                each.cumulative is not None and departs(each.cumulative, variant, policy) is not None for each in given
+            )
             said = f"{name} is {_size(alone)} off when it runs alone"
+            if others:
+                return None, f"{said} on PyTorch's tensors, and right in the graph, where it is given others"
             return None, f"{said}, and right in the graph: another kernel is chosen there"
         method, found = "explode", alone
     else:

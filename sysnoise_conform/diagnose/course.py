@@ -23,8 +23,9 @@ from sysnoise_conform.diagnose.known import recognised
 from sysnoise_conform.diagnose.optimiser import explain
 from sysnoise_conform.diagnose.owner import owned
 from sysnoise_conform.diagnose.proof import prove as prove_culprits
+from sysnoise_conform.diagnose.proof import unproved
 from sysnoise_conform.diagnose.ranking import Ranking, rank
-from sysnoise_conform.diagnose.reproducing import reproduce
+from sysnoise_conform.diagnose.reproducing import MOST, reproduce
 from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.diagnose.shown import in_words, shown_otherwise
 from sysnoise_conform.diagnose.vanishing import vanishing
@@ -50,7 +51,8 @@ MOST_APPEARING = 3  # times that the graph is watched anew without what watching
 
 def diagnose(
     case: Case, out: Path, *, crew: Crew, watch: Watch, policy: Policy, replay: bool = True, prove: bool = False,
-    only: Collection[str] = (), granularity: Granularity | None = None, win_back: int = 0, command: str = "",
+    only: Collection[str] = (), granularity: Granularity | None = None, win_back: int = 0, reproducers: int = MOST,
+    command: str = "",
 ) -> Diagnosis:  # fmt: skip
     """Diagnose the one variant of `case`; reproducers go to `out`.
 
@@ -59,7 +61,8 @@ def diagnose(
 
     `only` names nodes, or tensors that they make: no other can be a culprit, and no other is tried alone. Without
     `replay` operators are judged alone, on PyTorch's tensors, and with a stored golden PyTorch is not imported.
-    Of a converted graph `win_back` costly layers are left in float32 in turn. `command` is told as it is.
+    Of a converted graph `win_back` costly layers are left in float32 in turn.
+    At most `reproducers` folders are written. `command` is told as it is.
 
     Raises what `runner.run` raises; BackendError where the untouched graph does not run, nor any operator alone.
     """
@@ -134,6 +137,7 @@ def diagnose(
             before = perf_counter()
             culprits = owned(shop, culprits, str(variant), policy, seen.blocks)
             seen.seconds["owner"] = perf_counter() - before
+        notes: tuple[str, ...] = found.notes
         sentence = found.sentence.replace(first, culprits[0].words, 1) if culprits else found.sentence
         ranking = Ranking()
         if found.verdict == "accumulated_rounding" or in_few_bits(culprits):
@@ -143,11 +147,14 @@ def diagnose(
         if prove and culprits and seen.refused is None:
             before = perf_counter()
             culprits = prove_culprits(shop, variant, cell.place, culprits, found.outputs, seen.blocks)
+            why = unproved(shop, found.outputs, culprits)
+            notes += (why,) if why else ()
             seen.seconds["prove"] = perf_counter() - before
         if seen.runtime is None:
             raise BackendUnavailable("the runtime said nothing of itself")
         culprits = reproduce(
-            shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts, blocks=seen.blocks
+            shop, variant, child, culprits, out, runtime=seen.runtime, parts=parts, blocks=seen.blocks,
+            most=reproducers,
         )
         target = shop.plan.target
         deployed = None if case.deployed is None else DeployedFile(file=target.path.name, sha256=target.sha256())
@@ -178,7 +185,7 @@ def diagnose(
         culprits=culprits,
         ranking=ranking.layers,
         unobservable=found.unobservable,
-        notes=(*found.notes, *ranking.notes),
+        notes=(*notes, *ranking.notes),
         environment=provenance.environment(case.limits.threads),
         golden=facts,
         deployed=deployed,

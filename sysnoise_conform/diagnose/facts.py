@@ -144,6 +144,8 @@ class Culprit:
     proof: Proof | None = None
     optimiser: Optimiser | None = None
     reproducer: str = ""  # its folder, relative to that of the diagnosis
+    no_reproducer: str = ""  # why there is none
+    withheld: bool = False  # for no other reason than that so many folders were asked for, and others are further off
     known: tuple[Known, ...] = ()
     owner: Owner | None = "runtime"  # None: of a deployed file that its runtime alone can read
 
@@ -192,6 +194,11 @@ class Diagnosis:
     design: DesignFindings | None = None  # of a converted graph: what the conversion costs
     command: str = ""  # as it was given
     conversion: Mapping[str, Any] | None = None  # how a converted graph came about, as in a header
+
+    @property
+    def withheld(self) -> int:
+        """How many culprits have no reproducer only because so many were to be written."""
+        return sum(each.withheld for each in self.culprits)
 
     @property
     def coverage(self) -> float:

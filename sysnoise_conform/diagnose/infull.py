@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from sysnoise_conform.backend import Tensors
+from sysnoise_conform.compare.ulp import FORMATS
 from sysnoise_conform.diagnose.blocks import Blocks
 from sysnoise_conform.diagnose.observe import declared
 from sysnoise_conform.diagnose.switchboard import Switchboard
@@ -103,3 +104,12 @@ def _alone(shop: Workshop, tensors: Sequence[str], blocks: Blocks) -> dict[str, 
             raise Unsupported(f"what makes {one_line(name, 80)!r} does not stand alone", stage="plan")
         (found[name],) = explosion.islands([place])
     return found
+
+
+def worst_output(outputs: Sequence[TensorDiff]) -> TensorDiff | None:
+    """The output whose error is told by its relative size, the largest; None where none has one.
+
+    How far indices or codes are off says nothing: they count only where there is nothing else.
+    """
+    off = [each for each in outputs if each.comparable and each.rel_l2]
+    return max(off, key=lambda each: (each.dtype in FORMATS, each.rel_l2 or 0.0), default=None)

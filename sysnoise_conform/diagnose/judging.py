@@ -17,6 +17,7 @@ from sysnoise_conform.compare.arithmetic import ARITHMETICS, Arithmetic, reporte
 from sysnoise_conform.diagnose.arithmetic import FORMATS, in_one_sentence, read_arithmetic
 from sysnoise_conform.diagnose.flags import PartTally
 from sysnoise_conform.diagnose.observe import declared
+from sysnoise_conform.diagnose.otherwise import read_otherwise
 from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.diagnose.units import DOT_PRODUCTS, InUnits, Told
 from sysnoise_conform.diagnose.verdict import Judged, decide
@@ -47,7 +48,7 @@ def judged(shop: Workshop, variant: Variant, seen: Seen, policy: Policy, chosen:
 
 def _with_formats(shop: Workshop, variant: Variant, seen: Seen, found: Judged) -> Judged:
     """The culprits with the format of their operands, where that explains them."""
-    culprits = read_arithmetic(shop, seen, found.culprits)
+    culprits = read_arithmetic(shop, seen, read_otherwise(shop, seen, found.culprits))
     if found.computing is not None:
         return replace(found, culprits=culprits)
     return replace(found, culprits=culprits, sentence=in_one_sentence(found.sentence, str(variant), culprits))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from sysnoise_conform.diagnose.blocks import Blocks
 from sysnoise_conform.diagnose.facts import Culprit, Proof, ProofMethod
-from sysnoise_conform.diagnose.infull import InFull
+from sysnoise_conform.diagnose.infull import InFull, worst_output
 from sysnoise_conform.diagnose.observe import declared
 from sysnoise_conform.diagnose.sharing import share_out
 from sysnoise_conform.errors import BackendError, BadModel, Unsupported
@@ -53,8 +53,8 @@ def prove(
     Where there are several, the first one's proof tells of all of them together. Culprits as they were where the graph
     under test can't be changed or the runtime refuses what it becomes: a proof that can't be had proves nothing.
     """
-    output = max(outputs, key=lambda each: each.rel_l2 or 0.0)
-    if not output.rel_l2 or shop.plan.target.model is None:
+    output = worst_output(outputs)
+    if output is None or shop.plan.target.model is None:
         return tuple(culprits)
     everybody = [each.layer.output for each in culprits]
     largest = sorted(culprits, key=lambda each: -(each.diff.rel_l2 or 0.0))[:MOST_PROVED]
@@ -67,6 +67,20 @@ def prove(
             except (BackendError, BadModel):
                 continue
     return tuple(culprits)
+
+
+def unproved(shop: Workshop, outputs: Sequence[TensorDiff], culprits: Sequence[Culprit]) -> str:
+    """Why no culprit has a proof though one was asked for; empty where one has."""
+    if any(each.proof is not None for each in culprits):
+        return ""
+    if shop.plan.target.model is None:
+        return "there is no proof: the deployed file can't be changed"
+    if worst_output(outputs) is None:
+        moot = any(each.nan_mismatch or not each.comparable for each in outputs)
+        return "there is no proof: " + (
+            "what is off of the outputs has no size, but NaN, Inf or another shape" if moot else "no output is off"
+        )
+    return "there is no proof: the runtime refuses the graph with PyTorch's answers in it"
 
 
 def _proved(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from sysnoise_conform.backend import Tensors
 from sysnoise_conform.diagnose.blocks import Blocks
 from sysnoise_conform.diagnose.facts import Layer, Ranked
-from sysnoise_conform.diagnose.infull import InFull
+from sysnoise_conform.diagnose.infull import InFull, worst_output
 from sysnoise_conform.diagnose.seen import Seen
 from sysnoise_conform.errors import BackendError, BadModel
 from sysnoise_conform.judge.departure import floor_of, floor_units
@@ -42,9 +42,9 @@ def rank(
 ) -> Ranking:
     """Rank the layers that introduce an error; the output that counts is the one that is off most."""
     introducing = _introducing(layers)
-    if not introducing or not outputs:
+    output = worst_output(outputs)
+    if not introducing or output is None:
         return Ranking()
-    output = max(outputs, key=lambda each: each.rel_l2 or 0.0)
     gains = _gains(shop, seen, introducing, output.name)
     found = [
         replace(each, gain=gains[each.output][1] / gains[each.output][0]) if each.output in gains else each
@@ -52,6 +52,8 @@ def rank(
     ]
     found.sort(key=lambda each: (each.gain is None, -each.introduced_rel_l2 * (each.gain or 1.0)))
     notes = []
+    if len(outputs) > 1:
+        notes.append(f"layers are ranked by what arrives at output {one_line(output.name, 80)!r}")
     if len(gains) < len(introducing):
         notes.append(f"the gain is known of {len(gains)} of {len(introducing)} layers that introduce an error")
     ranked, more = _with_fallback(shop, variant, place, found[:MOST_RANKED], output, seen.blocks)

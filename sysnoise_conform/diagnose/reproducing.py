@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -22,7 +23,8 @@ from sysnoise_conform.errors import BackendError, StorageError
 from sysnoise_conform.files import read_regular
 from sysnoise_conform.graph.explode import Explosion
 from sysnoise_conform.graph.intake import write_proto
-from sysnoise_conform.outcome import RuntimeFacts
+from sysnoise_conform.outcome import RuntimeFacts, TensorDiff
+from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner import provenance
 from sysnoise_conform.runner.session import RemoteSession
@@ -35,7 +37,8 @@ from sysnoise_conform.variant import Variant
 _WRITTEN = {"tflite": "model_float32.tflite", "mnn": "model.mnn"}
 _HINTED = {"fp16": "model_float16.tflite"}
 _LARGEST = 1 << 31  # bytes that the converters' formats hold
-MOST = 5  # folders; of a network in bfloat16 every operator is one
+MOST = 5  # folders, unless told otherwise; of a network in bfloat16 every operator is one
+TRIED = 2  # times as many operators are tried: some go wrong in the whole graph alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,76 +54,128 @@ class _Piece:
 
 def reproduce(
     shop: Workshop, variant: Variant, used: Child, culprits: Sequence[Culprit], out: Path, *, runtime: RuntimeFacts,
-    parts: Mapping[str, Part], blocks: Blocks,
+    parts: Mapping[str, Part], blocks: Blocks, most: int = MOST,
 ) -> tuple[Culprit, ...]:  # fmt: skip
-    """The culprits with their folders below `out`: the operator alone, or the smallest part that shows the fault."""
-    target = shop.plan.target
-    if not culprits or target.model is None:
-        return tuple(culprits)
-    golden = shop.goldens.sample(0)
-    known = {target.name(name): declared(each) for name, each in golden.items()}
-    known |= {target.name(name): array for name, array in shop.samples.feed(0).items()}
-    fed = {name: declared(each) for name, each in golden.items() if name not in blocks.hidden}
-    reference = shop.goldens.islands(0, fed, blocks.hidden)
-    explosion = Explosion(target.model.proto, known, blocks.taken)
-    alone = set(explosion.archipelago().nodes)
-    done = []
+    """The culprits with their folders below `out`: the operator alone, or the smallest part that shows the fault.
+
+    Of more than `most`, those that are furthest off by themselves; the others say that, and how to get theirs.
+    """
+    if not culprits:
+        return ()
+    if shop.plan.target.model is None:
+        return tuple(replace(each, no_reproducer="the deployed file can't be taken apart") for each in culprits)
+    done: dict[int, Culprit] = {}
     with ExitStack() as stack:
         child = used
-        if used.dead:
+        if used.dead and most:
             log = shop.logs / "reproducers.txt"
             child = stack.enter_context(shop.crew.member(str(variant), log, variant=variant))
-        for at, culprit in enumerate(culprits):
-            place = explosion.maker(target.name(culprit.layer.output))
-            part = parts.get(culprit.layer.output)
-            if at >= MOST or place is None or child.dead or (part is None and place not in alone):
-                done.append(culprit)
-                continue
-            if part is None:
-                (islands,) = explosion.islands([place])
-                feed = {ours: known[name] for ours, name in islands.inputs.items()}
-                piece = _Piece(
-                    model=islands.model, inputs=islands.inputs, outputs=islands.outputs, feed=feed, reference=reference
-                )
-            else:
-                cut, feed = cut_out(shop, part, 0)
-                name = target.name(part.tensor)
-                piece = _Piece(model=cut.model, inputs=cut.inputs, outputs={name: name}, feed=feed, reference=golden)
-            names = {ours: _golden_name(shop, theirs) for ours, theirs in piece.outputs.items()}
-            names = {ours: name for ours, name in names.items() if name in piece.reference}
-            expected = {ours: _answer(piece.reference[name]) for ours, name in names.items()}
-            try:
-                made, got, converted = _alone(
-                    shop, variant, child, piece.model, piece.feed, expected, f"reproducer-{at}"
-                )
-            except BackendError:
-                done.append(culprit)
-                continue
-            ours = next((new for new, old in made.tensors.items() if names.get(old) == culprit.layer.output), None)
-            if ours is None or ours not in got:
-                done.append(culprit)
-                continue
-            diff = measure(piece.reference[culprit.layer.output], got[ours], sample=0)
-            if diff.exact:  # it goes wrong in the graph alone
-                done.append(culprit)
-                continue
-            folder = reproducer.folder_name(at + 1, culprit.layer.op_type)
-            reproducer.write(
-                reproducer.Reproduction(
-                    made=made,
-                    layer=culprit.layer,
-                    diff=replace(diff, op_type=culprit.layer.op_type),
-                    variant=variant,
-                    runtime=runtime,
-                    environment=provenance.environment(shop.threads),
-                    tensors={**piece.inputs, **piece.outputs},
-                    converted=converted,
-                    owner=culprit.owner,
-                ),
-                out / folder,
+        bench = _Bench(shop, variant, child, out, runtime=runtime, blocks=blocks)
+        for at in furthest_off(culprits)[: TRIED * most]:
+            if sum(bool(each.reproducer) for each in done.values()) == most or child.dead:
+                break
+            culprit = culprits[at]
+            done[at] = bench.handed_over(culprit, parts.get(culprit.layer.output), at)
+        dead = child.dead
+    why = (
+        "the runtime took its process down while others were made" if dead
+        else f"it is not among the {most} furthest off; --node or --reproducers gets it"
+    )  # fmt: skip
+    return tuple(
+        done.get(at, replace(each, no_reproducer=why, withheld=not dead)) for at, each in enumerate(culprits)
+    )
+
+
+def furthest_off(culprits: Sequence[Culprit]) -> list[int]:
+    """The places of the culprits by introduced error, the largest first.
+
+    What no number measures is before all others, and what has no rounding to count in is next: it is off at all.
+    """
+
+    def size(at: int) -> tuple[float, float, int]:
+        found = culprits[at].layer.in_unit or culprits[at].diff
+        moot = not found.comparable or bool(found.nan_mismatch)
+        z = math.inf if moot or found.z is None else found.z
+        return -z, -math.inf if moot else -_relative(found), at
+
+    return sorted(range(len(culprits)), key=size)
+
+
+def _relative(diff: TensorDiff) -> float:
+    return diff.mismatches / diff.n if diff.rel_l2 is None and diff.n else diff.rel_l2 or 0.0
+
+
+class _Bench:
+    """Where operators are taken out of one graph, run alone, and written down."""
+
+    def __init__(
+        self, shop: Workshop, variant: Variant, child: Child, out: Path, *, runtime: RuntimeFacts, blocks: Blocks
+    ) -> None:
+        self._shop, self._variant, self._child, self._out, self._runtime = shop, variant, child, out, runtime
+        target = shop.plan.target
+        assert target.model is not None
+        self._golden = shop.goldens.sample(0)
+        self._known = {target.name(name): declared(each) for name, each in self._golden.items()}
+        self._known |= {target.name(name): array for name, array in shop.samples.feed(0).items()}
+        fed = {name: declared(each) for name, each in self._golden.items() if name not in blocks.hidden}
+        self._reference = shop.goldens.islands(0, fed, blocks.hidden)
+        self._explosion = Explosion(target.model.proto, self._known, blocks.taken)
+        self._alone = set(self._explosion.archipelago().nodes)
+
+    def handed_over(self, culprit: Culprit, part: Part | None, at: int) -> Culprit:
+        """The culprit with its folder, or with why it has none."""
+        shop, name = self._shop, culprit.layer.output
+        piece = self._piece(name, part)
+        if piece is None:
+            return replace(culprit, no_reproducer="it can't be taken out of the graph alone")
+        names = {ours: _golden_name(shop, theirs) for ours, theirs in piece.outputs.items()}
+        names = {ours: each for ours, each in names.items() if each in piece.reference}
+        expected = {ours: _answer(piece.reference[each]) for ours, each in names.items()}
+        try:
+            made, got, converted = _alone(
+                shop, self._variant, self._child, piece.model, piece.feed, expected, f"reproducer-{at}"
             )
-            done.append(replace(culprit, reproducer=folder))
-    return tuple(done)
+        except BackendError as error:
+            return replace(culprit, no_reproducer=f"alone it does not run: {one_line(error, 160)}")
+        ours = next((new for new, old in made.tensors.items() if names.get(old) == name), None)
+        if ours is None or ours not in got:
+            return replace(culprit, no_reproducer="alone it does not show this output")
+        diff = measure(piece.reference[name], got[ours], sample=0)
+        if diff.exact:
+            return replace(culprit, no_reproducer="alone it is right, to the bit: it goes wrong in the graph only")
+        folder = reproducer.folder_name(at + 1, culprit.layer.op_type)
+        reproducer.write(
+            reproducer.Reproduction(
+                made=made,
+                layer=culprit.layer,
+                diff=replace(diff, op_type=culprit.layer.op_type),
+                variant=self._variant,
+                runtime=self._runtime,
+                environment=provenance.environment(shop.threads),
+                tensors={**piece.inputs, **piece.outputs},
+                converted=converted,
+                owner=culprit.owner,
+            ),
+            self._out / folder,
+        )
+        return replace(culprit, reproducer=folder)
+
+    def _piece(self, output: str, part: Part | None) -> _Piece | None:
+        target = self._shop.plan.target
+        if part is not None:
+            cut, feed = cut_out(self._shop, part, 0)
+            name = target.name(part.tensor)
+            return _Piece(
+                model=cut.model, inputs=cut.inputs, outputs={name: name}, feed=feed, reference=self._golden
+            )
+        place = self._explosion.maker(target.name(output))
+        if place is None or place not in self._alone:
+            return None
+        (islands,) = self._explosion.islands([place])
+        feed = {ours: self._known[name] for ours, name in islands.inputs.items()}
+        return _Piece(
+            model=islands.model, inputs=islands.inputs, outputs=islands.outputs, feed=feed, reference=self._reference
+        )
 
 
 def _golden_name(shop: Workshop, theirs: str) -> str:

@@ -28,8 +28,9 @@ def in_another_order(layer: Layer) -> bool:
     """Whether all that is decided otherwise are values that were equal where they were compared."""
     diff = layer.replayed or layer.island
     both = (layer.replayed, layer.island)
+    read = [reading for each in both if each is not None for reading in each.readings]
     return bool(diff is not None and diff.ties) and any(
-        reading.kind == "tie_order" for each in both if each is not None for reading in each.readings
+        each.kind == "tie_order" and each.residual == 0 for each in read
     )
 
 

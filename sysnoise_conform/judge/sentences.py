@@ -70,7 +70,7 @@ def looks_like(readings: Sequence[Reading]) -> str:
     first = readings[0]
     value = one_line(first.value, 80)
     match first.kind:
-        case "bfloat16" | "float16" | "tf32":
+        case "bfloat16" | "float16" | "tf32" | "int8":
             words = f"{first.kind} arithmetic"
         case "scale":
             words = f"a constant scale of {value}"
@@ -94,6 +94,14 @@ def looks_like(readings: Sequence[Reading]) -> str:
             return f"{value} of PyTorch's NaN or Inf come back as numbers"
         case "clipped":
             words = f"values that are clipped {value}"
+        case "saturated":
+            words = f"integers that saturate {value}, where PyTorch's wrap around"
+        case "wrapped":
+            words = f"integers that wrap {value}"
+        case "float32":
+            words = "integers that went through float32"
+        case "attribute":
+            words = f"the same operator with {value}"
         case "border":
             words = f"an error at the border only ({value})"
         case "one_channel":

@@ -37,20 +37,25 @@ def corpus() -> tuple[ProbeCase, ...]:
     return tuple(sorted((each for family in FAMILIES for each in family.cases()), key=lambda c: (c.op_type, c.name)))
 
 
-def chosen(pattern: str | None) -> tuple[ProbeCase, ...]:
-    """The cases whose name or operator fits a shell pattern; all of them for None. Raises UsageError for none."""
-    if pattern is None:
+def chosen(*patterns: str) -> tuple[ProbeCase, ...]:
+    """The cases whose name or operator fits one of the shell patterns; all of them without any.
+
+    Raises UsageError for a pattern that fits none.
+    """
+    if not patterns:
         return corpus()
+    for pattern in patterns:
+        if not any(_fits(each, pattern) for each in corpus()):
+            raise UsageError(
+                f"--only {one_line(pattern, 80)!r} fits no case",
+                hint=nearest(pattern, {name for each in corpus() for name in (each.name, each.op_type)}),
+            )
+    return tuple(each for each in corpus() if any(_fits(each, pattern) for pattern in patterns))
+
+
+def _fits(each: ProbeCase, pattern: str) -> bool:
     wanted = pattern.lower()
-    found = tuple(
-        each for each in corpus() if fnmatchcase(each.name, wanted) or fnmatchcase(each.op_type.lower(), wanted)
-    )
-    if not found:
-        raise UsageError(
-            f"--only {one_line(pattern, 80)!r} fits no case",
-            hint=nearest(pattern, {name for each in corpus() for name in (each.name, each.op_type)}),
-        )
-    return found
+    return fnmatchcase(each.name, wanted) or fnmatchcase(each.op_type.lower(), wanted)
 
 
 @cache

@@ -61,7 +61,7 @@ def as_text(measured: Measured, key: Key, path: Path | None) -> str:
 def summary(measured: Measured, key: Key) -> str:
     """The sum of it, in a line."""
     found = counts(measured)
-    parts = [f"{found[word]} {verb}" for word, verb in _VERBS.items() if found[word]]
+    parts = [f"{found[word]} {word if found[word] == 1 else verb}" for word, verb in _VERBS.items() if found[word]]
     asked = [each for each in measured.relations if not each.choice]
     if asked:
         hold = sum(isinstance(each.result, Agrees) for each in asked)

@@ -64,12 +64,12 @@ class Deviation:
 DEVIATIONS = (
     Deviation(case="averagepool-ceil-include-pad-opset19", backend="openvino", middle=averagepool, kind="border"),
     Deviation(case="averagepool-ceil-include-pad-opset19", backend="tflite", middle=averagepool, kind="border"),
-    Deviation(case="maxpool-same-lower", backend="mnn", middle=maxpool, kind="unknown"),
+    Deviation(case="maxpool-same-lower", backend="mnn", middle=maxpool, kind="attribute"),
     Deviation(case="relu-nan", backend="openvino", middle=relu_of_roots, kind="nan_hidden"),
     Deviation(case="relu-nan", backend="mnn", middle=relu_of_roots, kind="nan_hidden"),
-    Deviation(case="resize-linear-antialias", backend="openvino", middle=antialiased, kind="unknown"),
+    Deviation(case="resize-linear-antialias", backend="openvino", middle=antialiased, kind="attribute"),
     Deviation(
-        case="batchnormalization-training-shared", backend="ort", middle=in_training, kind="unknown", method="cut"
+        case="batchnormalization-training-shared", backend="ort", middle=in_training, kind="scale", method="cut"
     ),
 )
 
