@@ -19,6 +19,7 @@ import minilm
 import noise_bootstrap
 import noise_memory
 import noise_plan
+import paper_tables
 import precision_accuracy
 import precision_outcomes
 import presets
@@ -32,6 +33,7 @@ from sysnoise_conform.runner.provenance import processor, usable_cores, versions
 BENCHMARKS = (
     against_polygraphy, against_bare_script, against_reduce, by_size, memory, startup, golden_speed, profile_run,
     noise_plan, noise_memory, noise_bootstrap, presets, precision_accuracy, precision_outcomes, minilm,
+    paper_tables,
 )  # fmt: skip
 SHOWN_VERSIONS = ("onnxruntime", "torch", "onnx", "numpy", "polars")
 
