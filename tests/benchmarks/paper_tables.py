@@ -32,9 +32,9 @@ SOUGHT = (
 )
 
 TEXT = """
-`conform bench`, with an empty cache: data are drawn, goldens are PyTorch's in float64, ONNX Runtime has one thread. Drops
-in points, for `tiny-tts` in nats squared of log-mel features. ° does not show above its confidence interval, – is a part
-that the network does not have.
+`conform bench`, with an empty cache: data are drawn, goldens are PyTorch's in float64, ONNX Runtime has one thread.
+Drops in points, for `tiny-tts` in nats squared of log-mel features. ° does not show above its confidence interval, – is
+a part that the network does not have.
 
 {tables}
 
