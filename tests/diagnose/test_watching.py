@@ -11,12 +11,15 @@ import onnx
 import onnx.parser
 import pytest
 from calibration.measure import LIMITS, LastingCrew
+from diagnose import diagnosing
+from diagnose.deep import between
 
 from sysnoise_conform.case import Case, Deployed
 from sysnoise_conform.diagnose.course import diagnose
 from sysnoise_conform.diagnose.facts import Diagnosis
 from sysnoise_conform.errors import BackendDied
 from sysnoise_conform.judge.policy import Policy
+from sysnoise_conform.probe.corpus import chosen
 from sysnoise_conform.variant import parse_variants
 
 LONG = [f"t{at}" for at in range(24)]
@@ -120,6 +123,18 @@ def test_both_outputs_of_topk_are_compared_on_mnn(crew: LastingCrew, tmp_path: P
 
     assert (found.verdict, found.unobservable) == ("clean", ()), found.sentence
     assert [each.name for each in found.outputs] == ["v", "i"]
+
+
+def test_an_output_that_mnn_drops_in_the_middle_of_a_network_is_told(crew: LastingCrew, tmp_path: Path) -> None:
+    pytest.importorskip("MNN")
+    case = next(each for each in chosen("topk-few") if each.name == "topk-few")
+
+    found = diagnosing.diagnosed(between(case), "mnn", tmp_path, crew)
+
+    if any(each.name == "indices" for each in found.outputs):
+        pytest.skip("this MNN returns it")
+    assert found.verdict == "unobservable"
+    assert "output 'indices' was not compared: the runtime did not return it" in found.sentence
 
 
 def test_an_operator_that_mnn_dies_of_is_told_and_the_rest_goes_on(crew: LastingCrew, tmp_path: Path) -> None:
