@@ -21,7 +21,7 @@ def measured(label: str, member: str, **columns: Measured) -> MeasuredRow:
     steps = (("decode", Measured(mean=0.5, largest=0.5, interval=(0.1, 0.9), shows=True, levels=1, worst="opencv")),)
     return MeasuredRow(
         label=label, member=member, about="random weights", data="imagefolder", metric="top1", trained=50.0,
-        figures=columns, steps=steps, pictures=1000, seconds=1.0,
+        figures=columns, steps=steps, pictures=1000, noun="picture", seconds=1.0,
     )  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def test_marks_and_numbers(grid: Grid) -> None:
     assert said["mine"]["ceil_mode"] == "–"
     assert said["mine"]["combined"] == "–"
     assert any("the graph has no MaxPool" in each for each in grid.notes)
-    assert any(each == "mine: random weights; top1 on 1,000 pictures of imagefolder" for each in grid.notes)
+    assert "mine: random weights" in grid.notes
+    assert "mine: top1 on 1,000 pictures in the layout imagefolder" in grid.notes
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -174,6 +174,6 @@ def test_results_that_can_not_be_kept_are_shown_all_the_same(conform: Conform, t
     done = probe(conform, tmp_path, "--backend", "exact", "--only", "max-nan", env=fakes.as_environment())
 
     assert done.code == 4
-    assert done.stdout.splitlines()[-1] == "exact: 1 case: 1 agree"
+    assert done.stdout.splitlines()[-1] == "exact: 1 case: 1 agrees"
     assert done.stderr.startswith("error: the results can't be kept")
     assert "CONFORM_CACHE" in done.stderr

@@ -48,8 +48,7 @@ def test_its_operator_is_named_and_what_can_t_be_done_is_said(crew: LastingCrew,
     assert (culprit.layer.output, culprit.method) == ("p", "replay")
     assert culprit.proof is None
     assert not culprit.reproducer
-    (note,) = found.notes
-    assert note.startswith("a .xml file can't be taken apart or changed")
+    assert any(note.startswith("a .xml file can't be taken apart or changed") for note in found.notes), found.notes
 
 
 def test_a_tensor_in_another_layout_is_not_taken_for_the_model_s(crew: LastingCrew, tmp_path: Path) -> None:
