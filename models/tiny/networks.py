@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, assert_never
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +21,25 @@ RATIOS = 3  # anchors at a place
 ENLARGED = 32  # channels of what is enlarged
 
 
-def _convolution(inputs: int, outputs: int, size: int, stride: int = 1, spread: int = 1) -> nn.Sequential:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Design:
+    """What a backbone is made of. The models that come with the project are of the one that nothing is changed in."""
+
+    widths: tuple[int, int, int] = WIDTHS  # channels of each stage; the stem has the first's
+    blocks: tuple[int, int, int] = BLOCKS
+    stem: Literal["pool", "stride"] = "pool"  # what halves the map behind the first convolution
+    block: Literal["residual", "inverted"] = "residual"
+
+
+AS_DELIVERED = Design()
+WIDER = 4  # times as many channels between an inverted block's two ends
+
+
+def _convolution(
+    inputs: int, outputs: int, size: int, stride: int = 1, spread: int = 1, groups: int = 1
+) -> nn.Sequential:
     pad = size // 2 * spread
-    layer = nn.Conv2d(inputs, outputs, size, stride, pad, dilation=spread, bias=False)
+    layer = nn.Conv2d(inputs, outputs, size, stride, pad, dilation=spread, groups=groups, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(outputs))
 
 
@@ -41,19 +58,37 @@ class _Block(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 
+class _InvertedBlock(nn.Module):
+    """MobileNetV2's (Sandler et al. 2018): wide between its ends, each channel convolved by itself, a straight end."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, spread: int) -> None:
+        super().__init__()
+        wide = WIDER * inputs
+        self.widen = _convolution(inputs, wide, 1)
+        self.each = _convolution(wide, wide, 3, stride, spread, groups=wide)
+        self.narrow = _convolution(wide, outputs, 1)
+        self.same = inputs == outputs and stride == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.narrow(F.relu6(self.each(F.relu6(self.widen(x)))))
+        return x + y if self.same else y
+
+
 class Backbone(nn.Module):
     """A ResNet: a convolution of stride 2, MaxPool 3x3 of stride 2, three stages, the last of stride 2 or spread."""
 
-    def __init__(self, *, spread: bool = False) -> None:
+    def __init__(self, *, spread: bool = False, design: Design = AS_DELIVERED) -> None:
         super().__init__()
-        self.stem = _convolution(3, WIDTHS[0], 3, 2)
-        self.pool = nn.MaxPool2d(3, 2, 1)
+        first = design.widths[0]
+        self.stem = _convolution(3, first, 3, 2)
+        self.pool = _halving(design, first)
         strides, spreads = (1, 2, 1 if spread else 2), (1, 1, 2 if spread else 1)
         self.stages = nn.ModuleList()
-        inputs = WIDTHS[0]
-        for width, count, stride, space in zip(WIDTHS, BLOCKS, strides, spreads, strict=True):
-            first = _Block(inputs, width, stride, space)
-            self.stages.append(nn.Sequential(first, *(_Block(width, width, 1, space) for _ in range(count - 1))))
+        block = _Block if design.block == "residual" else _InvertedBlock
+        inputs = first
+        for width, count, stride, space in zip(design.widths, design.blocks, strides, spreads, strict=True):
+            begin = block(inputs, width, stride, space)
+            self.stages.append(nn.Sequential(begin, *(block(width, width, 1, space) for _ in range(count - 1))))
             inputs = width
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -66,13 +101,23 @@ class Backbone(nn.Module):
         return found
 
 
+def _halving(design: Design, channels: int) -> nn.Module:
+    match design.stem:
+        case "pool":
+            return nn.MaxPool2d(3, 2, 1)
+        case "stride":
+            return nn.Sequential(_convolution(channels, channels, 3, 2), nn.ReLU())
+        case _:
+            assert_never(design.stem)
+
+
 class Classifier(nn.Module):
     """(N, 3, 64, 64) to the logits of the classes, through the mean over all places."""
 
-    def __init__(self) -> None:
+    def __init__(self, design: Design = AS_DELIVERED) -> None:
         super().__init__()
-        self.backbone = Backbone()
-        self.head = nn.Linear(WIDTHS[-1], len(CLASSES))
+        self.backbone = Backbone(design=design)
+        self.head = nn.Linear(design.widths[-1], len(CLASSES))
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits."""
