@@ -16,6 +16,7 @@ from sysnoise_conform.reports.noise_bars import Scale, cell_track, cells_scale, 
 from sysnoise_conform.reports.noise_bars import scale as scale_of
 from sysnoise_conform.reports.noise_heat import heat_map
 from sysnoise_conform.reports.noise_rows import (
+    MOST_USUAL,
     allowed,
     axis_rows,
     backends,
@@ -183,7 +184,11 @@ def _decided(cell: CellFacts) -> Markup:
     assert figures is not None
     if figures.images_to_decide is None:
         return chip(figures.verdict)
-    return element("span", chip(figures.verdict), title=f"{figures.images_to_decide:,} would tell")
+    few = figures.images_to_decide <= MOST_USUAL
+    return element(
+        "span", chip(figures.verdict),
+        title=f"{figures.images_to_decide:,} would tell" if few else f"not even {MOST_USUAL:,} would tell",
+    )  # fmt: skip
 
 
 def _together(found: Matrix) -> Markup:

@@ -16,6 +16,8 @@ from sysnoise_conform.reports.wording import NOTHING
 
 # Of one cell's drop, after Holm's correction over all cells: the usual rate of false findings.
 SIGNIFICANT = 0.05
+# ImageNet's validation set, the largest that these tasks are usually judged on: nobody can act on a larger number.
+MOST_USUAL = 50_000
 
 # Figures that are no share of anything, and their units; all others are 0..1 and told in points.
 UNITS = {
@@ -141,10 +143,15 @@ def cannot_tell(found: Matrix) -> str:
     if not open_ones:
         return ""
     wanted = sorted(each.images_to_decide for each in open_ones if each.images_to_decide is not None)
+    usual = [each for each in wanted if each <= MOST_USUAL]
     head = f"{counted(found.pictures, found.noun)} can't tell {allowed(found)} in {counted(len(open_ones), 'cell')}"
     if not wanted:
         return f"{head}: their drops are at the margin itself"
-    half, most = statistics.median_high(wanted), wanted[-1]
+    if not usual:
+        return f"{head}: their drops are so near the margin that not even {MOST_USUAL:,} would"
+    half, most = statistics.median_high(usual), usual[-1]
+    if len(usual) < len(open_ones):
+        return f"{head}: {most:,} would in {len(usual):,} of them, not even {MOST_USUAL:,} in the others"
     if half == most:
         return f"{head}: {most:,} would"
     return f"{head}: {half:,} would in half of them, {most:,} in all"

@@ -158,14 +158,29 @@ def test_sixty_cells_that_cannot_be_told_are_one_line_and_not_sixty() -> None:
     assert to_terminal(samples.open_ones(), verbose=True).count("INCONCLUSIVE") == 62
 
 
-def test_where_cells_need_different_numbers_half_and_all_are_told() -> None:
-    few = samples.matrix(*(samples.cell("colour", str(at), width=0.02) for at in range(2)))
-    figures = few.cells[1].figures
-    assert figures is not None
-    object.__setattr__(figures, "images_to_decide", 90_000)
-    more = samples.matrix(*few.cells[1:], samples.cell("colour", "2", width=0.02))
-    said = "5,000 pictures can't tell 1 point in 3 cells: 8,000 would in half of them, 90,000 in all"
-    assert cannot_tell(more) == said
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ((8_000, 40_000), "8,000 would in half of them, 40,000 in all"),
+        ((8_000, 794_845), "8,000 would in 2 of them, not even 50,000 in the others"),
+        ((794_845, 794_845), "8,000 would in 1 of them, not even 50,000 in the others"),
+    ],
+)
+def test_where_cells_need_different_numbers_those_that_anybody_has_are_told(wanted: tuple[int, int], said: str) -> None:
+    few = samples.matrix(*(samples.cell("colour", str(at), width=0.02) for at in range(3)))
+    for cell, number in zip(few.cells[1:3], wanted, strict=True):
+        assert cell.figures is not None
+        object.__setattr__(cell.figures, "images_to_decide", number)
+
+    assert cannot_tell(few) == f"5,000 pictures can't tell 1 point in 3 cells: {said}"
+
+
+def test_drops_at_the_margin_ask_for_no_number_of_pictures() -> None:
+    one = samples.matrix(samples.cell("colour", "0", width=0.02))
+    (figures,) = (each.figures for each in one.cells if each.figures is not None and each.figures.images_to_decide)
+    object.__setattr__(figures, "images_to_decide", 794_845)
+
+    assert cannot_tell(one).endswith("their drops are so near the margin that not even 50,000 would")
 
 
 def test_what_fails_and_what_is_really_other_stands_out_and_the_rest_does_not() -> None:
