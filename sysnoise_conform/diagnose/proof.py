@@ -31,6 +31,7 @@ from sysnoise_conform.variant import Variant
 
 MOST_PROVED = 8  # culprits with a proof and a share of their own: those that are off most
 DISTURBED = 0.1  # of the output's error, by which it may change when switches are there and all are off
+DRIFTED = 0.01  # of it, by which it may change when the same graph runs again, after all the others
 
 Without = Callable[[Collection[str]], float]  # the output's rel_l2 with PyTorch's tensors in the place of these
 
@@ -115,6 +116,9 @@ def _by_switches(
     if abs(base**0.5 - before) > DISTURBED * before:
         raise Unsupported("switches change how the graph is computed", stage="run")
     shares = share_out(len(chosen), squared)
+    if abs(squared(frozenset()) ** 0.5 - base**0.5) > DRIFTED * base**0.5:
+        # An operator that keeps something from one run to the next: what a run gives tells of how many there were.
+        raise Unsupported("the same graph gives another answer when it has run before", stage="run")
     graphs = _graphs(shop, variant, child, output)
 
     def without(names: Collection[str]) -> float:
