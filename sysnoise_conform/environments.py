@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,12 +21,12 @@ from typing import Any
 from sysnoise_conform import registry
 from sysnoise_conform.backends.pins import ONNX2TF
 from sysnoise_conform.errors import BackendUnavailable, StorageError, UsageError
-from sysnoise_conform.folders import cache_folder, home
+from sysnoise_conform.folders import cache_folder
+from sysnoise_conform.interpreters import MARKER, config_file, configured, folder_of
 from sysnoise_conform.printable import lines, one_line
 from sysnoise_conform.variant import Variant, nearest
 
 OLDEST = (3, 10)
-_MARKER = "conform-env.json"  # written last: a folder without it is half made, and no environment
 _PIP_LIMIT_S = 1800
 _PROBE = """
 import importlib.util, json, sys
@@ -66,6 +65,8 @@ RECIPES: dict[str, Recipe] = {
         packages=(*_COMMON, "ai-edge-litert==2.3.0", "flatbuffers==25.12.19", "psutil==7.2.2", "tqdm==4.70.1"),
         bare=ONNX2TF,
     ),
+    # A library of pictures, which is no backend: `pictures.elsewhere`.
+    "dali": Recipe(packages=("numpy==2.4.6", "nvidia-dali-cuda120==2.4.0")),
 }
 
 
@@ -83,19 +84,6 @@ def interpreter(variant: Variant) -> Path | None:
         return _checked(configured, f"python.{variant.backend} in {one_line(config_file())}")
     found = _read(folder_of(variant.backend))
     return None if found is None else found.python
-
-
-def config_file() -> Path:
-    """CONFORM_CONFIG, or ~/.config/conform.toml (below XDG_CONFIG_HOME where that is set)."""
-    named = os.environ.get("CONFORM_CONFIG")
-    if named:
-        return Path(os.path.expanduser(named)).absolute()
-    return Path(os.environ.get("XDG_CONFIG_HOME") or home() / ".config") / "conform.toml"
-
-
-def folder_of(backend: str) -> Path:
-    """Where a backend's environment is or would be."""
-    return cache_folder() / "envs" / backend
 
 
 def environments() -> tuple[Environment, ...]:
@@ -179,9 +167,9 @@ def _make(folder: Path, backend: str, recipe: Recipe) -> None:
                     timeout=_PIP_LIMIT_S,
                 )
         facts = {"backend": backend, "version": _ask(python)[0], "recipe": asdict(recipe)}
-        partial = folder / f"{_MARKER}.tmp"
+        partial = folder / f"{MARKER}.tmp"
         partial.write_text(json.dumps(facts, sort_keys=True))
-        partial.replace(folder / _MARKER)
+        partial.replace(folder / MARKER)
     except (subprocess.SubprocessError, ValueError) as err:
         shutil.rmtree(folder, ignore_errors=True)
         raise BackendUnavailable(
@@ -208,7 +196,7 @@ def _held(lock: Path) -> Iterator[None]:
 
 def _read(folder: Path) -> Environment | None:
     try:
-        facts: dict[str, Any] = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         version, made_of = str(facts["version"]), facts["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -221,28 +209,15 @@ def _read(folder: Path) -> Environment | None:
 
 
 def _configured() -> dict[str, Path]:
-    path = config_file()
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        if os.environ.get("CONFORM_CONFIG"):
-            raise UsageError(f"CONFORM_CONFIG names {one_line(path)}, which is not there", hint="unset it") from err
-        return {}
-    except (OSError, ValueError) as err:
-        if not os.environ.get("CONFORM_CONFIG") and not os.access(path.parent, os.X_OK):
-            return {}  # another user's home, as containers leave it: no config of ours
-        raise UsageError(f"the config {one_line(path)} can't be read: {one_line(err)}", hint="it is TOML") from err
-    env = table.get("env", {})
-    pythons = env.get("python", {}) if isinstance(env, dict) else None
-    if not isinstance(pythons, dict) or not all(isinstance(each, str) for each in pythons.values()):
-        raise UsageError(f"[env] in {one_line(path)} is malformed", hint='write python.tflite = "/path/to/python"')
-    unknown = sorted(set(pythons) - set(registry.targets()))
+    pythons = configured()
+    known = dict.fromkeys([*registry.targets(), *RECIPES])
+    unknown = sorted(set(pythons) - set(known))
     if unknown:
         raise UsageError(
-            f"python.{one_line(unknown[0])} in {one_line(path)} names no backend",
-            hint=nearest(unknown[0], registry.targets()),
+            f"python.{one_line(unknown[0])} in {one_line(config_file())} names no backend",
+            hint=nearest(unknown[0], known),
         )
-    return {name: Path(python) for name, python in pythons.items()}
+    return pythons
 
 
 def _checked(python: Path, said: str) -> Path:

@@ -13,9 +13,12 @@ app = typer.Typer(
 
 @app.command()
 def create(
-    backend: Annotated[str, typer.Argument(help="A backend's name: tflite, ort, openvino, mnn.", show_default=False)],
+    backend: Annotated[
+        str,
+        typer.Argument(help="tflite, ort, openvino, mnn; dali for noises.", show_default=False),
+    ],
 ) -> None:
-    """Make a virtual environment under the cache and fill it with BACKEND's packages.
+    """Make a virtual environment under the cache and fill it with BACKEND's packages, or a picture library's.
 
     Example: conform env create tflite
     """

@@ -23,7 +23,7 @@ import numpy as np
 
 from sysnoise_conform.card import Card
 from sysnoise_conform.errors import UsageError
-from sysnoise_conform.matrix.hook_child import receive, send
+from sysnoise_conform.frames import receive, send
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.surroundings import child_environment

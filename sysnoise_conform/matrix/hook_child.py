@@ -1,6 +1,6 @@
 """The child that runs a card's decoder hook: the user's own code, which may crash, hang, print or import anything.
 
-Started as `python -P -c "...; main()" CONFIG`. Frames go over what were stdin and stdout, see `send`; what the hook
+Started as `python -P -c "...; main()" CONFIG`. Frames go over what were stdin and stdout, see `frames`; what the hook
 prints goes to stderr, which is the hook's log.
 """
 
@@ -10,51 +10,16 @@ import hashlib
 import importlib
 import json
 import os
-import struct
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from sysnoise_conform.frames import Arrays, receive, send
 from sysnoise_conform.process.boot import die_with
 from sysnoise_conform.tasks.decoding import Decoding
-
-Arrays = Mapping[str, np.ndarray]
-MOST_HEAD = 1 << 20  # bytes
-
-
-def send(stream: BinaryIO, head: Mapping[str, Any], arrays: Arrays | None = None) -> None:
-    """One frame: the length of its head, the head as JSON, the arrays' bytes in the order of the head."""
-    kept = {name: np.ascontiguousarray(each) for name, each in (arrays or {}).items()}
-    shapes = {name: [each.dtype.str, list(each.shape)] for name, each in kept.items()}
-    text = json.dumps({**head, "arrays": shapes}).encode()
-    stream.write(struct.pack("<Q", len(text)) + text)
-    for each in kept.values():
-        stream.write(each.tobytes())
-    stream.flush()
-
-
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The next frame. Raises EOFError where there is none any more, ValueError for what is no frame."""
-    (length,) = struct.unpack("<Q", _exactly(stream, 8))
-    if length > MOST_HEAD:
-        raise ValueError("no frame")
-    head = json.loads(_exactly(stream, length))
-    arrays = {}
-    for name, (dtype, shape) in head.pop("arrays").items():
-        kind = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=np.int64))
-        arrays[name] = np.frombuffer(_exactly(stream, count * kind.itemsize), kind).reshape(shape)
-    return head, arrays
-
-
-def _exactly(stream: BinaryIO, count: int) -> bytes:
-    data = stream.read(count)
-    if len(data) < count:
-        raise EOFError
-    return data
 
 
 def main() -> None:

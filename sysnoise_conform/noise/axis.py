@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from sysnoise_conform.errors import UsageError
+from sysnoise_conform.pictures import elsewhere
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
 
@@ -29,7 +30,7 @@ class Level:
     """One option of an axis.
 
     `imitates` is the deployment that it stands for, `source` where its definition comes from; `needs` is the module
-    that must be importable, `package` what brings it.
+    that must be importable, `package` what brings it; `elsewhere` a library in an environment of its own.
     """
 
     name: str
@@ -38,10 +39,13 @@ class Level:
     source: str = ""
     needs: str = ""
     package: str = ""
+    elsewhere: str = ""
 
     @property
     def missing(self) -> str:
         """Why the level can't be had here, with the cure; "" where it can."""
+        if self.elsewhere:
+            return elsewhere.missing(self.elsewhere)
         if not self.needs or _importable(self.needs):
             return ""
         return f"{self.needs} is not installed: pip install {self.package or self.needs}"
@@ -52,7 +56,8 @@ class Axis:
     """The options of one disagreement.
 
     `paper` says whether SysNoise measured it, `mistake` whether its levels are faults of a deployment rather than
-    choices: those are measured where they are asked for. So are the levels in `rare`, which many runtimes refuse.
+    choices: those are measured where they are asked for. So are the levels in `rare`, which many runtimes
+    refuse, or few machines have.
     `tasks` are those that it can touch, all without any.
     """
 

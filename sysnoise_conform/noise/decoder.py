@@ -15,6 +15,7 @@ AXIS = Axis(
     stage="decode",
     about="the library that decodes the picture, and what it is told",
     paper=True,
+    rare=("dali",),
     levels=(
         identity("the card's decoder"),
         Level(name="pillow", about="Pillow, libjpeg-turbo: accurate iDCT, smooth chroma",
@@ -37,6 +38,9 @@ AXIS = Axis(
         Level(name="float-idct", about="libjpeg-turbo 2.1, iDCT in floating point, smooth chroma",
               imitates="decoders that compute the transform as it is defined",
               source="SysNoise Eq. 1 and 2; JDCT_FLOAT", needs="jpeglib", package="jpeglib"),
+        Level(name="dali", about="DALI's fn.decoders.image, not turned; on the GPU where there is one",
+              imitates="training pipelines on DALI", source="NVIDIA DALI 2.4, device cpu or mixed",
+              package="conform env create dali", elsewhere="dali"),
     ),
 )  # fmt: skip
 

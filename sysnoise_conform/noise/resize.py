@@ -35,6 +35,14 @@ _MORE = (
     ("tf-bilinear", "half-pixel centres, no smoothing", "tf.image.resize, antialias=False",
      "TensorFlow 2 half_pixel_centers"),
 )  # fmt: skip
+_DALI = (
+    ("dali-nearest", "INTERP_NN"),
+    ("dali-linear", "INTERP_LINEAR, widened where it shrinks"),
+    ("dali-linear-sharp", "INTERP_LINEAR with antialias=False"),
+    ("dali-cubic", "INTERP_CUBIC, widened where it shrinks"),
+    ("dali-lanczos", "INTERP_LANCZOS3, widened where it shrinks"),
+    ("dali-triangular", "INTERP_TRIANGULAR"),
+)
 
 
 def _needs(name: str) -> dict[str, str]:
@@ -46,6 +54,7 @@ AXIS = Axis(
     stage="resize",
     about="the library and kernel that resize the picture; its geometry stays the card's",
     paper=True,
+    rare=tuple(name for name, _ in _DALI),
     levels=(
         identity("the card's filter"),
         *(
@@ -55,6 +64,11 @@ AXIS = Axis(
         *(
             Level(name=name, about=about, imitates=imitates, source=source, **_needs(name))
             for name, about, imitates, source in _MORE
+        ),
+        *(
+            Level(name=name, about=about, imitates="training pipelines on DALI", source="NVIDIA DALI 2.4, fn.resize",
+                  package="conform env create dali", elsewhere="dali")
+            for name, about in _DALI
         ),
     ),
 )

@@ -19,6 +19,7 @@ from PIL import Image
 
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.files import open_regular
+from sysnoise_conform.pictures import elsewhere
 from sysnoise_conform.pictures.guard import FORMATS, MAX_FILE_BYTES, Header, examine, in_words
 from sysnoise_conform.pictures.opencv import opencv
 from sysnoise_conform.pictures.orientation import turn
@@ -150,6 +151,10 @@ def _with_jpeglib(dct_method: str) -> Decoder:
     return decoded
 
 
+def _with_dali(content: bytes) -> np.ndarray:
+    return elsewhere.ask("dali", {"do": "decode"}, np.frombuffer(content, np.uint8))
+
+
 DECODERS: dict[str, Decoder] = {
     "opencv": _with_opencv,
     "ffmpeg": _with_ffmpeg(None),
@@ -159,4 +164,5 @@ DECODERS: dict[str, Decoder] = {
     "turbo-fast-upsample": _with_simplejpeg(fast_dct=False, fast_upsample=True),
     "turbo-fast": _with_simplejpeg(fast_dct=True, fast_upsample=True),
     "float-idct": _with_jpeglib("JDCT_FLOAT"),
+    "dali": _with_dali,
 }

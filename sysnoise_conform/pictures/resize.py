@@ -8,8 +8,10 @@ import numpy as np
 from PIL import Image
 
 from sysnoise_conform.errors import BadInput
+from sysnoise_conform.pictures import elsewhere
 from sysnoise_conform.pictures.kernels import KERNELS, NEAREST, sampled
 from sysnoise_conform.pictures.opencv import opencv
+from sysnoise_conform.printable import one_line
 
 _PILLOW = {
     "pillow-nearest": Image.Resampling.NEAREST,
@@ -28,6 +30,14 @@ _OPENCV = {  # names of cv2's constants
     "opencv-nearest-exact": "INTER_NEAREST_EXACT",
     "opencv-bilinear-exact": "INTER_LINEAR_EXACT",
 }
+_DALI = {  # DALI's name of the kernel, and whether it may smooth
+    "dali-nearest": ("NN", False),
+    "dali-linear": ("LINEAR", True),
+    "dali-linear-sharp": ("LINEAR", False),
+    "dali-cubic": ("CUBIC", True),
+    "dali-lanczos": ("LANCZOS3", True),
+    "dali-triangular": ("TRIANGULAR", True),
+}
 _OWN = ("opencv-nearest", "opencv-bilinear")  # of 8 bits: OpenCV's arithmetic without OpenCV
 
 
@@ -42,6 +52,8 @@ def resize(pixels: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
         return _with_pillow(pixels, size, _PILLOW[how])
     if how in KERNELS or how in NEAREST or how == "tf-bilinear":
         return sampled(pixels, size, how)
+    if how in _DALI:
+        return _with_dali(pixels, size, *_DALI[how])
     cv2 = opencv()
     if cv2 is not None:
         return _with_opencv(cv2, pixels, size, how)
@@ -63,6 +75,17 @@ def _with_pillow(pixels: np.ndarray, size: tuple[int, int], filter_: Image.Resam
         return np.stack(planes, axis=-1)
     picture = Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[:, :, 0])
     return np.asarray(picture.resize((width, height), filter_)).reshape(height, width, -1)
+
+
+def _with_dali(pixels: np.ndarray, size: tuple[int, int], kind: str, smooths: bool) -> np.ndarray:
+    asked = {"do": "resize", "size": list(size), "kind": kind, "smooths": smooths}
+    try:
+        found = elsewhere.ask("dali", asked, pixels)
+    except ValueError as err:
+        raise BadInput(f"the picture could not be resized: {one_line(err, 200)}", hint="leave this level out") from err
+    if found.shape != (*size, pixels.shape[2]) or found.dtype != pixels.dtype:
+        raise BadInput(f"dali resized {pixels.shape} to {found.shape}, not to {size}", hint="leave this level out")
+    return found
 
 
 def _with_opencv(cv2: ModuleType, pixels: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
