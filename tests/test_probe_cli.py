@@ -123,6 +123,19 @@ def test_axes_that_stand_in_an_attribute(
         assert found["reducel1-attribute"]["reported"] == "openvinotoolkit/openvino#38238"
 
 
+@pytest.mark.parametrize(("backend", "off"), [("ort", set()), ("openvino", {"qdq-concat-int8"})])
+def test_the_scale_of_a_concat_that_a_convolution_reads_in_int8(
+    backend: str, off: set[str], conform: Conform, tmp_path: Path
+) -> None:
+    """OpenVINO 2026.4 computes as though it were 1, which leaves nothing of PP-OCRv4's detector; uint8 is right."""
+    done = probe(conform, tmp_path, "--backend", backend, "--only", "qdq-concat*", "--out", "found.json")
+
+    found = results(tmp_path)
+    assert done.code == 0, done.stderr
+    assert len(found) == 2
+    assert {name for name, each in found.items() if each["result"] == "deviates"} == off
+
+
 @pytest.mark.parametrize(
     ("backend", "only"), [("mnn", "relu-nan"), ("tflite", "relu-nan"), ("openvino:auto", "matmul-512")]
 )

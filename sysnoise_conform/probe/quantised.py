@@ -51,6 +51,33 @@ def _conv(rng: np.random.Generator, word: str, dtype: type[Any], zero: int) -> P
     )  # fmt: skip
 
 
+def _joined(rng: np.random.Generator, word: str, dtype: type[Any]) -> ProbeCase:
+    """Two float tensors, joined, rounded by one scale and convolved: with int8 OpenVINO loses the scale."""
+    scale, weight_scale, size = 8.0, 2.0**-5, (1, 2, 4, 4)
+    zero = 128 if dtype is np.uint8 else 0
+    a, b = (f32(rng.integers(-100, 101, size) * scale) for _ in range(2))  # codes times the scale: nothing is a tie
+    w = rng.integers(-127, 128, (3, 4, 1, 1)).astype(np.int8)
+    y = convolve(np.concatenate([a, b], 1).astype(np.float64), w.astype(np.float64) * weight_scale)
+    nodes = (
+        helper.make_node("Concat", ["a", "b"], ["c"], axis=1),
+        helper.make_node("QuantizeLinear", ["c", "s", "zero"], ["c_q"]),
+        helper.make_node("DequantizeLinear", ["c_q", "s", "zero"], ["c_d"]),
+        helper.make_node("DequantizeLinear", ["w", "s_w", "zero_w"], ["w_d"]),
+        helper.make_node("Conv", ["c_d", "w_d"], ["y"], name="node"),
+    )
+    return ProbeCase(
+        name=f"qdq-concat-{word}", op_type="Conv, quantised", about=f"QDQ, {word}, of a Concat of floats",
+        kind=Kind.BUG if dtype is np.int8 else Kind.CONTROL, why="the scale holds before and behind the Concat",
+        nodes=nodes, feeds={"a": a, "b": b},
+        constants={
+            "w": w, "zero": np.array(zero, dtype), "zero_w": np.array(0, np.int8), "s": f32(scale),
+            "s_w": f32(weight_scale),
+        },
+        outputs={"y": TensorProto.FLOAT}, opset=13,
+        truth=Values(arrays={"y": y}, allowed=float(np.abs(y).max()) * 2.0**-20, why="a handful of roundings"),
+    )  # fmt: skip
+
+
 def cases() -> tuple[ProbeCase, ...]:
     """All of them."""
     rng = np.random.default_rng(24)
@@ -72,4 +99,6 @@ def cases() -> tuple[ProbeCase, ...]:
         _conv(rng, "uint8-128", np.uint8, 128),
         _conv(rng, "int8", np.int8, 0),
         _conv(rng, "int8-5", np.int8, 5),
+        _joined(rng, "int8", np.int8),
+        _joined(rng, "uint8", np.uint8),
     )  # fmt: skip
