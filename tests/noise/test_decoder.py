@@ -43,7 +43,8 @@ def apart(path: Path, name: str) -> tuple[float, int]:
 
 
 def test_the_axis_names_what_can_be_decoded() -> None:
-    assert {each.name for each in decoder.AXIS.levels[1:]} == set(DECODERS)
+    # DALI needs an environment of its own, so no card names it.
+    assert {each.name for each in decoder.AXIS.levels[1:]} == {*DECODERS, "dali"}
     assert AXES["decoder"] is decoder.AXIS
 
 
