@@ -106,8 +106,9 @@ def asked(words: str, *, task: str) -> tuple[Asked, ...]:
             ]  # fmt: skip
             for each in chosen:
                 if _fits(each.name, task, named=False):
-                    levels = [level.name for level in each.levels[1:] if word == "all" or level.name not in each.rare]
-                    found.setdefault(each.name, levels)
+                    every = [level.name for level in each.levels[1:]]
+                    usual = [level for level in each.named if level not in each.rare]
+                    found.setdefault(each.name, every if word == "all" else usual)
         elif given:
             if axis(name).level(level).name == IDENTITY:
                 raise UsageError(f"{name}={level} is the card's own way, which is measured anyway", hint="name another")
@@ -115,10 +116,10 @@ def asked(words: str, *, task: str) -> tuple[Asked, ...]:
             if level not in levels:
                 levels.append(level)
         else:
-            levels = [level.name for level in axis(name).levels[1:]]
+            levels = list(axis(name).named)
             if not _fits(name, task):
                 raise UsageError(f"the noise {name!r} does not fit the task {task}", hint=AXES[name].about)
-            found[name] = levels
+            found[name] = [*levels, *(each for each in found.get(name, ()) if each not in levels)]
     order = list(AXES)
     return tuple(Asked(axis=name, levels=tuple(found[name])) for name in sorted(found, key=order.index))
 

@@ -56,8 +56,7 @@ class Axis:
     """The options of one disagreement.
 
     `paper` says whether SysNoise measured it, `mistake` whether its levels are faults of a deployment rather than
-    choices: those are measured where they are asked for. So are the levels in `rare`, which many runtimes
-    refuse, or few machines have.
+    choices: those are measured where they are asked for. So are the levels in `rare`, which many runtimes refuse.
     `tasks` are those that it can touch, all without any.
     """
 
@@ -74,6 +73,11 @@ class Axis:
         names = [each.name for each in self.levels]
         assert names[0] == IDENTITY, f"{self.name} begins with {names[0]}"
         assert len(set(names)) == len(names), f"{self.name} has two levels of one name"
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The levels that the axis' own name asks for: all but the identity and those that few machines have."""
+        return tuple(each.name for each in self.levels[1:] if not each.elsewhere)
 
     def level(self, name: str) -> Level:
         """Raises UsageError with the nearest names for one that is not there."""

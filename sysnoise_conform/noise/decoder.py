@@ -15,7 +15,6 @@ AXIS = Axis(
     stage="decode",
     about="the library that decodes the picture, and what it is told",
     paper=True,
-    rare=("dali",),
     levels=(
         identity("the card's decoder"),
         Level(name="pillow", about="Pillow, libjpeg-turbo: accurate iDCT, smooth chroma",

@@ -54,7 +54,6 @@ AXIS = Axis(
     stage="resize",
     about="the library and kernel that resize the picture; its geometry stays the card's",
     paper=True,
-    rare=tuple(name for name, _ in _DALI),
     levels=(
         identity("the card's filter"),
         *(

@@ -27,6 +27,7 @@ LIMIT_S = 60.0  # for one picture; a library's own start counts with its first
 _CHILD = Path(__file__).with_name("elsewhere_child.py")
 _BOOT = Path(__file__).parents[1] / "process" / "boot.py"
 _MOST = 8  # children of one library
+_PATIENCE = 2  # answers that never came, after which nobody waits for a library any more
 
 
 def missing(library: str) -> str:
@@ -37,7 +38,12 @@ def missing(library: str) -> str:
 
 
 def ask(library: str, request: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
-    """What a library makes of an array. Raises ValueError in words: for its error, its end, or no answer in time."""
+    """What a library makes of an array. Raises ValueError in words: for its error, its end, or no answer in time.
+
+    One that was waited for in vain more than once is asked no more: thousands of pictures would wait as long.
+    """
+    if _in_vain.get(library, 0) >= _PATIENCE:
+        raise ValueError(f"{library} gave no answer within {LIMIT_S:g} s, {_PATIENCE} times, and is asked no more")
     return _lanes(library).submit(_served, library, request, array).result()
 
 
@@ -48,6 +54,7 @@ def _lanes(library: str) -> ThreadPoolExecutor:
 
 
 _own = threading.local()
+_in_vain: dict[str, int] = {}  # how often nobody answered, by library
 
 
 def _served(library: str, request: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
@@ -106,6 +113,8 @@ class _Child:
         except (EOFError, OSError, ValueError) as err:
             self._end()
             code = self._process.returncode
+            if late.is_set():
+                _in_vain[self._library] = _in_vain.get(self._library, 0) + 1
             why = f"gave no answer within {LIMIT_S:g} s" if late.is_set() else f"ended its process ({code})"
             raise _Over(f"{self._library} {why}") from err
         finally:

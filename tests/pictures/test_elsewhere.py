@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from noise_samples import place
 from PIL import Image
 
 from sysnoise_conform.errors import BadInput
+from sysnoise_conform.matrix.cells import asked
+from sysnoise_conform.noise import AXES
 from sysnoise_conform.pictures import elsewhere
 from sysnoise_conform.pictures.decode import decode
 from sysnoise_conform.pictures.resize import resize
@@ -51,6 +54,7 @@ def character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setenv("CONFORM_CONFIG", str(config))
     monkeypatch.setattr(elsewhere, "LIMIT_S", 3.0)
     elsewhere._lanes.cache_clear()  # children of another test
+    monkeypatch.setattr(elsewhere, "_in_vain", {})
     yield told
     elsewhere._lanes("dali").shutdown()
     elsewhere._lanes.cache_clear()
@@ -87,6 +91,34 @@ def test_what_a_library_does_wrong_is_told_of_its_picture_and_the_next_one_is_tr
     assert decode(picture, exif=False, decoder="dali").tolist() == np.zeros((6, 8, 3)).tolist()
 
 
+def test_a_library_that_never_answers_is_not_waited_for_at_every_picture(
+    character: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    character.write_text("hangs")
+    monkeypatch.setattr(elsewhere, "LIMIT_S", 1.0)
+    for _ in range(2):
+        with pytest.raises(BadInput, match="gave no answer within 1 s"):
+            decode(picture, exif=False, decoder="dali")
+
+    began = time.monotonic()
+    with pytest.raises(BadInput, match="2 times, and is asked no more"):
+        decode(picture, exif=False, decoder="dali")
+    assert time.monotonic() - began < 0.5
+
+
+def test_levels_that_few_machines_have_are_asked_for_by_their_own_names() -> None:
+    def levels(words: str) -> set[str]:
+        return {level for each in asked(words, task="classify") for level in each.levels}
+
+    few = {each.name for axis in AXES.values() for each in axis.levels if each.elsewhere}
+    assert {"dali", "dali-linear"} <= few
+    for words in ("default", "paper", "decoder,resize"):
+        assert not few & levels(words), words
+    assert few <= levels("all")
+    for words in ("resize,resize=dali-linear", "resize=dali-linear,resize"):
+        assert {"dali-linear", "pillow-box"} <= levels(words), words
+
+
 def test_a_resize_of_another_size_is_told(character: Path) -> None:
     character.write_text("lies")
 
@@ -95,11 +127,13 @@ def test_a_resize_of_another_size_is_told(character: Path) -> None:
 
 
 def test_without_its_environment_a_level_names_the_command_that_makes_it(conform: Conform, tmp_path: Path) -> None:
-    there = place(tmp_path / "c", "classify")
+    there, empty = place(tmp_path / "c", "classify"), tmp_path / "empty.toml"
+    empty.touch()
 
     done = conform(
         "noise", "--model", there.model, "--data", there.data, "--backends", "ort", "--baseline", "ort",
-        "--noise", "decoder=dali,resize=dali-linear", "--out", "out", env={"CONFORM_CACHE": str(tmp_path / "cache")},
+        "--noise", "decoder=dali,resize=dali-linear", "--out", "out",
+        env={"CONFORM_CACHE": str(tmp_path / "cache"), "CONFORM_CONFIG": str(empty)},
     )  # fmt: skip
 
     cells = json.loads((done.out / "noise.json").read_text())["cells"]
