@@ -1,9 +1,16 @@
-"""Frames of JSON and arrays over a pipe, between us and children that know numpy and nothing of ours."""
+"""Frames of JSON and arrays over a pipe, between us and children that need not know anything else of ours.
+
+Both ends are here. A child of another environment loads this file by its path: numpy and the standard library are all
+that it may use.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import threading
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -11,6 +18,57 @@ import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
 MOST_HEAD = 1 << 20  # bytes
+_ENDING_S = 1.0  # for a process whose pipe has ended to end itself, so that its own exit code is told
+
+
+class NoAnswer(Exception):
+    """A child gave none, and is no more; why, in words. `late`: it was waited for in vain."""
+
+    def __init__(self, why: str, *, late: bool) -> None:
+        super().__init__(why)
+        self.late = late
+
+
+def asked(
+    child: subprocess.Popen[bytes], request: tuple[Mapping[str, Any], Arrays] | None, within_s: float
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A child's next frame, behind a request if there is one. Raises NoAnswer; the child has ended then."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        child.kill()
+
+    late = threading.Timer(within_s, end)
+    late.daemon = True
+    late.start()
+    try:
+        if request is not None:
+            send(child.stdin, *request)  # type: ignore[arg-type]
+        return receive(child.stdout)  # type: ignore[arg-type]
+    except (EOFError, OSError, ValueError) as err:
+        code = _ended(child)
+        why = f"gave no answer within {within_s:g} s" if over.is_set() else f"ended its process ({code})"
+        raise NoAnswer(why, late=over.is_set()) from err
+    finally:
+        late.cancel()
+
+
+def _ended(child: subprocess.Popen[bytes]) -> int:
+    try:
+        return child.wait(_ENDING_S)
+    except subprocess.TimeoutExpired:  # it wrote what is no frame, and lives
+        child.kill()
+        return child.wait()
+
+
+def taken_over() -> tuple[BinaryIO, BinaryIO]:
+    """In a child: what were stdin and stdout. What it prints goes to stderr from now on, not between frames."""
+    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return incoming, outgoing
 
 
 def send(stream: BinaryIO, head: Mapping[str, Any], arrays: Arrays | None = None) -> None:

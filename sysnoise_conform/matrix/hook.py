@@ -23,7 +23,7 @@ import numpy as np
 
 from sysnoise_conform.card import Card
 from sysnoise_conform.errors import UsageError
-from sysnoise_conform.frames import receive, send
+from sysnoise_conform.frames import NoAnswer, asked
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.surroundings import child_environment
@@ -93,27 +93,10 @@ class Hook:
     def _told(
         self, request: tuple[Mapping[str, object], Mapping[str, np.ndarray]] | None
     ) -> tuple[dict[str, object], dict[str, np.ndarray]]:
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        over = threading.Event()
-
-        def end() -> None:
-            over.set()
-            self._child.kill()
-
-        late = threading.Timer(self._timeout_s, end)
-        late.daemon = True
-        late.start()
         try:
-            if request is not None:
-                send(self._child.stdin, *request)  # type: ignore[arg-type]
-            head, arrays = receive(self._child.stdout)  # type: ignore[arg-type]
-        except (EOFError, OSError, ValueError) as err:
-            code = self._child.wait()
-            why = f"gave no answer within {self._timeout_s:g} s" if over.is_set() else f"ended its process ({code})"
-            raise UsageError(f"the hook {self._name!r} {why}", hint=f"see logs/{self._log.name}") from err
-        finally:
-            late.cancel()
+            head, arrays = asked(self._child, request, self._timeout_s)
+        except NoAnswer as err:
+            raise UsageError(f"the hook {self._name!r} {err}", hint=f"see logs/{self._log.name}") from err
         if "error" in head:
             raise UsageError(f"the hook {self._name!r} failed: {one_line(head['error'], 300)}", hint="correct its code")
         return head, arrays

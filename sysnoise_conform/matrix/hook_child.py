@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sysnoise_conform.frames import Arrays, receive, send
+from sysnoise_conform.frames import Arrays, receive, send, taken_over
 from sysnoise_conform.process.boot import die_with
 from sysnoise_conform.tasks.decoding import Decoding
 
@@ -26,8 +26,7 @@ def main() -> None:
     """Load the hook, tell which file it is, and answer until the parent hangs up."""
     config = json.loads(sys.argv[1])
     die_with(config["parent"])
-    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the hook prints must not end up between frames
+    incoming, outgoing = taken_over()
     sys.path.append(config["folder"])  # behind everything: a numpy.py beside the card is not numpy
     try:
         function, file = _loaded(config["module"], config["function"])

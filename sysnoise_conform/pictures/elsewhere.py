@@ -95,30 +95,14 @@ class _Child:
         return self._told((request, array))["y"]
 
     def _told(self, asked: tuple[Mapping[str, Any], np.ndarray] | None) -> dict[str, np.ndarray]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            self._process.kill()
-
-        clock = threading.Timer(LIMIT_S, end)
-        clock.daemon = True
-        clock.start()
+        request = None if asked is None else (asked[0], {"x": asked[1]})
         try:
-            if asked is not None:
-                frames.send(self._process.stdin, asked[0], {"x": asked[1]})  # type: ignore[arg-type]
-            head, arrays = frames.receive(self._process.stdout)  # type: ignore[arg-type]
-        except (EOFError, OSError, ValueError) as err:
+            head, arrays = frames.asked(self._process, request, LIMIT_S)
+        except frames.NoAnswer as err:
             self._end()
-            code = self._process.returncode
-            if late.is_set():
+            if err.late:
                 _in_vain[self._library] = _in_vain.get(self._library, 0) + 1
-            why = f"gave no answer within {LIMIT_S:g} s" if late.is_set() else f"ended its process ({code})"
-            raise _Over(f"{self._library} {why}") from err
-        finally:
-            clock.cancel()
+            raise _Over(f"{self._library} {err}") from err
         if "error" in head:
             raise ValueError(f"{self._library}: {one_line(head['error'], 200)}")
         return arrays

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -92,8 +91,7 @@ def main() -> None:
     config = json.loads(sys.argv[1])
     frames = _at("frames", config["frames"])
     _at("boot", config["boot"]).die_with(config["parent"])
-    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the library prints must not end up between frames
+    incoming, outgoing = frames.taken_over()
     try:
         answer = LIBRARIES[config["library"]]()
     except BaseException as err:  # a library that is broken may raise anything, and is told in one line
