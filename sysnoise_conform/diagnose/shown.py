@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from sysnoise_conform.diagnose.blame import departs
 from sysnoise_conform.diagnose.facts import Culprit, Layer
 from sysnoise_conform.diagnose.layers import readers_of
 from sysnoise_conform.diagnose.seen import Recording, Seen
-from sysnoise_conform.judge.departure import departure
 from sysnoise_conform.judge.policy import Policy
 from sysnoise_conform.outcome import TensorDiff
 from sysnoise_conform.printable import one_line
@@ -38,10 +38,7 @@ def shown_otherwise(
     """
 
     def off(diff: TensorDiff | None) -> bool:
-        if diff is None:
-            return False
-        limits = policy.limits(variant, diff.name, layer=True)
-        return departure(diff, limits, max_code_share=policy.max_code_share) is not None
+        return diff is not None and departs(diff, variant, policy) is not None
 
     readers = readers_of(shop, seen)
     departing = [each for each in layers if off(each.replayed) and not _ships(shop, seen, each.output, off)]

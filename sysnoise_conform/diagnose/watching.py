@@ -23,7 +23,7 @@ from sysnoise_conform.errors import BackendDied, BackendError, Unsupported
 from sysnoise_conform.graph.walk import reads
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.process.child import Child
-from sysnoise_conform.runner.passes import facts_of, not_kept, not_returned, other_tensor, standing_in
+from sysnoise_conform.runner.passes import compare_outputs, facts_of, not_kept, other_tensor, standing_in
 from sysnoise_conform.runner.session import RemoteSession
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
@@ -77,13 +77,7 @@ def _outputs(shop: Workshop, untouched: RemoteSession, seen: Seen) -> None:
         got = untouched.run(shop.samples.feed(number))
         seen.plain.append({name: array.copy() for name, array in got.items() if name in shop.outputs})
         golden = shop.goldens.sample(number)
-        for name in shop.outputs:
-            if name not in golden:
-                seen.missing[name] = not_kept(golden, name)
-            elif name not in got:
-                seen.missing[name] = not_returned(shop, name)
-            else:
-                seen.outputs.compare(golden[name], got[name], number)
+        compare_outputs(shop, golden, got, number, seen.outputs, seen.missing)
 
 
 def watch_without(

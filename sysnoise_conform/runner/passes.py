@@ -47,13 +47,7 @@ class Outputs:
 
     def compare(self, shop: Workshop, golden: GoldenSample, got: Tensors, number: int) -> None:
         """One sample's outputs against the golden's."""
-        for name in shop.outputs:
-            if name not in golden:
-                self.missing[name] = not_kept(golden, name)
-            elif name not in got:
-                self.missing[name] = not_returned(shop, name)
-            else:
-                self.tally.compare(golden[name], got[name], number)
+        compare_outputs(shop, golden, got, number, self.tally, self.missing)
         original = golden if shop.design is None else shop.design.add(number, golden)
         if original is not golden:
             for name in shop.outputs:
@@ -293,8 +287,20 @@ def standing_in(golden: GoldenTensor, plain: np.ndarray) -> GoldenTensor:
     return replace(golden, shape=plain.shape, data=data)
 
 
-def not_returned(shop: Workshop, name: str) -> str:
-    """Why an output that a runtime did not give was not compared."""
+def compare_outputs(
+    shop: Workshop, golden: GoldenSample, got: Tensors, number: int, tally: Tally, missing: dict[str, str]
+) -> None:
+    """The untouched graph's outputs of one sample into `tally`; why one can't be compared into `missing`."""
+    for name in shop.outputs:
+        if name not in golden:
+            missing[name] = not_kept(golden, name)
+        elif name not in got:
+            missing[name] = _not_returned(shop, name)
+        else:
+            tally.compare(golden[name], got[name], number)
+
+
+def _not_returned(shop: Workshop, name: str) -> str:
     shipped = shop.plan.target.model
     theirs = [] if shipped is None else [port.name for port in shipped.outputs]
     if shipped is None or shop.plan.target.name(name) in theirs:
