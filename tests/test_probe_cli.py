@@ -33,6 +33,13 @@ def results(folder: Path, name: str = "found.json") -> dict[str, dict[str, Any]]
     return {each["name"]: each for each in json.loads((folder / name).read_text())["cases"]}
 
 
+def measured(conform: Conform, folder: Path, backend: str, only: str) -> dict[str, dict[str, Any]]:
+    """The cases that fit, probed without a fault."""
+    done = probe(conform, folder, "--backend", backend, "--only", only, "--out", "found.json")
+    assert done.code == 0, done.stderr
+    return results(folder)
+
+
 def test_onnx_runtime_is_right_about_pooling(conform: Conform, tmp_path: Path) -> None:
     done = probe(conform, tmp_path, "--backend", "ort", "--only", "averagepool*", "--out", "found.json")
 
@@ -56,10 +63,8 @@ def test_the_whole_corpus_on_onnx_runtime(conform: Conform, tmp_path: Path) -> N
 
 
 def test_openvino_is_wrong_where_it_is_known_to_be_and_a_run_says_so(conform: Conform, tmp_path: Path) -> None:
-    done = probe(conform, tmp_path, "--backend", "openvino", "--only", "[amr][vae][exl]*", "--out", "found.json")
+    found = measured(conform, tmp_path, "openvino", "[amr][vae][exl]*")
 
-    found = results(tmp_path)
-    assert done.code == 0, done.stderr
     assert found["averagepool-ceil-include-pad-opset19"]["max_abs"] == pytest.approx(2.5)
     assert found["maxpool-ceil-last-window-opset12"]["shows"] == "shape"
     assert found["relu-nan"]["shows"] == "nan or infinity"
@@ -113,10 +118,8 @@ def test_axes_that_stand_in_an_attribute(
     backend: str, results_of: set[str], conform: Conform, tmp_path: Path
 ) -> None:
     """OpenVINO 2026.4 reduces over all of them for three of these operators."""
-    done = probe(conform, tmp_path, "--backend", backend, "--only", "reduce*-attribute", "--out", "found.json")
+    found = measured(conform, tmp_path, backend, "reduce*-attribute")
 
-    found = results(tmp_path)
-    assert done.code == 0, done.stderr
     assert {each["result"] for each in found.values()} == results_of
     if "deviates" in results_of:
         assert found["reducel1-attribute"]["shows"] == "shape"
@@ -128,10 +131,8 @@ def test_the_scale_of_a_concat_that_a_convolution_reads_in_int8(
     backend: str, off: set[str], conform: Conform, tmp_path: Path
 ) -> None:
     """OpenVINO 2026.4 computes as though it were 1, which leaves nothing of PP-OCRv4's detector; uint8 is right."""
-    done = probe(conform, tmp_path, "--backend", backend, "--only", "qdq-concat*", "--out", "found.json")
+    found = measured(conform, tmp_path, backend, "qdq-concat*")
 
-    found = results(tmp_path)
-    assert done.code == 0, done.stderr
     assert len(found) == 2
     assert {name for name, each in found.items() if each["result"] == "deviates"} == off
 
