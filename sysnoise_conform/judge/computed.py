@@ -160,6 +160,16 @@ def usual_for(runtime: RuntimeFacts, variant: str, formats: Mapping[str, Collect
     return [name for name, words in formats.items() if not used or any(each in used for each in words)]
 
 
+def own_integers(variant: str) -> str:
+    """The knob by which a runtime makes integers of a float model by a recipe of its own, as it is written; else "".
+
+    Of such a run there is no graph that PyTorch could compute as well, so no rounding that it could be held to.
+    """
+    asked = _asked(variant)
+    knobs = {name: asked.option(name) or "" for name in ("hint", "weights")}
+    return "".join(f"+{name}={one_line(value, 40)}" for name, value in knobs.items() if "int" in value)
+
+
 def _asked(variant: str) -> Variant:
     """The variant of a report, which somebody may have edited: of a text that is none, its name alone."""
     try:
