@@ -141,6 +141,10 @@ def test_each_cure_is_of_what_was_asked() -> None:
     assert "tflite+hint=int8" in not_integers(facts, "tflite:int8", None, 0.5)
     assert "+opt=extended" in not_integers(facts, "ort:int8+opt=disable", None, 0.5)
     assert "preset" not in not_integers(facts, "ort:int8+preset=qnn", None, 0.5)
+    for preset in ("snpe", "qnn"):
+        said = not_integers(facts, f"openvino:int8+preset={preset}", None, 0.5)
+        assert said.endswith(f"the preset {preset} has uint8: +preset=openvino has int8")
+    assert "preset" not in not_integers(facts, "openvino:int8", None, 0.5)
     assert not_integers(facts, "ours:int8", None, 0.5).endswith("in integers")
 
 

@@ -114,11 +114,16 @@ def _cure(variant: Variant) -> str:
         return (
             "tflite+hint=int8+calibration=/path/to/samples is LiteRT in integers, quantised by a recipe of its own"
         )
+    preset = variant.option("preset") or preset_of(variant.backend)
+    if variant.backend == "openvino" and preset in PRESETS and PRESETS[preset].weights == "uint8":
+        return (
+            "OpenVINO has integer kernels of convolutions for int8 weights with zero point 0 alone, the preset "
+            f"{preset} has uint8: +preset=openvino has int8"
+        )
     if variant.backend != "ort":
         return ""
     if variant.option("opt") in ("disable", "basic"):
         return f"it has its integer kernels from +opt=extended on, not with +opt={variant.option('opt')}"
-    preset = variant.option("preset") or preset_of(variant.backend)
     if preset in PRESETS and PRESETS[preset].activations == "int8":
         return "+preset=ort_per_channel quantises activations to uint8, for which it has more integer kernels"
     return ""

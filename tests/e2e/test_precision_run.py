@@ -178,9 +178,11 @@ def test_the_command_of_a_report_brings_the_same_graph_about_again(conform, mode
 
 
 def test_a_run_and_a_diagnosis_judge_alike_what_was_computed_in_floats(conform, model: Path) -> None:
-    done = conform("run", "--model", model, "--samples", "2", "--backends", "ort:int8,openvino:bf16,ort:fp16")
+    done = conform("run", "--model", model, "--samples", "2", "--backends",
+                   "ort:int8,openvino:bf16,ort:fp16,ort:int8+preset=ort_per_channel")  # fmt: skip
 
     assert done.code == 1
+    assert done.variant("ort:int8+preset=ort_per_channel")["verdict"] == "PASS"  # the cure that is named cures
     said = done.variant("ort:int8")["sentence"]
     assert "asked for int8 and got fp32 >99 %" in said
     assert "+preset=ort_per_channel" in said
