@@ -6,6 +6,8 @@ refusal is the runtime's and not the network's.
 
 from __future__ import annotations
 
+import inspect
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +120,55 @@ def test_operations_are_counted_from_shapes(tmp_path: Path) -> None:
     total = 2 * 4 * (8 * 16 + 16 * 2 + 2 * 32)
     assert shares["flops"] == pytest.approx({"fp32": 2 * 4 * (8 * 16 + 16 * 2) / total, "int8": 2 * 4 * 64 / total})
     assert shares["layers"] == pytest.approx({"fp32": 2 / 3, "int8": 1 / 3}, abs=1e-5)
+
+
+@pytest.mark.parametrize(("weights", "zero", "integers"), [
+    (np.int8, 0, True), (np.int8, 3, False), (np.uint8, 128, False), (np.uint8, 0, False),
+])  # fmt: skip
+def test_openvino_convolves_in_integers_with_int8_weights_around_zero_alone(
+    tmp_path: Path, weights: type[np.generic], zero: int, integers: bool
+) -> None:
+    """So the presets with uint8 weights, `snpe` and `qnn`, run in float32 there: what a FAIL tells of them."""
+    model = graph("""g (float[1,4,8,8] x) => (float[1,2,8,8] y) {
+        q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) w = DequantizeLinear(wq, s, zw) y = Conv(d, w) }""")
+    draw = np.random.default_rng(1)
+    for name, array in {
+        "wq": draw.integers(0, 127, (2, 4, 1, 1)).astype(weights), "s": np.array(0.05, np.float32),
+        "z": np.array(128, np.uint8), "zw": np.array(zero, weights),
+    }.items():  # fmt: skip
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    effective = available("openvino")().compile(build_of(model, tmp_path, {"x": sample()})).effective
+    assert effective.shares["flops"] == {"int8" if integers else "fp32": 1.0}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors have kernels of int8")
+@pytest.mark.parametrize(("activations", "last", "integers"), [
+    ("QInt8", "y = Relu(d)", True), ("QInt8", "y = Add(d, r)", False), ("QUInt8", "y = Add(d, r)", True),
+])  # fmt: skip
+def test_what_quantize_static_makes_without_options_runs_in_float32_on_x86_where_codes_are_read_twice(
+    tmp_path: Path, activations: str, last: str, integers: bool
+) -> None:
+    """So a FAIL of `ort:int8` tells of ONNX Runtime's own default; its manual advises unsigned activations on x86."""
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    defaults = inspect.signature(quantization.quantize_static).parameters
+    assert defaults["activation_type"].default == defaults["weight_type"].default == quantization.QuantType.QInt8
+    assert defaults["per_channel"].default is False
+    model = graph(f"""g (float[1,4,8,8] x) => (float[1,4,8,8] y) {{
+        c = Conv(x, w) r = Relu(c) d = Conv(r, v) {last} }}""")
+    draw = np.random.default_rng(1)
+    for name in ("w", "v"):
+        array = draw.normal(size=(4, 4, 1, 1)).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    onnx.save(model, tmp_path / "float.onnx")
+    feeds = iter([{"x": sample()}])
+    reader = type("Reader", (quantization.CalibrationDataReader,), {"get_next": lambda _: next(feeds, None)})()
+    quantization.quantize_static(
+        tmp_path / "float.onnx", tmp_path / "int8.onnx", reader,
+        **{} if activations == "QInt8" else {"activation_type": quantization.QuantType.QUInt8},
+    )  # fmt: skip
+    made = onnx.load(tmp_path / "int8.onnx")
+    effective = available("ort")().compile(build_of(made, tmp_path / "run", {"x": sample()})).effective
+    assert effective.shares["flops"] == {"int8" if integers else "fp32": 1.0}
 
 
 def refusal() -> tuple[type[Exception], ...]:

@@ -141,6 +141,10 @@ def test_each_cure_is_of_what_was_asked() -> None:
     assert "tflite+hint=int8" in not_integers(facts, "tflite:int8", None, 0.5)
     assert "+opt=extended" in not_integers(facts, "ort:int8+opt=disable", None, 0.5)
     assert "preset" not in not_integers(facts, "ort:int8+preset=qnn", None, 0.5)
+    for preset in ("snpe", "qnn"):
+        said = not_integers(facts, f"openvino:int8+preset={preset}", None, 0.5)
+        assert said.endswith(f"the preset {preset} has uint8: +preset=openvino has int8")
+    assert "preset" not in not_integers(facts, "openvino:int8", None, 0.5)
     assert not_integers(facts, "ours:int8", None, 0.5).endswith("in integers")
 
 
@@ -207,6 +211,48 @@ def test_an_output_out_of_integers_may_be_off_by_one_step_here_and_there() -> No
     assert not in_steps(off(1, 2), steps, 0.01)  # too far
     assert not in_steps(off(1, 1), {}, 0.01)  # no integers there
     assert not in_steps(replace(off(1, 1), nan_mismatch=1), steps, 0.01)
+
+
+def in_own_integers(policy: Policy | None = None, *outputs: TensorDiff, variant: str = "x+hint=int8") -> VariantVerdict:
+    """The verdict on a runtime that made integers of the float model by itself."""
+    report, _ = converted()
+    plain, _ = report.results
+    assert isinstance(plain.outcome, Measured)
+    made = replace(plain.outcome, outputs=outputs or (diff(NAME, rel=0.04, floor=1e-7),),
+                   runtime=runtime(precision="int8"))
+    other = Result(variant=variant, outcome=made)
+    return judge(Report(report.header, (other,), report.footer), policy or Policy()).variants[0]
+
+
+def test_integers_of_a_runtimes_own_have_no_floor_and_no_pass_without_a_limit() -> None:
+    found = in_own_integers()
+
+    assert (found.verdict, found.exit_code, found.owners) == (Verdict.INCONCLUSIVE, 5, ())
+    assert f"output {NAME!r} is 0.04 of its values (SQNR 28.0 dB) off in all, which is not judged" in found.sentence
+    assert "+hint=int8 quantises by a recipe of the runtime's own" in found.sentence
+    assert in_own_integers(parse_policy("max_design_rel_l2 = inf")).verdict is Verdict.INCONCLUSIVE
+    assert in_own_integers(variant="x+weights=int8").verdict is Verdict.INCONCLUSIVE
+    assert in_own_integers(variant="x+hint=bf16").verdict is Verdict.FAIL  # a float format is held to float32
+
+
+def test_a_limit_of_the_policy_judges_the_whole_error_of_a_runtimes_own_integers() -> None:
+    within, beyond = (in_own_integers(parse_policy(f"max_design_rel_l2 = {limit}")) for limit in (0.05, 0.03))
+
+    assert (within.verdict, within.exit_code) == (Verdict.PASS, 0)
+    assert "worst 0.04 of its values (SQNR 28.0 dB) off in all, within what the policy allows" in within.sentence
+    assert "floor unit" not in within.sentence
+    assert (beyond.verdict, beyond.exit_code, beyond.owners) == (Verdict.FAIL, 1, ("implementation",))
+    assert "is 0.04 of its values (SQNR 28.0 dB) off in all (+hint=int8; limit 0.03)" in beyond.sentence
+
+
+def test_what_is_no_rounding_fails_in_integers_of_a_runtimes_own_too() -> None:
+    nothing = in_own_integers(None, diff(NAME, rel=1.2, floor=1e-7))
+    broken = in_own_integers(parse_policy("max_design_rel_l2 = 0.5"), replace(diff(NAME, rel=0.04, floor=1e-7),
+                                                                             nan_mismatch=3, nan_got=3))  # fmt: skip
+
+    assert (nothing.verdict, broken.verdict) == (Verdict.FAIL, Verdict.FAIL)
+    assert "limit 1)" in nothing.sentence
+    assert "has NaN or Inf where PyTorch has a number" in broken.sentence
 
 
 @pytest.mark.parametrize(("variant", "precision", "said"), [

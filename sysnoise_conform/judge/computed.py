@@ -114,11 +114,16 @@ def _cure(variant: Variant) -> str:
         return (
             "tflite+hint=int8+calibration=/path/to/samples is LiteRT in integers, quantised by a recipe of its own"
         )
+    preset = variant.option("preset") or preset_of(variant.backend)
+    if variant.backend == "openvino" and preset in PRESETS and PRESETS[preset].weights == "uint8":
+        return (
+            "OpenVINO has integer kernels of convolutions for int8 weights with zero point 0 alone, the preset "
+            f"{preset} has uint8: +preset=openvino has int8"
+        )
     if variant.backend != "ort":
         return ""
     if variant.option("opt") in ("disable", "basic"):
         return f"it has its integer kernels from +opt=extended on, not with +opt={variant.option('opt')}"
-    preset = variant.option("preset") or preset_of(variant.backend)
     if preset in PRESETS and PRESETS[preset].activations == "int8":
         return "+preset=ort_per_channel quantises activations to uint8, for which it has more integer kernels"
     return ""
@@ -158,6 +163,16 @@ def usual_for(runtime: RuntimeFacts, variant: str, formats: Mapping[str, Collect
         return []
     used = precisions(runtime)
     return [name for name, words in formats.items() if not used or any(each in used for each in words)]
+
+
+def own_integers(variant: str) -> str:
+    """The knob by which a runtime makes integers of a float model by a recipe of its own, as it is written; else "".
+
+    Of such a run there is no graph that PyTorch could compute as well, so no rounding that it could be held to.
+    """
+    asked = _asked(variant)
+    knobs = {name: asked.option(name) or "" for name in ("hint", "weights")}
+    return "".join(f"+{name}={one_line(value, 40)}" for name, value in knobs.items() if "int" in value)
 
 
 def _asked(variant: str) -> Variant:

@@ -6,9 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from sysnoise_conform.compare.ulp import unit_roundoff
 from sysnoise_conform.judge import computed, sentences
 from sysnoise_conform.judge import conversion as conversions
-from sysnoise_conform.judge.departure import Departure, departure, departure_units, floor_units, is_unsettled
+from sysnoise_conform.judge.departure import (
+    Departure,
+    departure,
+    departure_units,
+    floor_units,
+    is_unsettled,
+    plain,
+)  # fmt: skip
 from sysnoise_conform.judge.evidence import carried_on, same_computation
 from sysnoise_conform.judge.graph import Graph
 from sysnoise_conform.judge.policy import Deviation, Policy
@@ -16,6 +24,7 @@ from sysnoise_conform.judge.verdict import Finding, Owner, VariantVerdict, Verdi
 from sysnoise_conform.outcome import Measured, TensorDiff
 from sysnoise_conform.printable import one_line
 
+NOTHING_LEFT = 1.0  # a relative error from which on a constant zero would be as near
 _NOT_NUMBERS = ("STRING", "BOOL")
 
 
@@ -50,10 +59,12 @@ class _Case:
         self.measured = measured
         order = {tensor: place.number for tensor, place in graph.places.items()}
         self.in_order = sorted(measured.layers, key=lambda each: order.get(each.name, len(order)))
+        self.own_integers = computed.own_integers(variant)
+        self.unjudged: list[TensorDiff] = []  # outputs that a runtime's own integers move, without a limit for them
         self.kept: list[str] = []  # outputs that are nearer to the original than the converted graph's golden
         self.outputs = self._departures(measured.outputs, layer=False)
         self.costs = conversions.costs(measured, (each.name for each in measured.outputs), gate.policy, variant)
-        self.layers = self._departures(self.in_order, layer=True)
+        self.layers = [] if self.own_integers else self._departures(self.in_order, layer=True)
         self.trusted = same_computation(measured.observer_effect)
         self.evidence = self._evidence() if self.trusted else []
 
@@ -94,11 +105,30 @@ class _Case:
             one = departure(each, limits, max_code_share=policy.max_code_share, converted=self.graph.converted)
             if one is not None and self.graph.converted and not layer:
                 one = self._excused(one)
+            if one is not None and self.own_integers:
+                one = self._in_own_integers(one, limits.max_design_rel_l2)
             if one is None and not layer:
                 one = self._broken(each)
             if one is not None:
                 found.append(one)
         return found
+
+    def _in_own_integers(self, found: Departure, limit: float) -> Departure | None:
+        """What a runtime makes of numbers by integers of its own has no floor; only the whole can have a limit.
+
+        By default nothing fails until nothing is left, as of a conversion. Who sets a limit below that judges by it;
+        who sets none is told, and gets no PASS: PyTorch has rounded nothing that the runtime could be held to.
+        """
+        diff = found.diff
+        if not diff.comparable or diff.nan_mismatch:
+            return found
+        relative = diff.rel_l2 if unit_roundoff(diff.dtype) is not None else None
+        if relative is not None and not relative <= limit:
+            words = f"is {conversions.size(diff)} off in all ({self.own_integers}; limit {plain(limit)})"
+            return Departure(diff=diff, number=None, words=words)
+        if relative is None or limit >= NOTHING_LEFT:
+            self.unjudged.append(diff)
+        return None
 
     def _excused(self, found: Departure) -> Departure | None:
         """What is no fault of a runtime's on a converted graph: few steps of one, or more precision than declared."""
@@ -168,6 +198,7 @@ class _Case:
             for each in self.outputs
             if self._is_chance(each)
         ]
+        gaps += self._unjudged()
         gaps += [
             f"output {sentences.quoted(each.diff.name)} {each.words}, but PyTorch's own float32 and float64 disagree "
             "there as a whole: these inputs lie on an edge"
@@ -187,6 +218,22 @@ class _Case:
         if policy.require_real_inputs and self.gate.synthetic:
             gaps.append("the inputs are synthetic and the policy requires real ones: give --inputs")
         return gaps
+
+    def _unjudged(self) -> list[str]:
+        """The total error of a runtime's own integers, why it is no verdict, and what would be one."""
+        if not self.unjudged:
+            return []
+        worst = max(self.unjudged, key=lambda each: each.rel_l2 or 0.0)
+        much = (
+            f"differs at {worst.mismatches:,} of {worst.n:,} elements" if unit_roundoff(worst.dtype) is None
+            else f"is {conversions.size(worst)} off in all"
+        )  # fmt: skip
+        more = f", and {sentences.counted(len(self.unjudged) - 1, 'other output')}" if len(self.unjudged) > 1 else ""
+        return [
+            f"output {sentences.quoted(worst.name)} {much}{more}, which is not judged: {self.own_integers} quantises "
+            "by a recipe of the runtime's own, so nobody can tell that rounding from a fault; a policy with "
+            "max_design_rel_l2 below 1 sets a limit, :int8 asks for integers that PyTorch computes, too"
+        ]
 
     def _failure(self, failing: Sequence[Departure], expired: Sequence[Deviation]) -> str:
         named = {each.name for each in self.measured.outputs}
@@ -235,6 +282,9 @@ class _Case:
         worst = sentences.worst_output(
             outputs, lambda each: policy.limits(self.name, each.name), converted=self.graph.converted
         )
+        if self.own_integers:  # floor units would read as though they were a measure of it
+            most = max(outputs, key=lambda each: each.rel_l2 or 0.0)
+            worst = f"worst {conversions.size(most)} off in all, within what the policy allows {self.own_integers}"
         said = f"{sentences.counted(len(outputs), 'output')} over {sentences.counted(samples, 'sample')}, {worst}"
         parts = [said]
         if self.layers:

@@ -99,7 +99,8 @@ class Policy:
     max_design_rel_l2: float = _key(
         1.0,
         "Relative L2 error that a conversion (:fp16, :bf16, :int8) may cost an output: 0.1 is an SQNR of 20 dB. "
-        "Beyond 1 a constant zero would be nearer to the original; inf never fails.",
+        "Beyond 1 a constant zero would be nearer to the original; inf never fails. Of integers of a runtime's own "
+        "(+hint=int8) it limits the whole error, which is not judged unless this is below 1.",
     )
     min_int8_operations: float = _key(
         0.5,

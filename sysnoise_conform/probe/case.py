@@ -86,6 +86,7 @@ class ProbeCase:
     trigger: Trigger | None = None  # None: no attribute tells, so no node of a model is ever blamed
     when: str = ""  # the data that it takes besides: "where a NaN reaches it"
     steady: bool = True  # the same feeds give the same bits again
+    open_batch: bool = False  # the inputs' first size is not written down: some runtimes compile another graph then
     reported: str = ""  # the thread where a user told it: "openvinotoolkit/openvino#38238"
 
     def model(self) -> onnx.ModelProto:
@@ -95,7 +96,10 @@ class ProbeCase:
         graph = helper.make_graph(
             list(self.nodes),
             "probe",
-            [helper.make_tensor_value_info(n, _type(a), list(a.shape)) for n, a in self.feeds.items()],
+            [
+                helper.make_tensor_value_info(n, _type(a), ["batch", *a.shape[1:]] if self.open_batch else a.shape)
+                for n, a in self.feeds.items()
+            ],
             [
                 helper.make_tensor_value_info(name, kind, [None] * known.get(name, like).ndim)
                 for name, kind in self.outputs.items()

@@ -78,6 +78,40 @@ def _joined(rng: np.random.Generator, word: str, dtype: type[Any]) -> ProbeCase:
     )  # fmt: skip
 
 
+def _read_twice(rng: np.random.Generator, word: str, *, open_batch: bool) -> ProbeCase:
+    """A convolution in 8 bits whose result is read before its rounding and behind it, as where a gate multiplies it.
+
+    Where a size of the graph is open, OpenVINO rounds it without the scales of what it read.
+    """
+    scale, weight_scale, out_scale = 2.0**-3, 2.0**-5, 1.25
+    x = f32(rng.integers(-100, 101, (1, 2, 4, 4)) * scale)
+    w = rng.integers(-127, 128, (3, 2, 1, 1)).astype(np.int8)
+    y = convolve(x.astype(np.float64), w.astype(np.float64) * weight_scale)
+    steps = _quantised(y, out_scale, 0, np.int8)
+    nodes = (
+        helper.make_node("QuantizeLinear", ["x", "s", "zero"], ["x_q"]),
+        helper.make_node("DequantizeLinear", ["x_q", "s", "zero"], ["x_d"]),
+        helper.make_node("DequantizeLinear", ["w", "s_w", "zero"], ["w_d"]),
+        helper.make_node("Conv", ["x_d", "w_d"], ["c"], name="node"),
+        helper.make_node("QuantizeLinear", ["c", "s_y", "zero"], ["c_q"]),
+        helper.make_node("DequantizeLinear", ["c_q", "s_y", "zero"], ["c_d"]),
+        helper.make_node("Sub", ["c_d", "c"], ["y"]),
+    )
+    return ProbeCase(
+        name=f"qdq-conv-read-twice-{word}", op_type="Conv, quantised", about=f"QDQ, int8, read twice, batch {word}",
+        kind=Kind.BUG if open_batch else Kind.CONTROL, why="the same scale for whoever reads it", nodes=nodes,
+        feeds={"x": x}, open_batch=open_batch,
+        constants={
+            "w": w, "zero": np.array(0, np.int8), "s": f32(scale), "s_w": f32(weight_scale), "s_y": f32(out_scale),
+        },
+        outputs={"y": TensorProto.FLOAT}, opset=13,
+        truth=Values(
+            arrays={"y": steps * out_scale - y}, allowed=out_scale * 1.001,
+            why="one step: a sum beside a tie may fall on either side",
+        ),
+    )  # fmt: skip
+
+
 def cases() -> tuple[ProbeCase, ...]:
     """All of them."""
     rng = np.random.default_rng(24)
@@ -101,4 +135,6 @@ def cases() -> tuple[ProbeCase, ...]:
         _conv(rng, "int8-5", np.int8, 5),
         _joined(rng, "int8", np.int8),
         _joined(rng, "uint8", np.uint8),
+        _read_twice(rng, "open", open_batch=True),
+        _read_twice(rng, "fixed", open_batch=False),
     )  # fmt: skip

@@ -141,6 +141,24 @@ def test_what_a_conversion_costs_is_reported_and_fails_nobody_who_did_not_ask(co
     assert quantised["conversion"]["calibration"]["origin"] == "synthetic"
 
 
+def test_integers_of_a_runtimes_own_are_no_pass_without_a_limit_and_judged_by_one(
+    conform, model: Path, calibration: Path, tmp_path: Path
+) -> None:
+    native = (f"tflite+hint=int8+calibration={calibration}", "mnn+weights=int8")
+    policy = tmp_path / "conform.toml"
+    policy.write_text("max_design_rel_l2 = 0.1\n")
+    run = ("run", "--model", model, "--samples", "2", "--backends", ",".join(native))
+
+    told, judged = conform(*run, "--out", "told"), conform(*run, "--policy", policy, "--out", "judged")
+
+    assert (told.code, judged.code) == (5, 0), told.stdout + judged.stdout
+    for each in native:
+        assert told.variant(each)["verdict"] == "INCONCLUSIVE"
+        assert "of the runtime's own" in told.variant(each)["sentence"]
+        assert judged.variant(each)["verdict"] == "PASS"
+        assert "off in all, within what the policy allows" in judged.variant(each)["sentence"]
+
+
 def test_the_command_of_a_report_brings_the_same_graph_about_again(conform, model: Path, calibration: Path) -> None:
     first = conform(
         "run", "--model", model, "--samples", "2", "--calibration", calibration, "--keep-fp32", "Gemm_7",
@@ -160,9 +178,11 @@ def test_the_command_of_a_report_brings_the_same_graph_about_again(conform, mode
 
 
 def test_a_run_and_a_diagnosis_judge_alike_what_was_computed_in_floats(conform, model: Path) -> None:
-    done = conform("run", "--model", model, "--samples", "2", "--backends", "ort:int8,openvino:bf16,ort:fp16")
+    done = conform("run", "--model", model, "--samples", "2", "--backends",
+                   "ort:int8,openvino:bf16,ort:fp16,ort:int8+preset=ort_per_channel")  # fmt: skip
 
     assert done.code == 1
+    assert done.variant("ort:int8+preset=ort_per_channel")["verdict"] == "PASS"  # the cure that is named cures
     said = done.variant("ort:int8")["sentence"]
     assert "asked for int8 and got fp32 >99 %" in said
     assert "+preset=ort_per_channel" in said
