@@ -79,6 +79,10 @@ def noise(
         int,
         typer.Option("--threads", help="Threads of a runtime; the cores share the pictures. 0: its own choice.", min=0),
     ] = 1,
+    batch: Annotated[
+        int,
+        typer.Option("--batch", help="Tensors in one run of a graph whose batch is open; faster for some.", min=1),
+    ] = 1,
     allow_linked_data: Annotated[
         bool, typer.Option("--allow-linked-data", help="Accept files that are linked from elsewhere.")
     ] = False,
@@ -128,6 +132,7 @@ def noise(
         seed=seed,
         on_bad="skip" if parse.choice("--on-bad", on_bad, ("fail", "skip")) == "skip" else "fail",
         gallery=gallery,
+        batch=batch,
         limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads_for(threads)),
         resume=resume,
         allow_linked_data=allow_linked_data,

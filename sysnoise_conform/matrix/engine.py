@@ -19,9 +19,10 @@ import numpy as np
 
 from sysnoise_conform.card import ImageInput
 from sysnoise_conform.datasets import DataSet, OnBad
-from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, BadInput
+from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, BadInput, Unsupported
 from sysnoise_conform.graph.intake import Port
 from sysnoise_conform.graph.shapes import numpy_type
+from sysnoise_conform.matrix.batches import apart, stacked
 from sysnoise_conform.matrix.cells import Cell
 from sysnoise_conform.matrix.facts import Feed, Status, words
 from sysnoise_conform.matrix.graphs import Graphs
@@ -195,6 +196,7 @@ class Engine(Passes):
     spec: ImageInput
     data: DataSet
     evaluation: Evaluation
+    batch: int = 1  # tensors in one run of the graph
 
     noun: ClassVar[str] = "pictures"
 
@@ -245,12 +247,22 @@ class Engine(Passes):
         found: dict[str, tuple[Result | None, bool]] = {}
         for together in self._exchanges(cells, tensors):
             inputs = [{self.port.name: tensor.data} for tensor, _ in together if tensor.data is not None]
-            answers = self._inferred(together[0][1][0], inputs) if inputs else None
+            answers = self._in_batches(together[0][1][0], inputs) if inputs else None
             for number, (tensor, group) in enumerate(together):
                 outputs = None if answers is None else answers[number]
                 for cell in group:
                     found[cell.key] = self._result(at, cell, tensor, outputs), tensor.same
         return found
+
+    def _in_batches(self, cell: Cell, feeds: Sequence[Feed]) -> list[dict[str, np.ndarray]] | None:
+        if self.batch == 1:
+            return self._inferred(cell, feeds)
+        answers = self._inferred(cell, list(stacked(feeds, self.batch)))
+        try:
+            return None if answers is None else apart(answers, self.batch, len(feeds))
+        except Unsupported as err:
+            self.failures[_place(cell)] = Failure("unsupported", one_line(err, 240))
+            return None
 
     def _exchanges(
         self, cells: Sequence[Cell], tensors: Mapping[Key, Tensor]
@@ -268,7 +280,7 @@ class Engine(Passes):
             key = (group[0].graph_levels(), tensor.data.shape)
             together = waiting.setdefault(key, [])
             together.append((tensor, group))
-            if (len(together) + 1) * tensor.data.nbytes > EXCHANGED_BYTES:
+            if len(together) >= max(1, EXCHANGED_BYTES // tensor.data.nbytes // self.batch) * self.batch:
                 yield waiting.pop(key)
         yield from waiting.values()
 

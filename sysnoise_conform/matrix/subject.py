@@ -14,7 +14,7 @@ from sysnoise_conform.datasets import OnBad, Problem, read_data
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.inputs.images import fixed_size, image_port
-from sysnoise_conform.matrix import calibrated
+from sysnoise_conform.matrix import batches, calibrated
 from sysnoise_conform.matrix.calibrated import Held, apart
 from sysnoise_conform.matrix.cells import Cell
 from sysnoise_conform.matrix.engine import Engine, Passes, Shared
@@ -51,6 +51,7 @@ class MatrixCase:
     margin: float = 0.01
     seed: int = 0
     on_bad: OnBad = "fail"
+    batch: int = 1  # tensors in one run of a graph
     gallery: int = 0  # pictures whose answer changed that the page shows
     limits: Limits = field(default_factory=Limits)
     resume: bool = False
@@ -105,6 +106,7 @@ def of_pictures(case: MatrixCase, card: Card, model: Model, task: str, out: Path
     chosen = tuple(whole.pictures[at] for at in spread(len(whole.pictures), case.samples, "pictures"))
     data = replace(whole, pictures=chosen)
     spec, port = card.image, image_port(model, card.image)
+    batches.check(case.batch, port)
     fixed = fixed_size(port, spec)
     hook = None
     if card.hook:
@@ -120,7 +122,7 @@ def of_pictures(case: MatrixCase, card: Card, model: Model, task: str, out: Path
     def engine(shared: Shared) -> Engine:
         return Engine(
             names=names, graphs=shared.graphs, seats=shared.seats, crew=shared.crew, on_bad=shared.on_bad, port=port,
-            fixed=fixed, spec=spec, data=data, evaluation=evaluation,
+            fixed=fixed, spec=spec, data=data, evaluation=evaluation, batch=case.batch,
         )  # fmt: skip
 
     def first(_: Passes) -> Feed | None:
@@ -138,6 +140,7 @@ def of_pictures(case: MatrixCase, card: Card, model: Model, task: str, out: Path
             "" if hook is None else hook.sha256,
             *(f"{each.name}\0{each.path.stat().st_size}\0{each.label}\0{each.id}" for each in data.pictures),
             repr(data.annotations),
+            *([f"batch {case.batch}"] if case.batch > 1 else []),
         ),
         runs=len(names), engine=engine, first=first, spec=spec, held=held,
         gallery=gallery_of(data, spec, fixed, most=case.gallery),
@@ -148,6 +151,8 @@ def of_texts_or_sounds(case: MatrixCase, card: Card, model: Model, task: str) ->
     """Questions or sounds, which the task itself makes feeds of. Raises UsageError, BadInput."""
     if case.labels is not None:
         raise UsageError("questions and recordings hold their own answers", hint="leave out --labels")
+    if case.batch > 1:
+        raise UsageError("only pictures are run in batches", hint="leave out --batch")
     if case.gallery:
         raise UsageError("only pictures can be shown in a gallery", hint="leave out --gallery")
     given = Given(

@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from sysnoise_conform.card import ImageInput
-from sysnoise_conform.errors import BadInput
+from sysnoise_conform.errors import BadInput, Unsupported
 from sysnoise_conform.matrix import seats
+from sysnoise_conform.matrix.batches import apart
 from sysnoise_conform.matrix.cells import Cell, counts, total
 from sysnoise_conform.matrix.engine import Latest, along_the_tree, same_bits
 from sysnoise_conform.noise.preparation import prepared
@@ -83,15 +84,15 @@ def test_passes_that_share_nothing_add_up() -> None:
     assert replace(plan, decodes=0) == replace(counts([*first, *second], SPEC, 10), decodes=0)
 
 
-def small(folder: Path, count: int) -> Path:
+def small(folder: Path, count: int, batch: int | str = 1) -> Path:
     """A network of one convolution, a card beside it, and pictures with labels."""
     rng = np.random.default_rng(5)
     kernel = numpy_helper.from_array(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), "k")
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "k"], ["y"]), helper.make_node("ReduceMax", ["y"], ["z"], axes=[2, 3],
                                                                         keepdims=0)],
-        "small", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 16, 16])],
-        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 4])], [kernel],
+        "small", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 16, 16])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, [batch, 4])], [kernel],
     )  # fmt: skip
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "m.onnx")
     (folder / "m.toml").write_text(CARD)
@@ -118,3 +119,34 @@ def test_how_many_pictures_go_side_by_side_changes_nothing(conform: Conform, tmp
     assert found[0] == found[1] == found[2]
     control = next(each for each in found[0]["cells"] if each["axis"] == "control")
     assert (control["flips_lost"], control["flips_won"]) == (0, 0)
+
+
+def test_a_batch_gives_the_same_answers_and_is_resumed_only_as_a_batch(conform: Conform, tmp_path: Path) -> None:
+    model = small(tmp_path, 9, "N")
+    asked = (
+        "noise", "-m", model, "-d", tmp_path / "data", "-b", "ort,openvino:fp32", "--baseline", "ort",
+        "-x", "decoder=turbo-fast,resize=pillow-box,resize=pillow-nearest,colour=bt601-narrow-nv12",
+        "--combine", "none",
+    )  # fmt: skip
+    found = []
+    for batch in ("1", "4"):  # six tensors: the second batch is filled up
+        conform(*asked, "--batch", batch, "--out", tmp_path / f"out{batch}")
+        found.append(json.loads((tmp_path / f"out{batch}" / "noise.json").read_text()))
+    assert [each["status"] for each in found[1]["cells"]] == ["measured"] * len(found[0]["cells"])
+    assert found[1]["plan"] == found[0]["plan"]
+    for one, four in zip(found[0]["cells"], found[1]["cells"], strict=True):
+        assert (four["level"], four["value"], four["changed"]) == (one["level"], one["value"], one["changed"])
+    again = conform(*asked, "--batch", "4", "--out", tmp_path / "out4", "--resume")
+    assert json.loads((tmp_path / "out4" / "noise.json").read_text())["cells"] == found[1]["cells"]
+    assert again.code == 5
+    other = conform(*asked, "--batch", "2", "--out", tmp_path / "out4", "--resume")
+    assert (other.code, "nothing of it can be used" in other.stderr) == (2, True)
+
+
+def test_a_batch_that_can_not_be_is_told(conform: Conform, tmp_path: Path) -> None:
+    model = small(tmp_path, 2)
+    asked = ("noise", "-m", model, "-d", tmp_path / "data", "-b", "ort", "--baseline", "ort", "--batch", "4")
+    done = conform(*asked, "-x", "resize=pillow-box")
+    assert (done.code, "--batch 4: the input 'x' has a batch of 1" in done.stderr) == (2, True)
+    with pytest.raises(Unsupported, match=r"of a batch of 4 the output 'z' has the shape \[1, 4\]"):
+        apart([{"z": np.zeros((1, 4))}], 4, 4)
