@@ -140,7 +140,7 @@ def _facts(cell: Cell, judge: Judge, engine: Passes, made: Singles, pictures: Se
         return CellFacts(axis=axis, level=level, backend=backend, status="noop", reason=why)
     return CellFacts(
         axis=axis, level=level, backend=backend, status="measured", figures=figures, left_out=left_out,
-        reason=made.notes.get(cell, ""),
+        reason="; ".join(filter(None, (engine.computed_in(cell), made.notes.get(cell, "")))),
     )  # fmt: skip
 
 

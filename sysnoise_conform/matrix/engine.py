@@ -22,6 +22,7 @@ from sysnoise_conform.datasets import DataSet, OnBad
 from sysnoise_conform.errors import BackendDied, BackendError, BackendUnavailable, BadInput, Unsupported
 from sysnoise_conform.graph.intake import Port
 from sysnoise_conform.graph.shapes import numpy_type
+from sysnoise_conform.matrix.arithmetic import otherwise
 from sysnoise_conform.matrix.batches import apart, stacked
 from sysnoise_conform.matrix.cells import Cell
 from sysnoise_conform.matrix.facts import Feed, Status, words
@@ -100,6 +101,7 @@ class Passes(ABC):
     on_bad: OnBad
     problems: dict[str, str] = field(default_factory=dict)  # item -> why some cell has no answer for it
     failures: dict[str, Failure] = field(default_factory=dict)  # by backend, or by backend and graph
+    computed: dict[str, str] = field(default_factory=dict)  # by backend and graph what it was computed in, if otherwise
 
     noun: ClassVar[str] = "items"
 
@@ -114,6 +116,7 @@ class Passes(ABC):
         for an item that can't be read, unless such are left out.
         """
         self.failures.update({place: Failure(status, why) for place, (status, why) in journal.failures().items()})
+        self.computed.update(journal.computed())
         done = [journal.done(each.key) for each in cells]
         waiting = [
             (at, [cell for cell, known in zip(cells, done, strict=True) if at not in known])
@@ -121,7 +124,7 @@ class Passes(ABC):
         ]
         open_ones = [(at, missing) for at, missing in waiting if missing]
         whole = len(waiting) - len(open_ones)
-        told, named = set(self.failures), 0
+        told, named, read_back = set(self.failures), 0, set(self.computed)
         with closing(self._ahead(open_ones, base)) as items:
             for count, (at, found) in enumerate(items, start=1):
                 if len(self.seats.runtimes) > named:
@@ -130,6 +133,9 @@ class Passes(ABC):
                 for place in sorted(self.failures.keys() - told):
                     journal.fail(place, self.failures[place].status, self.failures[place].why)
                     told.add(place)
+                for place in sorted(self.computed.keys() - read_back):
+                    journal.compute(place, self.computed[place])
+                    read_back.add(place)
                 name = one_line(self.names[at], 120)
                 if name in self.problems:
                     journal.trouble(name, self.problems[name])
@@ -170,6 +176,10 @@ class Passes(ABC):
         try:
             with self.seats.taken(cell.variant) as seat:
                 session = seat.session(cell.graph_levels(), feeds[0], self.graphs.write)
+                if _place(cell) not in self.computed:
+                    self.computed[_place(cell)] = otherwise(
+                        session, cell.variant, seat.runtime, cell.graph_levels(), feeds[0]
+                    )
                 answers = session.run_each(feeds)
                 return [{key: array.copy() for key, array in each.items()} for each in answers]
         except BackendDied as err:  # its other graphs died with it
@@ -185,6 +195,10 @@ class Passes(ABC):
     def failure(self, cell: Cell) -> Failure | None:
         """Why a cell has no answers, where its backend or graph failed."""
         return self.failures.get(str(cell.variant)) or self.failures.get(_place(cell))
+
+    def computed_in(self, cell: Cell) -> str:
+        """What a cell's graph was computed in, where that is not what the cell says; else empty."""
+        return self.computed.get(_place(cell), "")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from sysnoise_conform.printable import one_line
 from sysnoise_conform.report.folder import JOURNAL, JOURNAL_FILES
 from sysnoise_conform.tasks.evaluation import Result
 
-_VERSION = 2
+_VERSION = 3
 
 
 class Journal:
@@ -47,6 +47,7 @@ class Journal:
                 " PRIMARY KEY (cell, picture)) WITHOUT ROWID"
             )
             self._base.execute("CREATE TABLE IF NOT EXISTS failures (place TEXT PRIMARY KEY, status TEXT, why TEXT)")
+            self._base.execute("CREATE TABLE IF NOT EXISTS computed (place TEXT PRIMARY KEY, what TEXT)")
             self._base.execute("CREATE TABLE IF NOT EXISTS problems (name TEXT PRIMARY KEY, why TEXT)")
             self._base.execute("CREATE TABLE IF NOT EXISTS runtimes (backend TEXT PRIMARY KEY, version TEXT)")
             known = self._base.execute("SELECT version, identity FROM about").fetchone()
@@ -103,6 +104,14 @@ class Journal:
     def failures(self) -> dict[str, tuple[Status, str]]:
         """Place -> status and reason."""
         return {place: (status, why) for place, status, why in self._base.execute("SELECT * FROM failures")}
+
+    def compute(self, place: str, what: str) -> None:
+        """Keep what a graph on a backend was computed in, where that is not what was asked for; else nothing."""
+        self._base.execute("INSERT OR REPLACE INTO computed VALUES (?, ?)", (place, what))
+
+    def computed(self) -> dict[str, str]:
+        """Place -> what it was computed in, of all whose results are here; empty where that is what was asked for."""
+        return dict(self._base.execute("SELECT place, what FROM computed").fetchall())
 
     def name_runtimes(self, versions: Mapping[str, str]) -> None:
         """Keep which runtimes the results came from, by backend: a run that goes on may not need them again.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sysnoise_conform.card import Card
 from sysnoise_conform.matrix.facts import CellFacts, Matrix, Step
+from sysnoise_conform.noise import precision
 
 # By column of a table: the axis, and its levels. A card's own level is none of them.
 COLUMNS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -146,6 +147,8 @@ def _remarks(cells: Sequence[CellFacts], told: Sequence[CellFacts]) -> Iterator[
     for each in cells:
         if each not in told:
             yield f"without {each.level}: {each.reason}"
+        elif each.axis == precision.AXIS.name and each.figures is not None and each.reason:
+            yield each.reason  # what it was computed in
 
 
 def _step(step: Step, scale: float) -> tuple[str, Measured]:

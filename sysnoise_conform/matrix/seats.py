@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from sysnoise_conform.backend import Runtime
 from sysnoise_conform.matrix.facts import Feed, Levels, Shapes, shapes_of
 from sysnoise_conform.process.child import Child
 from sysnoise_conform.runner.crew import Crew
@@ -36,6 +37,7 @@ class Seat:
 
     child: Child
     variant: Variant
+    runtime: Runtime
     threads: int
     _sessions: dict[tuple[Levels, Shapes], RemoteSession] = field(default_factory=dict)
 
@@ -113,4 +115,4 @@ class Seats:
             child = self._stack.enter_context(self._crew.member(name, log, variant=variant))
         runtime = child.probe(variant.backend)
         self.runtimes[name] = f"{runtime.name} {runtime.version}"
-        return Seat(child, variant, self._threads)
+        return Seat(child, variant, runtime, self._threads)

@@ -44,6 +44,7 @@ class RemoteSession:
     ) -> None:
         self._child = child
         self._name = name
+        self.graph = graph
         self._target = target
         self._golden_name = {theirs: golden for golden, theirs in target.names.items()}
         self.seconds_run = 0.0
