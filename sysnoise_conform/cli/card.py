@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sysnoise_conform.cli import options
+
 app = typer.Typer(help="The card that says what a model is for.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -17,14 +19,12 @@ def card() -> None:
 
 @app.command()
 def init(
-    model: Annotated[Path, typer.Option("--model", "-m", help="The ONNX model.", show_default=False)],
+    model: options.Model,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The card to write; else beside the model.", show_default=False)
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a card that is there.")] = False,
-    allow_linked_data: Annotated[
-        bool, typer.Option("--allow-linked-data", help="Accept external data that is linked from elsewhere.")
-    ] = False,
+    allow_linked_data: options.AllowLinkedData = False,
 ) -> None:
     """Draft MODEL's card from its inputs and outputs; what they do not tell is named, and stands there as comments.
 

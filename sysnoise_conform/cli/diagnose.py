@@ -7,45 +7,30 @@ from typing import Annotated, Literal
 
 import typer
 
+from sysnoise_conform.cli import options
+
 
 def diagnose(
-    model: Annotated[Path, typer.Option("--model", "-m", help="The ONNX model.", show_default=False)],
+    model: options.Model,
     backend: Annotated[
         str,
         typer.Option("--backend", "-b", help="One: name[:precision][@device][+option=value...]", show_default=False),
     ],
-    inputs: Annotated[
-        Path | None,
-        typer.Option("--inputs", "-i", help=".npz, .npy, .safetensors, a folder of these, or a folder of images."),
-    ] = None,
-    card: Annotated[Path | None, typer.Option("--card", help="Model card (TOML); else looked for beside it.")] = None,
-    samples: Annotated[int | None, typer.Option("--samples", "-n", help="How many inputs.", min=1)] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of synthetic inputs.", min=0)] = 0,
-    shape: Annotated[
-        list[str] | None, typer.Option("--shape", help="A dynamic input's size: name=1,3,640,640. Repeatable.")
-    ] = None,
-    bind: Annotated[
-        list[str] | None, typer.Option("--input", help="Bind one input to a constant: sr=16000. Repeatable.")
-    ] = None,
-    deployed: Annotated[
-        Path | None, typer.Option("--deployed", help="The file that ships (.onnx, .tflite, .xml), run as it is.")
-    ] = None,
-    names: Annotated[
-        list[str] | None, typer.Option("--map", help="A golden tensor's name in --deployed: golden=deployed.")
-    ] = None,
-    layout: Annotated[
-        list[str] | None, typer.Option("--layout", help="A golden tensor that --deployed holds as name=NHWC.")
-    ] = None,
+    inputs: options.Inputs = None,
+    card: options.Card = None,
+    samples: options.Samples = None,
+    seed: options.SyntheticSeed = 0,
+    shape: options.Shape = None,
+    bind: options.Bind = None,
+    deployed: options.DeployedFile = None,
+    names: options.Names = None,
+    layout: options.Layouts = None,
     node: Annotated[
         list[str] | None, typer.Option("--node", help="Look at this node (or tensor) only. Repeatable.")
     ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="What :int8 calibrates on; else inputs that are not judged.")
-    ] = None,
-    keep_fp32: Annotated[
-        list[str] | None, typer.Option("--keep-fp32", help="A node that conversions leave in float32. Repeatable.")
-    ] = None,
-    policy: Annotated[Path | None, typer.Option("--policy", help="Thresholds (TOML) in place of the defaults.")] = None,
+    calibration: options.Calibration = None,
+    keep_fp32: options.KeepFp32 = None,
+    policy: options.Policy = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the diagnosis; a former one's files are removed first.")
     ] = Path("conform-diagnosis"),
@@ -68,17 +53,11 @@ def diagnose(
     reproducers: Annotated[
         int, typer.Option("--reproducers", help="Folders to write at most, for the operators furthest off.", min=0)
     ] = 5,
-    timeout: Annotated[
-        float, typer.Option("--timeout", help="Seconds for one compile or one run, PyTorch's too.", min=0.1)
-    ] = 300.0,
-    memory: Annotated[str | None, typer.Option("--memory", help="Limit of one session: 4G, 800M.")] = None,
-    threads: Annotated[
-        int, typer.Option("--threads", help="Threads of a runtime; 0: its own choice, within a quota of cores.", min=0)
-    ] = 0,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep golden tensors.")] = False,
-    allow_linked_data: Annotated[
-        bool, typer.Option("--allow-linked-data", help="Accept external data that is linked from elsewhere.")
-    ] = False,
+    timeout: options.Timeout = 300.0,
+    memory: options.Memory = None,
+    threads: options.Threads = 0,
+    no_cache: options.NoCache = False,
+    allow_linked_data: options.AllowLinkedData = False,
 ) -> None:
     """Name the operators of MODEL that BACKEND computes otherwise than PyTorch, each judged on its own inputs.
 
@@ -91,15 +70,12 @@ def diagnose(
 
     conform diagnose --model det.onnx --backend ort --inputs photos/ --samples 1 --prove
     """
-    from sysnoise_conform.case import Case, Deployed, Limits
+    from sysnoise_conform.case import Case, Limits
     from sysnoise_conform.cli import parse
     from sysnoise_conform.cli.examine import examine
-    from sysnoise_conform.errors import UsageError
     from sysnoise_conform.runner.provenance import threads_for
     from sysnoise_conform.variant import parse_variant
 
-    if (names or layout) and deployed is None:
-        raise UsageError("--map and --layout speak of the file given with --deployed", hint="add --deployed FILE")
     case = Case(
         model=model,
         variants=(parse_variant(backend),),
@@ -109,11 +85,7 @@ def diagnose(
         seed=seed,
         shapes={name: parse.shape(name, text) for name, text in parse.pairs(shape, "--shape").items()},
         bind=parse.pairs(bind, "--input"),
-        deployed=None
-        if deployed is None
-        else Deployed(
-            path=deployed, names=parse.pairs(names, "--map"), layouts=parse.layouts(parse.pairs(layout, "--layout"))
-        ),
+        deployed=options.deployed_of(deployed, names, layout),
         calibration=calibration,
         keep_fp32=tuple(keep_fp32 or ()),
         limits=Limits(timeout_s=timeout, memory_bytes=parse.size(memory, "--memory"), threads=threads_for(threads)),

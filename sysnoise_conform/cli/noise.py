@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from sysnoise_conform.cli import options
+
 ALL = "all"  # what --list alone asks for
 
 
@@ -31,13 +33,13 @@ def _listed(name: str | None) -> None:
 
 
 def noise(
-    model: Annotated[Path, typer.Option("--model", "-m", help="The ONNX model.", show_default=False)],
+    model: options.Model,
     data: Annotated[
         Path,
         typer.Option("--data", "-d", help="Pictures with labels, a file of questions, recordings.", show_default=False),
     ],
     backends: Annotated[str, typer.Option("--backends", "-b", help="Comma-separated, as for run.")] = "torch",
-    card: Annotated[Path | None, typer.Option("--card", help="Model card (TOML); else looked for beside it.")] = None,
+    card: options.Card = None,
     task: Annotated[
         str | None,
         typer.Option("--task", help="classify, detect, segment, agree (no labels), choose, speak; else the card's."),
@@ -74,7 +76,7 @@ def noise(
         bool, typer.Option("--resume", help="Go on with what a run that ended early has measured.")
     ] = False,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for one compile or one run.", min=0.1)] = 300.0,
-    memory: Annotated[str | None, typer.Option("--memory", help="Limit of one session: 4G, 800M.")] = None,
+    memory: options.Memory = None,
     threads: Annotated[
         int,
         typer.Option("--threads", help="Threads of a runtime; the cores share the pictures. 0: its own choice.", min=0),
@@ -83,9 +85,7 @@ def noise(
         int,
         typer.Option("--batch", help="Tensors in one run of a graph whose batch is open; faster for some.", min=1),
     ] = 1,
-    allow_linked_data: Annotated[
-        bool, typer.Option("--allow-linked-data", help="Accept files that are linked from elsewhere.")
-    ] = False,
+    allow_linked_data: options.AllowLinkedData = False,
     allow_hooks: Annotated[
         bool, typer.Option("--allow-hooks", help="Run the decoder hook of a card that lies beside the model.")
     ] = False,
