@@ -14,6 +14,7 @@ from sysnoise_conform.golden.values import Value, to_numpy
 from sysnoise_conform.outcome import Floor
 from sysnoise_conform.store.entry import EntryWriter
 
+CODES = frozenset({T.INT8, T.UINT8})
 BLOCK = 1 << 17  # elements: three float64 blocks of 1 MiB stay in the cache
 
 
@@ -34,7 +35,11 @@ def floor_of(exact: EntryWriter, name: str, value: Value, sigma: Sigma | None = 
             int(np.count_nonzero(exact.block(name, start, BLOCK) != declared[start : start + BLOCK]))
             for start in range(0, total, BLOCK)
         )
-        return Floor(n=total, mismatches=differ)
+        squares, powers = (None, 0.0) if sigma is None else sigma.moments(Floor(n=total))
+        return Floor(
+            n=total, mismatches=differ, sigma_sq=squares, sigma_quad=powers,
+            sigma_max=0.0 if sigma is None else sigma.max_abs, sigma_runs=0 if sigma is None else sigma.runs,
+        )  # fmt: skip
     rounded = value.elem_type == T.FLOAT  # the others are exactly their declared type in both runs
     flat = value.data.reshape(-1)
     floor = None
@@ -83,13 +88,16 @@ class Sigma:
         return share * squares, share**2 * powers
 
     def add(self, exact: EntryWriter, name: str, value: Value) -> None:
-        """Another run's tensor; one of another shape, as a flipped decision makes it, says nothing."""
-        if tuple(value.data.shape) != exact.shape(name) or value.elem_type not in FLOATS:
+        """Another run's tensor; one of another shape, as a flipped decision makes it, says nothing.
+
+        Of floats, and of codes of 8 bits, whose errors are counted in codes.
+        """
+        if tuple(value.data.shape) != exact.shape(name) or value.elem_type not in FLOATS | CODES:
             return
         flat = value.data.reshape(-1)
         self.runs += 1
         for start in range(0, flat.numel(), BLOCK):
-            truth = torch.from_numpy(exact.block(name, start, BLOCK))
+            truth = torch.from_numpy(exact.block(name, start, BLOCK)).to(torch.float64)
             error = flat[start : start + BLOCK].to(torch.float64) - truth
             squares = float(torch.dot(error, error))
             if not squares < float("inf"):

@@ -53,6 +53,7 @@ class Replayer:
         self._float32 = Executor(model, Mode.FLOAT32, base_dir=base_dir)
         self._sigmas = Sigmas(model, self._arithmetic)
         self.inputs = frozenset(each.name for each in model.graph.input)
+        self._rounded = frozenset(each.input[0] for each in model.graph.node if each.op_type == "QuantizeLinear")
 
     def write(
         self, feeds: Tensors, recorded: Tensors, out: Path, stored: Collection[str] | None = None
@@ -62,6 +63,7 @@ class Replayer:
         The floor's sums are those of the same operator in float32 on the same inputs, its result rounded where it is
         `stored` in the arithmetic's format: unless told, where every recorded value has it. Its sigma is derived, with
         what the unrecorded operators before it add. `about.parts` holds the floor's sums by part (`compare.parts`).
+        Beside them stands what a QuantizeLinear rounds inside of a block: it tells how close to a tie that was.
         Raises what the golden raises.
         """
         kept = self._narrowed.kept(recorded, stored)
@@ -119,6 +121,8 @@ class Replayer:
                     relative[name] = self._sigmas.relative(
                         node, inputs, name, value, stored=self._arithmetic.stores, represented=narrow
                     )
+                    if name in self._rounded and not narrow and value.elem_type in STORED:
+                        writer.add(name, value.elem_type, _stored(value))
                 elif value.elem_type in STORED:
                     squares[name] = self._sigmas.sum_of_squares(
                         node, inputs, name, value, stored=kept.stored(name), represented=steps

@@ -20,7 +20,7 @@ from sysnoise_conform.golden.gains import Injector
 from sysnoise_conform.golden.observing import Observer, observer_of
 from sysnoise_conform.golden.replay import Replayer
 from sysnoise_conform.golden.sigma import Sigmas
-from sysnoise_conform.golden.simulation import Disturbed, runs_for
+from sysnoise_conform.golden.simulation import BLURRED, Disturbed, quantised_only, runs_for
 from sysnoise_conform.golden.types import FLOATS, type_name
 from sysnoise_conform.golden.values import Value, to_numpy
 from sysnoise_conform.graph import walk
@@ -74,6 +74,7 @@ class Recorder:
         self._exact = Executor(model, Mode.FLOAT64, base_dir=base_dir)
         self._float32 = Executor(model, Mode.FLOAT32, base_dir=base_dir)
         self._sigmas = Sigmas(model)
+        self._quantised = quantised_only(model.graph)
         self._outputs = tuple(each.name for each in model.graph.output)
         self._wanted = fed_tensors(model.graph) | set(self._outputs)
 
@@ -95,6 +96,8 @@ class Recorder:
                 nonlocal elements
                 elements += value.data.size if isinstance(value.data, np.ndarray) else value.data.numel()
                 relative[name] = self._sigmas.relative(node, inputs, name, value)
+                if name in self._quantised:
+                    relative[name] = max(relative[name], BLURRED)
                 if name in wanted:
                     _put(writer, name, value, left_out)
 

@@ -9,7 +9,9 @@ elements would say if it had more of them.
 Where an operator gives codes of 8 bits, a value that lies next to the boundary of two is the one or the other by a
 float32's rounding. Such codes are few (5 in a million at the first layers of an EfficientNet-Lite0, on four runtimes),
 and in a small network none may be among them by luck; but one moves everything behind it. So FLIPPED of them, chosen
-at random, are off by one.
+at random, are off by one. And where many values lie on a boundary exactly (0 + 3, in steps of 6 / 255, is 127.5 of
+them), a kernel that counts in codes as it adds may bring all of them to either side: what nobody but a quantiser reads
+is off by BLURRED, so that a run decides each anew.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from sysnoise_conform.golden.types import FLOATS, INTEGER_RANGE, T
 from sysnoise_conform.golden.values import Value, settle
+from sysnoise_conform.graph import walk
 
 # As many runs as compute this many elements, within bounds: a large network's tensors are large themselves.
 ELEMENTS = 1 << 23
@@ -35,6 +38,7 @@ MOST_RUNS = 8
 PERIOD = 1 << 18  # random numbers that are drawn once; each part of a tensor takes them from another place on
 
 FLIPPED = 1e-4  # of an operator's codes: 20 times as many as correct arithmetic was seen to flip
+BLURRED = 2.0**-20  # of a value, which is 2**-12 of a code at the end of 8 bits: half an ulp of a sum of 2**11 codes
 _CODES = ("QuantizeLinear", "QLinearConv", "QLinearMatMul")
 
 _SPREAD = math.sqrt(3)  # of a uniform number of variance 1
@@ -48,6 +52,13 @@ def runs_for(elements: int) -> int:
 def gives_codes(node: onnx.NodeProto, value: Value) -> bool:
     """Whether an operator rounds to integers what float32 may have left on either side of a boundary."""
     return node.op_type in _CODES and value.elem_type in INTEGER_RANGE
+
+
+def quantised_only(graph: onnx.GraphProto) -> frozenset[str]:
+    """The tensors that quantisers read and nobody else."""
+    read = {name for node in graph.node for name in node.input if name and node.op_type == "QuantizeLinear"}
+    others = {name for node in graph.node for name in walk.reads(node) if node.op_type != "QuantizeLinear"}
+    return frozenset(read - others - {each.name for each in graph.output})
 
 
 class Disturbed:

@@ -148,6 +148,26 @@ def test_a_few_codes_flip_by_one_and_the_network_behind_them_hears_of_it(tmp_pat
     assert sigma(found["y"]) == pytest.approx(0.02 / 576 * np.sqrt(flips / 64), rel=0.4)
 
 
+def test_what_lies_on_a_half_between_two_codes_falls_to_either_side(tmp_path: Path) -> None:
+    """A kernel may bring all of them to one side: 0 + 3 is 127.5 steps of 6 / 255."""
+    model = graph("""g (float[1,4,50,50] x) => (float[1,4,50,50] y)
+      <float three = {3}, float s = {0.023529412}, int8 z = {-128}> {
+      a = Add (x, three)
+      q = QuantizeLinear (a, s, z)
+      y = DequantizeLinear (q, s, z)
+    }""")
+    x = np.random.default_rng(0).normal(0, 1, (1, 4, 50, 50)).astype(np.float32)
+    x[0, :2] = 0
+
+    found = floors(model, tmp_path, {"x": x})
+
+    every_second = 2 * 50 * 50 / 2
+    assert found["q"].sigma_sq == pytest.approx(every_second, rel=0.1)
+    assert found["q"].mismatches == 0  # which PyTorch's own two runs don't tell
+    without = np.where(x == 0, np.float32(0.3), x)
+    assert (floors(model, tmp_path, {"x": without}, 1)["q"].sigma_sq or 0) < 10
+
+
 def test_codes_flip_within_their_range_and_the_same_ones_for_the_same_run() -> None:
     value = Value(torch.full((10_000,), 127, dtype=torch.int8), onnx.TensorProto.INT8)
 

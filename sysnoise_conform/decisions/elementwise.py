@@ -18,6 +18,9 @@ _RANGES = {
     "int4": (-8, 7), "uint4": (0, 15), "int2": (-2, 1), "uint2": (0, 3), "int8": (-128, 127), "uint8": (0, 255),
     "int16": (-32768, 32767), "uint16": (0, 65535),
 }  # fmt: skip
+# How far from a half between two codes float32 may lose it inside of a block: half an ulp each of some sums of up to
+# 2**10 codes. Of values that lie anywhere one in two thousand is so close: as an excuse it hides nothing.
+BETWEEN_CODES = 2.0**-12
 
 
 def rounding(question: Question) -> Answer | None:
@@ -57,6 +60,22 @@ def quantisation(question: Question) -> Answer | None:
     """QuantizeLinear: round(x / scale) + zero point, where the quotient is a float32's too."""
     x, found = question.operand(0), _steps(question)
     return None if x is None or found is None else _quantised(question, x, *found)
+
+
+def requantisation(question: Question) -> Answer | None:
+    """The QuantizeLinear at the end of a block, whose operand PyTorch computed from what went into the block.
+
+    A kernel adds and scales in float32, counted in codes with the zero points folded in: exact halves, as of 0 + 3 in
+    steps of 6 / 255, fall to either side.
+    """
+    x, found = question.operand(0), _steps(question)
+    if x is None or found is None or question.golden.dtype.name not in _RANGES:
+        return None
+    steps, offset = found
+    low, high = _RANGES[question.golden.dtype.name]
+    codes_of = wide(x.data) / steps
+    ends = (np.clip(np.rint(codes_of + each) + offset, low, high) for each in (-BETWEEN_CODES, BETWEEN_CODES))
+    return _between(question, *ends)
 
 
 def quotient(question: Question) -> tuple[Array, Array, int, int] | None:

@@ -158,7 +158,7 @@ class _Islands:
                 if name in trial.reference:
                     settled = self._seen.margins.settled(
                         trial.reference[name], answer, trial.given(self._name_of, each), trial.golden, answers,
-                        fed=True,
+                        fed=True, inside=trial.reference,
                     )  # fmt: skip
                     found.compare(
                         settled.golden, answer, trial.number, ties=settled.ties, readings=settled.readings

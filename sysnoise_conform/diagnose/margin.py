@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from sysnoise_conform.decisions import DECISIONS, Answer, Operand, Question, settle
+from sysnoise_conform.decisions.elementwise import requantisation
 from sysnoise_conform.graph.fold import fold
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.graph.shape_slice import shape_slice
@@ -48,17 +49,21 @@ class Margins:
     def settled(
         self, golden: GoldenTensor, got: np.ndarray, given: Mapping[str, np.ndarray], sample: GoldenSample,
         answers: Mapping[str, np.ndarray], *, roundoff: float | None = None, fed: bool = False,
+        inside: GoldenSample | None = None,
     ) -> Settled:  # fmt: skip
         """PyTorch's tensor with the backend's own answers where they are as good, and at how many elements they are.
 
         `given` holds what the backend read, `answers` what it made, `sample` the golden's tensors, of which shapes are
         taken. The count is None where nothing is decided, or an operand is not known; all stays as it is then.
         `roundoff` is that of the operands in an arithmetic of fewer bits than their type has; `fed` says that the
-        backend was given these very operands.
+        backend was given these very operands. `inside` has what PyTorch made inside of blocks: of codes at their ends
+        ties alone are settled, and not counted, since their kernels round on ways of their own.
         """
         node, place = self._nodes.get(golden.name, (None, 0))
         if node is None:
             return Settled(golden)
+        if inside is not None and node.op_type == "QuantizeLinear" and node.input[0] not in given:
+            return self._end_of_block(golden, node, got, inside, given, sample)
         operands = tuple(self._operand(name, given, sample, roundoff, fed=fed) for name in node.input)
         if any(name and operand is None for name, operand in zip(node.input, operands, strict=True)):
             return Settled(golden)
@@ -74,6 +79,20 @@ class Margins:
         floor = Floor(n=golden.floor.n, sigma_sq=golden.floor.sigma_sq)
         settled = replace(golden, data=answer.data, shape=tuple(answer.data.shape), floor=floor)
         return Settled(settled, answer.ties, answer.readings)
+
+    def _end_of_block(
+        self, golden: GoldenTensor, node: onnx.NodeProto, got: np.ndarray, inside: GoldenSample,
+        given: Mapping[str, np.ndarray], sample: GoldenSample,
+    ) -> Settled:  # fmt: skip
+        if node.input[0] not in inside or got.shape != golden.shape or got.dtype != np.asarray(golden.data).dtype:
+            return Settled(golden)
+        steps = tuple(self._operand(name, given, sample, None, fed=False) for name in node.input[1:])
+        question = Question(
+            node=node, opset=self._opsets.get("ai.onnx", 0), place=0, golden=np.asarray(golden.data), got=got,
+            operands=(Operand(data=inside[node.input[0]].data), *steps), others={},
+        )  # fmt: skip
+        answer = requantisation(question)
+        return Settled(golden if answer is None else replace(golden, data=answer.data))
 
     def _operand(
         self, name: str, given: Mapping[str, np.ndarray], sample: GoldenSample, roundoff: float | None, *, fed: bool

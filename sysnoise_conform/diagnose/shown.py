@@ -78,7 +78,7 @@ def replayed_without(
     with shop.goldens.replayed(0, kept) as exact:
         for name, tensor in exact.items():
             if name in kept and name in recording.own:
-                settled = seen.margins.settled(tensor, kept[name], given, golden, kept)
+                settled = seen.margins.settled(tensor, kept[name], given, golden, kept, inside=exact)
                 tally.compare(settled.golden, kept[name], 0, ties=settled.ties)
     return tally.diffs
 

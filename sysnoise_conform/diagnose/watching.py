@@ -206,7 +206,7 @@ class _Tapping:
                 for name, tensor in reference.items():
                     if name in piece.recorded and name in recorded:
                         got = recorded[name]
-                        settled = self._seen.margins.settled(tensor, got, given, golden, recorded)
+                        settled = self._seen.margins.settled(tensor, got, given, golden, recorded, inside=reference)
                         piece.replayed.compare(
                             settled.golden, got, number, ties=settled.ties, readings=settled.readings
                         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 from calibration.measure import LIMITS, LastingCrew
 from diagnose.quantised import quantised_network
 from onnx import numpy_helper
 
 from sysnoise_conform.case import Case, Deployed
+from sysnoise_conform.cli import invoke
 from sysnoise_conform.diagnose.course import diagnose
 from sysnoise_conform.diagnose.facts import Diagnosis
 from sysnoise_conform.judge.policy import Policy
@@ -124,3 +127,64 @@ def test_a_block_answers_in_full_as_a_whole(backend: str, crew: LastingCrew, tmp
     assert culprit.proof is not None
     assert culprit.proof.after_rel_l2 < culprit.proof.before_rel_l2 / 10
     assert culprit.share == pytest.approx(1, abs=0.05)
+
+
+HARD_SWISH = """
+<ir_version: 8, opset_import: ["": 13]>
+g (float[1,4,12,12] x) => (float[1,4,12,12] y)
+  <float s = {0.105132505}, int8 z = {-18}, float t = {0.011764706}, int8 three = {127}, int8 low = {-128},
+   float u = {0.023529412}, float zero = {0}, float six = {6}, float v = {0.5}> {
+  codes = QuantizeLinear (x, s, z)
+  [three] c = DequantizeLinear (three, t, low)
+  [left] a = DequantizeLinear (codes, s, z)
+  [shifted] b = Add (a, c)
+  [gate] d = Clip (b, zero, six)
+  [end] gated = QuantizeLinear (d, u, low)
+  [again] e = DequantizeLinear (gated, u, low)
+  [right] f = DequantizeLinear (codes, s, z)
+  product = Mul (e, f)
+  out = QuantizeLinear (product, v, z)
+  y = DequantizeLinear (out, v, z)
+}
+"""
+
+
+@pytest.fixture
+def ties(tmp_path: Path) -> tuple[Path, Path]:
+    """A hard swish whose 0 lies on a half between two codes, 3 / (6 / 255) = 127.5, and inputs of which most are 0."""
+    model = onnx.parser.parse_model(HARD_SWISH)
+    onnx.save(model, tmp_path / "swish.onnx")
+    values = np.random.default_rng(0).normal(0, 4, (1, 4, 12, 12)).astype(np.float32)
+    np.savez(tmp_path / "inputs.npz", x=np.maximum(values - 2, 0))
+    return tmp_path / "swish.onnx", tmp_path / "inputs.npz"
+
+
+@pytest.mark.parametrize("islands_only", [False, True])
+def test_halves_between_two_codes_that_a_kernel_rounds_to_one_side_are_nobodys_fault(
+    islands_only: bool, ties: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime's kernel adds in codes, in float32, and loses the half: every 0 is one code off."""
+    model, inputs = ties
+    code = invoke([
+        "diagnose", "-m", str(model), "-b", "ort", "-i", str(inputs), "-o", str(tmp_path / "out"),
+        *(["--islands-only"] if islands_only else []),
+    ])  # fmt: skip
+
+    found = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
+    assert (code, found["verdict"]) == (0, "clean"), capsys.readouterr().out
+    gated = next(each for each in found["layers"] if each["output"] == "gated")
+    assert islands_only or gated["cumulative_rel_l2"] > 0.01  # else the test shows nothing
+
+
+def test_a_code_that_is_off_where_there_is_no_half_is_a_fault(
+    ties: tuple[Path, Path], crew: LastingCrew, tmp_path: Path
+) -> None:
+    model = onnx.load(ties[0])
+    faulty = onnx.ModelProto()
+    faulty.CopyFrom(model)
+    stored = next(each for each in faulty.graph.initializer if each.name == "t")
+    stored.CopyFrom(numpy_helper.from_array(np.float32(0.0118), "t"))  # 3 is 3.009, three tenths of a code more
+
+    found = diagnosed(model, "ort", tmp_path, crew, faulty)
+
+    assert [each.layer.block[-1] for each in found.culprits if each.layer.block] == ["end"]
