@@ -71,7 +71,7 @@ calibrate: .venv/.dev
 train-tiny: .venv/.base
 	$(BIN)/python -m sysnoise_conform.models.tiny.train
 
-# against Polygraphy and a bare script, memory, start, profile, noises; writes docs/benchmarks.md.
+# against Polygraphy and a bare script, memory, start, profile, noises; writes docs/benchmarks.md (some of it: tests/benchmarks/write_page.py --only NAME).
 # an hour and a half, on an idle machine
 bench: .venv/.dev
 	$(BIN)/python tests/benchmarks/write_page.py

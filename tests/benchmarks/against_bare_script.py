@@ -13,6 +13,8 @@ from cold import Side, conform, emptied, environment, in_turns, measured_all, ra
 from prepared import NODES, Prepared, prepared
 from section import Figure, Section, table
 
+TITLE = "Against a bare script"
+
 SAMPLES = 32
 PAIRS = 3
 BASELINE, WARM, COLD = "bare script", "conform, warm store", "conform, cold store"
@@ -55,7 +57,7 @@ def measure() -> Section:
         times = in_turns(sides(made), PAIRS)
     rows = [(name, f"{statistics.median(times[name]):.2f} s", f"{ratio(times, name, BASELINE):.2f}") for name in times]
     return Section(
-        title="Against a bare script",
+        title=TITLE,
         figures=(
             Figure(what="seconds against a bare script, cold store", value=ratio(times, COLD, BASELINE), target=1.3),
             Figure(what="seconds against a bare script, warm store", value=ratio(times, WARM, BASELINE)),

@@ -19,6 +19,8 @@ from section import Figure, Section, table
 
 from sysnoise_conform.folders import cache_folder
 
+TITLE = "Against Polygraphy"
+
 PINS = ("polygraphy==0.53.6", "onnxruntime==1.31.1", "onnx==1.23.2")
 PAIRS = 7
 MEMORY_RUNS = 3
@@ -111,7 +113,7 @@ def measure() -> Section:
     ]  # fmt: skip
     baseline = peaks[BASELINE].rest
     return Section(
-        title="Against Polygraphy",
+        title=TITLE,
         figures=(
             Figure(what="seconds against Polygraphy, warm store", value=ratio(times, WARM, BASELINE), target=0.5),
             Figure(what="seconds against Polygraphy, cold store", value=ratio(times, COLD, BASELINE), target=1.5),

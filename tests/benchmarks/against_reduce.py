@@ -22,6 +22,8 @@ from onnx import numpy_helper
 from prepared import Prepared, prepared
 from section import Figure, Section, table
 
+TITLE = "Against Polygraphy's bisection"
+
 PAIRS = 5
 NODE = "blocks.3.conv2"  # the 31st of 69
 GRAPHSURGEON = "onnx-graphsurgeon==0.6.1"
@@ -128,7 +130,7 @@ def measure() -> Section:
         for name, several in times.items()
     ]
     return Section(
-        title="Against Polygraphy's bisection",
+        title=TITLE,
         figures=(
             Figure(what="seconds of islands against a bisection", value=ratio(times, QUICK, BASELINE), target=1 / 6),
             Figure(what="seconds of a full diagnosis against it", value=ratio(times, FULL, BASELINE), target=1 / 3),

@@ -18,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from prepared import Prepared
 from section import Figure, Section, table
 
+TITLE = "As the network grows"
+
 SIZES = (125, 250, 500)  # operators; each twice the one before it
 ROUNDS = 5
 WIDTH, SIDE = 16, 64
@@ -119,7 +121,7 @@ def measure() -> Section:
         for size, found in times.items()
     ]  # fmt: skip
     return Section(
-        title="As the network grows",
+        title=TITLE,
         figures=(
             Figure(what="seconds of islands at 500 operators against a bisection", value=ratio(last, QUICK, BASELINE),
                    target=1 / 20),

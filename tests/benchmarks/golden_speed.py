@@ -18,6 +18,8 @@ from section import Figure, Section, table
 
 from sysnoise_conform.golden.executor import Executor, Mode
 
+TITLE = "The golden against eager torch"
+
 PAIRS = 15
 
 TEXT = f"""
@@ -55,7 +57,7 @@ def measure() -> Section:
             Figure(what=f"golden against eager torch, {mode.value}", value=statistics.median(a / b for a, b in times))
         )
     return Section(
-        title="The golden against eager torch",
+        title=TITLE,
         figures=tuple(figures),
         text=f"{TEXT}\n{table(('mode', 'golden', 'eager torch'), rows)}",
     )

@@ -12,6 +12,8 @@ from memory_peak import Peak, peak
 from prepared import NODES, Prepared, prepared
 from section import Figure, Section, table
 
+TITLE = "Memory does not grow with the samples"
+
 FEW, MANY = 8, 64
 SIDE = 112  # pixels: 16.5 MB of float64 golden for each sample, 8 MB of activations
 TOLERANCE = 1.05
@@ -61,7 +63,7 @@ def measure() -> Section:
             )
         )
     return Section(
-        title="Memory does not grow with the samples",
+        title=TITLE,
         figures=tuple(figures),
         text=f"{TEXT}\n{table(('run', 'peak memory', 'golden pages'), rows)}",
     )

@@ -17,6 +17,8 @@ from cold import ROOT, conform
 from real_models import test_data
 from section import Figure, Section, table
 
+TITLE = "Language: MiniLM on BIG-bench"
+
 TOKENS = 128
 FACTORY = "sysnoise_conform.models.minilm:minilm"
 MODEL = ROOT / ".demo" / "minilm-128" / "all-minilm-l6-v2.onnx"
@@ -133,7 +135,7 @@ def measure(most: int | None = None) -> Section:
         for name, value in off.items()
         if most is None
     )  # fmt: skip
-    return Section(title="Language: MiniLM on BIG-bench", figures=figures, text=TEXT.format(rows=table(head, rows)))
+    return Section(title=TITLE, figures=figures, text=TEXT.format(rows=table(head, rows)))
 
 
 if __name__ == "__main__":

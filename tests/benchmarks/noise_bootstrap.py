@@ -14,6 +14,8 @@ from section import Figure, Section
 from sysnoise_conform.statistics.bootstrap import RESAMPLES, replicates
 from sysnoise_conform.tasks.average_precision import ClassMatches, Matches
 
+TITLE = "The bootstrap of mAP"
+
 PICTURES, DETECTIONS, CLASSES, BOXES = 5000, 100, 80, 7.36  # COCO val2017: 36,781 boxes
 THRESHOLDS, RECALLS = np.linspace(0.5, 0.95, 10), np.linspace(0.0, 1.0, 101)
 TARGET_S = 30.0
@@ -57,7 +59,7 @@ def measure(pictures: int = PICTURES) -> Section:
     assert np.isfinite(figures).all()
     sys.stderr.write(f"{seconds:.1f} s, {time.process_time():.1f} s of processors\n")
     return Section(
-        title="The bootstrap of mAP",
+        title=TITLE,
         figures=(Figure(what=f"bootstrap of mAP, {pictures:,} pictures", value=seconds, unit="s", target=TARGET_S),),
         text=TEXT,
     )

@@ -17,6 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from section import Figure, Section, table
 
+TITLE = "Memory does not grow with the pictures"
+
 FEW, MANY = 500, 5000
 SIDE, CLASSES = 160, 10  # of the pictures, in pixels
 INPUT = 96
@@ -94,7 +96,7 @@ def measure() -> Section:
     rows = [(f"{count:,} pictures", f"{each.rest:.0f} MiB") for count, each in peaks.items()]
     more = peaks[MANY].rest / peaks[FEW].rest
     return Section(
-        title="Memory does not grow with the pictures",
+        title=TITLE,
         figures=(
             Figure(what=f"memory of a matrix on {MANY:,} pictures against {FEW}", value=more, target=TOLERANCE),
         ),

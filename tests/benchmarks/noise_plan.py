@@ -19,6 +19,8 @@ from cold import Side, byte_compile, conform, emptied, environment
 from noise_model import Labelled, classifier
 from section import Figure, Section, table
 
+TITLE = "The plan of a matrix of noises"
+
 PICTURES = 100
 PAIRS = 3
 NOISE = "decoder,colour,resize"
@@ -120,7 +122,7 @@ def _section(rounds: Sequence[dict[str, Cost]], pictures: int, count: int) -> Se
         for name in (BARE, OURS, ALONE)
     ]
     return Section(
-        title="The plan of a matrix of noises",
+        title=TITLE,
         figures=(
             Figure(what="processors' seconds of a matrix against a bare loop", value=middle(OURS, "busy", BARE),
                    target=1.15),

@@ -17,6 +17,8 @@ from typing import Any
 from cold import conform, environment
 from section import Figure, Section, table
 
+TITLE = "The paper's tables on the models that come with the project"
+
 MINUTES = 20.0
 TABLES = ("table2", "table3", "table4", "table5", "table10", "fig3")
 # What the paper found to matter, on the model that has the part: axis, level and in which direction.
@@ -59,7 +61,7 @@ def measure(folder: Path | None = None) -> Section:
 def section(out: Path, took: float, spent: float) -> Section:
     """The tables in `out` as a part of the page; seconds of wall and of all processors."""
     return Section(
-        title="The paper's tables on the models that come with the project",
+        title=TITLE,
         figures=(
             Figure(what="minutes of all of the paper's tables", value=took / 60, unit="min", target=MINUTES),
             Figure(what="minutes of processor for them", value=spent / 60, unit="min"),

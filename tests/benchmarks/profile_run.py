@@ -19,6 +19,8 @@ from cold import Side, byte_compile, conform, environment, in_turns
 from prepared import prepared
 from section import Section, table
 
+TITLE = "Where a warm run's time goes"
+
 RUNS = 5
 SHOWN_S = 0.005
 MAIN = "MainThread"
@@ -153,7 +155,7 @@ def measure() -> Section:
         ).run()  # fmt: skip
         profiles = [one_run(made.folder, arguments) for _ in range(RUNS + 1)][1:]
     return Section(
-        title="Where a warm run's time goes",
+        title=TITLE,
         figures=(),
         text=f"{TEXT}\n{threads_table(profiles)}\n\n{imports_table()}",
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FIGURES_HEAD = "| what | measured | target | reached |\n|---|---:|---:|---|"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
@@ -46,9 +48,7 @@ def figures_table(figures: Sequence[Figure]) -> str:
     """A Markdown table of figures; nothing for none."""
     if not figures:
         return ""
-    return "\n".join(
-        ["| what | measured | target | reached |", "|---|---:|---:|---|", *(each.row() for each in figures)]
-    )
+    return "\n".join([FIGURES_HEAD, *(each.row() for each in figures)])
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,6 +11,8 @@ import sys
 from cold import Side, conform, environment, in_turns
 from section import Figure, Section
 
+TITLE = "Start"
+
 ROUNDS = 9
 
 TEXT = f"""
@@ -30,7 +32,7 @@ def measure() -> Section:
         ROUNDS,
     )
     return Section(
-        title="Start",
+        title=TITLE,
         figures=(
             Figure(what="`conform --help`", value=statistics.median(times[help_]), unit="s", target=0.3),
             Figure(what="Python alone", value=statistics.median(times[python]), unit="s"),
