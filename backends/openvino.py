@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Optimised, Option, Runtime, Tensors
-from sysnoise_conform.backends import openvino_blocks, openvino_readback
-from sysnoise_conform.errors import BackendUnavailable, Unsupported
+from sysnoise_conform.backends import openvino_blocks, openvino_quantise, openvino_readback
+from sysnoise_conform.backends.calibrating import read_samples
+from sysnoise_conform.errors import BackendUnavailable, ConformError, Unsupported
 from sysnoise_conform.printable import one_line
 
 _WORDS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "f64": "fp64"}
@@ -36,7 +37,13 @@ class OpenVINO:
         extra="openvino",
         formats=("onnx", "ir"),
         devices=("cpu", "gpu", "npu"),
-        options=(Option("hint", "INFERENCE_PRECISION_HINT, the model's own type by default", ("f32", "bf16", "f16")),),
+        options=(
+            Option(
+                "hint", "INFERENCE_PRECISION_HINT, the model's own type by default; int8: NNCF's integers",
+                ("f32", "bf16", "f16", openvino_quantise.HINT),
+            ),
+            Option("calibration", "for hint int8: a folder of .npz samples, an absolute path"),
+        ),
         auto=True,
         native_taps=("ir",),
     )
@@ -69,12 +76,15 @@ class OpenVINO:
             )
         try:
             model = core.read_model(str(build.model))
+            model = _quantised(model, build) if build.options.get("hint") == openvino_quantise.HINT else model
             _tap(model, build.taps)
+        except ConformError:
+            raise
         except Exception as error:
             raise _unsupported(error, "convert") from error
         compiled, hint = _compile_pinned(core, model, device.upper(), build)
         options = {
-            "hint": hint or "none",
+            "hint": build.options.get("hint") or hint or "none",
             "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")) if device == "cpu" else "device's own",
             "execution_mode": _name(compiled.get_property("EXECUTION_MODE_HINT")),
         }
@@ -153,6 +163,7 @@ def _compile_pinned(core: Any, model: Any, device: str, build: Build) -> tuple[A
     accepted and reported. A hint from `+hint=` is kept or refused.
     """
     explicit = build.options.get("hint")
+    explicit = None if explicit == openvino_quantise.HINT else explicit  # what is no integer stays the model's own
     if explicit is not None:
         wanted = [explicit]
     elif build.precision == "auto":
@@ -182,6 +193,13 @@ def _compile_pinned(core: Any, model: Any, device: str, build: Build) -> tuple[A
         stage="compile",
         hint="choose another +hint= or a device that computes it",
     )
+
+
+def _quantised(model: Any, build: Build) -> Any:
+    if build.format != "onnx":
+        raise Unsupported("a deployed .xml has its precision already", stage="compile", hint="leave +hint=int8 away")
+    samples = read_samples("openvino", openvino_quantise.HINT, build.options.get("calibration"), build.shapes)
+    return openvino_quantise.quantised(model, samples)
 
 
 def _own_type(model: Any) -> str:

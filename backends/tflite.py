@@ -13,9 +13,10 @@ import numpy as np
 
 from sysnoise_conform.backend import Build, Capabilities, Effective, Option, Runtime, Tensors
 from sysnoise_conform.backends import litert
+from sysnoise_conform.backends.calibrating import Samples, read_samples
 from sysnoise_conform.backends.plain import Plain
 from sysnoise_conform.backends.tflite_convert import INSTALL, Converted, Output, lacking, operator, to_tflite
-from sysnoise_conform.backends.tflite_quantise import HINTS, from_codes, read_samples, reduced, to_codes
+from sysnoise_conform.backends.tflite_quantise import CALIBRATED, HINTS, from_codes, reduced, to_codes
 from sysnoise_conform.errors import Unsupported
 from sysnoise_conform.printable import one_line
 
@@ -74,7 +75,11 @@ class _FromOnnx:
         self._home = home
         self._build = build
         self._hint = build.options.get("hint")
-        self._samples = read_samples(build.options.get("calibration"), self._hint or "", build.shapes)
+        ranged = self._hint is not None and self._hint in CALIBRATED
+        self._samples = (
+            read_samples("tflite", str(self._hint), build.options.get("calibration"), build.shapes)
+            if ranged else Samples(())
+        )  # fmt: skip
         self._folders = (build.workdir / f"shapes_{number}" for number in itertools.count())
         self._loaded: dict[tuple[tuple[str, tuple[int, ...]], ...], _Loaded] = {}
         first = self._for(build.shapes)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +12,11 @@ import pytest
 from graphs import build_of, graph, ramp
 from ml_dtypes import bfloat16
 from onnx import numpy_helper
+from precisions import network, sample
 
 from sysnoise_conform.backend import Build
 from sysnoise_conform.backends.openvino import OpenVINO
-from sysnoise_conform.errors import BackendUnavailable, Unsupported
+from sysnoise_conform.errors import BackendUnavailable, BadInput, Unsupported, UsageError
 
 ov = pytest.importorskip("openvino")
 
@@ -59,6 +63,47 @@ def test_a_hint_that_the_device_does_not_honour_is_unsupported(tmp_path: Path, h
     with pytest.raises(Unsupported, match=f"INFERENCE_PRECISION_HINT={hint}") as caught:
         OpenVINO().compile(build)
     assert caught.value.stage == "compile"
+
+
+def quantised(folder: Path, calibration: str | None, **more: object) -> Build:
+    options = {"hint": "int8"} | ({} if calibration is None else {"calibration": calibration})
+    return build_of(network("fp32"), folder, {"x": sample()}, options=options, **more)
+
+
+def test_its_own_integers_are_nncfs_and_read_back(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    exact = OpenVINO().compile(build_of(network("fp32"), tmp_path, {"x": sample()})).run({"x": sample()})["y"]
+    np.savez(tmp_path / "0.npz", x=sample())
+    session = OpenVINO().compile(quantised(tmp_path, str(tmp_path / "0.npz"), taps=("c",)))
+    got = session.run({"x": sample()})
+    assert 1e-5 < np.abs(got["y"] - exact).max() < 3e-2
+    assert got["c"].shape == (1, 8, 8, 8)  # inner tensors have their names still
+    assert session.effective.options["hint"] == "int8"
+    assert session.effective.shares["flops"]["int8"] > 0.9
+
+
+def test_nncf_tells_nobody_what_is_quantised() -> None:
+    """In a process of its own: NNCF keeps still by itself where it sees pytest."""
+    pytest.importorskip("nncf")
+    program = """
+        from sysnoise_conform.backends import openvino_quantise
+        openvino_quantise._import()
+        from nncf.telemetry.wrapper import telemetry
+        print(type(telemetry).__name__)
+    """
+    told = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert told.stdout.split()[-1] != "NNCFTelemetry"
+
+
+def test_its_own_integers_need_samples_that_fit(tmp_path: Path) -> None:
+    np.savez(tmp_path / "other.npz", x=np.zeros((1, 4, 9, 9), np.float32))
+    with pytest.raises(UsageError, match=r"openvino.hint=int8 needs samples to calibrate on"):
+        OpenVINO().compile(quantised(tmp_path, None))
+    with pytest.raises(BadInput, match=r"the calibration file .other.npz. has it as"):
+        OpenVINO().compile(quantised(tmp_path, str(tmp_path / "other.npz")))
+    ov.save_model(ov.Core().read_model(str(build_of(network("fp32"), tmp_path).model)), tmp_path / "any.xml")
+    with pytest.raises(Unsupported, match="has its precision already"):
+        OpenVINO().compile(Build(model=tmp_path / "any.xml", format="ir", options={"hint": "int8"}))
 
 
 def test_a_float16_model_is_computed_in_no_less_than_float16(tmp_path: Path) -> None:
