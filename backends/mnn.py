@@ -140,10 +140,34 @@ class _Session:
             raise Unsupported(f"MNN gave up: {self._reason(said.text)}", stage="run")
         tensors: Tensors = {}
         for (plain, name), result in zip(self._outputs.items(), results, strict=True):
-            dense = self._expr.convert(result, self._expr.NCHW)
-            array = np.array(dense.read()).reshape(self._shape(plain, list(result.shape)))
-            tensors[name] = array.astype(self._dtypes[plain] or array.dtype, copy=False)
+            array = self._values(plain, result).reshape(self._shape(plain, list(result.shape)))
+            tensors[name] = array.astype(self._type(plain, array), copy=False)
         return self._plain.all_outputs(tensors)
+
+    def _type(self, name: str, array: np.ndarray) -> Any:
+        """The type that the model declares; but what MNN keeps in a bool's place is none unless it is 0 or 1.
+
+        Its Cast to bool only cuts fractions off, and whatever reads a 3 there computes with a 3.
+        """
+        declared = self._dtypes[name] or array.dtype
+        no_bool = declared == np.bool_ and bool(((array != 0) & (array != 1)).any())
+        return array.dtype if no_bool else declared
+
+    def _values(self, name: str, result: Any) -> np.ndarray:
+        """What an output holds. Raises Unsupported where MNN gives no values, with the node that makes it."""
+        if 0 in result.shape:  # it has no memory to read from, and nothing to read
+            return np.zeros(result.shape, self._kinds.get(str(result.dtype), np.float32))
+        try:
+            return np.array(self._expr.convert(result, self._expr.NCHW).read())
+        except SystemError as error:  # its way to say no, without a word why
+            ours, maker = self._outputs[name], self._plain.maker(name)
+            node = None if maker is None else maker.name or ours
+            who = "" if maker is None else f" of {maker.op_type} {one_line(node, 80)!r}"
+            raise Unsupported(
+                f"MNN computed no values for the output {one_line(ours, 80)!r}{who}, of shape {list(result.shape)}",
+                stage="run", node=node, op=None if maker is None else maker.op_type,
+                hint="conform diagnose tries every operator alone; leave this output out, or report it to MNN",
+            ) from error  # fmt: skip
 
     def _shape(self, name: str, shape: list[int]) -> list[int]:
         """MNN computes a Conv over one axis with two and leaves a trailing 1: the rank is the graph's own."""

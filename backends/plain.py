@@ -43,6 +43,10 @@ class Plain:
         nodes = [each for each in self.model.graph.node if each.op_type == op]
         return nodes[0].name or nodes[0].output[0] if len(nodes) == 1 else None
 
+    def maker(self, output: str) -> onnx.NodeProto | None:
+        """The node that makes an output of that plain name."""
+        return next((each for each in self.model.graph.node if output in each.output), None)
+
 
 def plain_copy(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Plain:
     """Read the model at `path` and make it plain. Weights are read in; raises `Unsupported` above 2 GiB."""

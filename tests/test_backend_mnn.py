@@ -63,6 +63,45 @@ def test_integers_that_it_would_narrow_wrongly_are_refused(tmp_path: Path) -> No
         session.run(feeds)
 
 
+def test_an_output_without_elements_is_one_of_its_shape(tmp_path: Path) -> None:
+    # MNN has no memory to read it from: SystemError, "returned a result with an exception set".
+    text = "g (float[3,8] x) => (float[0,8] y, float[3,8] z) <int64[1] at = {0}> { y = Slice(x, at, at)  z = Neg(x) }"
+
+    found = MNN().compile(build_of(text, tmp_path, {"x": ramp(3, 8)})).run({"x": ramp(3, 8)})
+
+    assert (found["y"].shape, found["y"].dtype) == ((0, 8), np.float32)
+    assert np.array_equal(found["z"], -ramp(3, 8))
+
+
+def test_an_output_that_it_gives_no_values_of_is_named_with_its_node(tmp_path: Path) -> None:
+    # A Split with an empty part: the other one can't be read either.
+    text = "g (float[1,8] x) => (float[1,8] a, float[1,0] b) <int64[2] s = {8, 0}> { a, b = Split<axis = 1>(x, s) }"
+    session = MNN().compile(build_of(text, tmp_path, {"x": ramp(1, 8)}))
+
+    with pytest.raises(Unsupported) as caught:
+        session.run({"x": ramp(1, 8)})
+
+    assert caught.value.message == "MNN computed no values for the output 'a' of Split 'a', of shape [1, 8]"
+    assert (caught.value.op, caught.value.node, caught.value.stage) == ("Split", "a", "run")
+    assert "conform diagnose" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("values", [[0, 1, 1, 0], [0, 1, 3, -1]])
+def test_what_is_neither_0_nor_1_is_no_bool(values: list[int], tmp_path: Path) -> None:
+    # Its Cast keeps the whole number, and its Not makes 1 - 3 of it.
+    text = "g (float[4] x) => (bool[4] y, bool[4] n) { y = Cast<to = 9>(x)  n = Not(y) }"
+    x = np.array(values, np.float32)
+
+    found = MNN().compile(build_of(text, tmp_path, {"x": x})).run({"x": x})
+
+    if set(values) == {0, 1}:
+        assert found["y"].dtype == found["n"].dtype == bool
+        assert np.array_equal(found["y"], x != 0)
+    else:
+        assert found["y"].dtype == np.int32
+        assert (found["y"].tolist(), found["n"].tolist()) == (values, [1 - each for each in values])
+
+
 def test_precision_and_threads_are_reported(tmp_path: Path) -> None:
     text = "g (float[2] x) => (float[2] y) { y = Relu(x) }"
     pinned = MNN().compile(build_of(text, tmp_path / "a", threads=2)).effective

@@ -97,6 +97,57 @@ def test_a_nearest_resize_by_another_rule_is_told() -> None:
     assert (rule.kind, rule.value, rule.residual) == ("rounding_mode", "nearest_mode ceil", 0)
 
 
+def test_a_nearest_resize_by_coordinates_in_float32_is_told() -> None:
+    # Output 32 lies at 32 * 26 / 64 = 13 exactly; by the scale 64 / 26 in float32 it lies below.
+    x = DRAW.standard_normal((1, 1, 1, 26)).astype(np.float32)
+    node = helper.make_node(
+        "Resize", ["x", "", "", "sizes"], ["y"], mode="nearest", nearest_mode="floor",
+        coordinate_transformation_mode="asymmetric",
+    )  # fmt: skip
+    exact = x[..., np.arange(64) * 26 // 64]
+    got = exact.copy()
+    got[..., 32] = x[..., 12]
+    other = exact.copy()
+    other[..., 30] = x[..., 11]
+
+    def rule(answer: Array) -> object:
+        operands = (Operand(data=x), None, None, Operand(data=np.array([1, 1, 1, 64])))
+        found = rule_of(
+            Question(node=node, opset=13, operands=operands, place=0, golden=exact.astype(np.float64), got=answer,
+                     others={})
+        )  # fmt: skip
+        return found and (found.kind, found.value, found.residual)
+
+    assert rule(got) == ("rounding_mode", "coordinates rounded to float32", 0)
+    assert rule(other) is None
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("corners", [0, 1])
+def test_a_nearest_grid_sample_by_another_rule_is_told(padding: str, corners: int) -> None:
+    width, height = 8 + corners, 4 + corners
+    x = DRAW.standard_normal((2, 3, height, width)).astype(np.float32)
+    places = np.arange(7) + 0.5  # halfway between two pixels of a row
+    rows = np.arange(height)
+    across, down = (
+        (2 * each / (size - 1) if corners else (2 * each + 1) / size) - 1
+        for each, size in ((places, width), (rows, height))
+    )
+    grid = np.stack(np.meshgrid(across, down), axis=-1)[None].repeat(2, axis=0).astype(np.float32)
+    node = helper.make_node(
+        "GridSample", ["x", "g"], ["y"], mode="nearest", padding_mode=padding, align_corners=corners
+    )
+    golden, away, lower = (
+        x[..., each.astype(int)] for each in (np.rint(places), np.trunc(places + 0.5), np.ceil(places - 0.5))
+    )
+
+    found = [rule_of(asked(node, [x, grid], golden.astype(np.float64), each)) for each in (away, lower, -away)]
+
+    assert [each and (each.kind, each.value, each.residual) for each in found] == [
+        ("rounding_mode", "halves away from zero", 0), ("rounding_mode", "halves down", 0), None,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("keepdims", [0, 1])
 def test_the_last_of_equal_values_is_an_order_and_a_smaller_value_is_none(keepdims: int) -> None:
     node = helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=keepdims)

@@ -8,7 +8,8 @@ neighbour's value is right.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,38 @@ def resized_by(question: Question, rule: str) -> Array | None:
     return answer
 
 
+def resized_in_float32(question: Question) -> Iterator[Array]:
+    """What a Resize of mode nearest makes of coordinates in float32: by the scale, and by one over it."""
+    x = question.operand(0)
+    if x is None:
+        return
+    for divide in (_by_scale, _by_reciprocal, _by_ratio):
+        axes = _axes(question, x.data.shape, divide)
+        if axes is None:
+            return
+        index = [
+            np.arange(target) if found is None else np.clip(_taken_index(question, found), 0, size - 1)
+            for size, target, found in axes
+        ]
+        yield x.data[np.ix_(*index)]
+
+
+def _by_scale(x: Array, scale: float, _: float) -> Array:
+    return x.astype(np.float32) / np.float32(scale)
+
+
+def _by_reciprocal(x: Array, scale: float, _: float) -> Array:
+    return x.astype(np.float32) * (np.float32(1) / np.float32(scale))
+
+
+def _by_ratio(x: Array, _: float, ratio: float) -> Array:
+    return x.astype(np.float32) * np.float32(ratio)
+
+
+def _exactly(x: Array, scale: float, _: float) -> Array:
+    return x / scale
+
+
 def grid_sample(question: Question) -> Answer | None:
     """GridSample of mode nearest, whose coordinates are data."""
     x, grid = question.operand(0), question.operand(1)
@@ -74,7 +107,7 @@ def grid_sample(question: Question) -> Answer | None:
         here = wide(grid.data)[(batch, *inner, last)]
         wider = spans[(batch, *inner, last)]
         scale = (size - 1) / 2 if align else size / 2
-        found = (here + 1) * scale - (0 if align else 0.5)
+        found = _placed(here, size, align)
         span = wider * scale + INSIDE * FLOAT32 * (np.abs(found) + size)
         ends.append(tuple(_padded(each, size, padding, align) for each in (found - span, found + span)))
     values = []
@@ -86,7 +119,34 @@ def grid_sample(question: Question) -> Answer | None:
     return _settled(question, places, values)
 
 
-def _padded(coordinate: Array, size: int, padding: str, align: bool) -> tuple[Array, Array]:
+def sampled_by(question: Question, rounding: Callable[[Array], Array]) -> Array | None:
+    """What a GridSample of mode nearest makes of coordinates in float64 that it rounds so."""
+    x, grid = question.operand(0), question.operand(1)
+    if x is None or grid is None or question.attribute("mode", "linear") != "nearest" or not is_float(grid.data):
+        return None
+    sizes = x.data.shape[2:]
+    padding = str(question.attribute("padding_mode", "zeros"))
+    align = bool(question.attribute("align_corners", 0))
+    found = []
+    for axis, size in enumerate(sizes):
+        here = wide(grid.data)[..., len(sizes) - 1 - axis]  # the grid counts from the innermost
+        found.append(_padded(_placed(here, size, align), size, padding, align, rounding))
+    batch = np.arange(x.data.shape[0]).reshape(-1, *(1,) * len(sizes))
+    at: tuple[Any, ...] = (batch, slice(None), *(index for index, _ in found))
+    values = np.moveaxis(x.data[at], -1, 1)
+    inside = np.logical_and.reduce([each for _, each in found])[:, None]
+    answer: Array = np.where(inside, values, np.zeros((), values.dtype))
+    return answer
+
+
+def _placed(grid: Array, size: int, align: bool) -> Array:
+    """The coordinate of a grid's number from -1 to 1."""
+    return (grid + 1) * ((size - 1) / 2 if align else size / 2) - (0 if align else 0.5)
+
+
+def _padded(
+    coordinate: Array, size: int, padding: str, align: bool, rounding: Callable[[Array], Array] = np.rint
+) -> tuple[Array, Array]:
     """The index that a coordinate takes, and whether there is an element."""
     finite = np.nan_to_num(coordinate, nan=-1.0, posinf=2.0**31, neginf=-(2.0**31))
     if padding == "reflection":
@@ -95,7 +155,7 @@ def _padded(coordinate: Array, size: int, padding: str, align: bool) -> tuple[Ar
         finite = np.minimum(turned, 2 * length - turned) + low if length else turned
     if padding != "zeros":
         finite = np.clip(finite, 0, size - 1)
-    index = np.rint(finite)
+    index = rounding(finite)
     inside = (index >= 0) & (index <= size - 1)
     return np.where(inside, index, 0).astype(np.int64), inside
 
@@ -138,8 +198,13 @@ def _by_rule(rule: str, coordinate: Array) -> Array:
     return found.astype(np.int64)
 
 
-def _axes(question: Question, shape: Sequence[int]) -> list[tuple[int, int, Array | None]] | None:
-    """Size, new size and coordinates of each axis, none where it stays as it is; None for a rule not known here."""
+def _axes(
+    question: Question, shape: Sequence[int], divided: Callable[[Array, float, float], Array] = _exactly
+) -> list[tuple[int, int, Array | None]] | None:
+    """Size, new size and coordinates of each axis, none where it stays as it is; None for a rule not known here.
+
+    `divided` is the kernel's way to divide by a scale, which is given both ways round.
+    """
     targets = question.golden.shape
     if len(targets) != len(shape) or 0 in shape:
         return None
@@ -154,15 +219,15 @@ def _axes(question: Question, shape: Sequence[int]) -> list[tuple[int, int, Arra
         x = np.arange(target, dtype=np.float64)
         match rule:
             case "half_pixel" | "pytorch_half_pixel":
-                there = (x + 0.5) / scale - 0.5
+                there = divided(x + 0.5, scale, 1 / scale) - 0.5
             case "asymmetric":
-                there = x / scale
+                there = divided(x, scale, 1 / scale)
             case "align_corners":
                 there = x * (size - 1) / max(1, target - 1)
             case "half_pixel_symmetric":
-                there = size / 2 * (1 - target / (scale * size)) + (x + 0.5) / scale - 0.5
+                there = size / 2 * (1 - target / (scale * size)) + divided(x + 0.5, scale, 1 / scale) - 0.5
             case "tf_half_pixel_for_nn":
-                there = (x + 0.5) / scale
+                there = divided(x + 0.5, scale, 1 / scale)
             case _:
                 return None
         if target == 1 and rule in ("pytorch_half_pixel", "align_corners"):

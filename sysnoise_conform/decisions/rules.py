@@ -29,6 +29,7 @@ ROUNDINGS: Mapping[str, Callable[[Array], Array]] = {
     "up": np.ceil,
 }
 _NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+_OF_A_GRID = ("halves away from zero", "halves up", "halves down")  # GridSample's own is halves to even
 
 
 def rule_of(question: Question) -> Reading | None:
@@ -44,6 +45,8 @@ def rule_of(question: Question) -> Reading | None:
             found = _quantised(question)
         case "Resize" | "Upsample":
             found = _resized(question)
+        case "GridSample":
+            found = _sampled(question)
         case "ArgMax" | "ArgMin":
             return _among_equals(question)
         case "TopK":
@@ -116,6 +119,15 @@ def _resized(question: Question) -> Iterator[tuple[str, Array]]:
         answer = None if rule == own else nearest.resized_by(question, rule)
         if answer is not None:
             yield f"nearest_mode {rule}", answer
+    for answer in nearest.resized_in_float32(question):
+        yield "coordinates rounded to float32", answer
+
+
+def _sampled(question: Question) -> Iterator[tuple[str, Array]]:
+    for words in _OF_A_GRID:
+        answer = nearest.sampled_by(question, ROUNDINGS[words])
+        if answer is not None:
+            yield words, answer
 
 
 def _among_equals(question: Question) -> Reading | None:

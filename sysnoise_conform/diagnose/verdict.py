@@ -64,7 +64,7 @@ def decide(
     notes += told(layers)
     culprits = alone_to_blame(shop, culprits, seen, variant, policy)
     if not culprits:
-        off = {each.diff.name for each in bad_outputs}
+        off = {each.diff.name for each in bad_outputs} | set(seen.missing)
         culprits = to_blame([each for each in layers if each.output in chosen], readers, off)
     computing = None if units is None else computing_in(layers, units, asked)
     verdict, sentence = _verdict(culprits, bad_outputs, layers, seen, asked, computing)

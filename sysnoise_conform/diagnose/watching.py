@@ -27,7 +27,7 @@ from sysnoise_conform.runner.passes import compare_outputs, facts_of, not_kept, 
 from sysnoise_conform.runner.session import RemoteSession
 from sysnoise_conform.runner.tally import Tally
 from sysnoise_conform.runner.workshop import Workshop
-from sysnoise_conform.store import GoldenSample
+from sysnoise_conform.store import GoldenSample, GoldenTensor
 from sysnoise_conform.variant import Variant
 
 # To find one tensor of n takes 2 * log2(n) tapped graphs, each a compile, and a process where the runtime dies of it:
@@ -104,6 +104,7 @@ class _Piece:
     first: Tensors | None = None
     absent: dict[str, str] = field(default_factory=dict)
     recorded: set[str] = field(default_factory=set)
+    no_bool: set[str] = field(default_factory=set)  # of these, what can't stand in for PyTorch's bool
     answers: list[tuple[int, Tensors, Future[GoldenSample]]] = field(default_factory=list)
 
 
@@ -187,12 +188,16 @@ class _Tapping:
             else:
                 piece.cumulative.compare(golden[name], got[name], number)
                 piece.recorded.add(name)
+                if _no_bool(golden[name], got[name]):  # whatever it was made of
+                    piece.replayed.compare(golden[name], got[name], number)
+                    piece.no_bool.add(name)
         plain = self._plain[number]
         for name in self._shop.outputs:
             if name in plain and name in got and name in golden:
                 piece.effect.compare(standing_in(golden[name], plain[name]), got[name], number)
         return {
             name: got[name].copy() for name in (*piece.names, *piece.boundary) if name in got and name in golden
+            and not _no_bool(golden[name], got[name])
             and not other_tensor(self._shop, name, golden[name].shape, got[name].shape)
         }  # fmt: skip
 
@@ -222,7 +227,7 @@ class _Tapping:
         seen.replayed.merge(piece.replayed)
         seen.parts.merge(piece.parts)
         seen.hidden.update(piece.absent)
-        seen.recorded |= piece.recorded
+        seen.recorded |= piece.recorded - piece.no_bool
         if piece.first is not None:
             seen.first.append(Recording(tensors=piece.first, own=frozenset(piece.recorded & set(piece.first))))
 
@@ -254,3 +259,11 @@ class _Tapping:
                     yield name
                 else:
                     waiting.append(name)
+
+
+def _no_bool(golden: GoldenTensor, got: np.ndarray) -> bool:
+    """Whether a runtime without a bool keeps other numbers than 0 and 1 in its place: what reads them is not replayed.
+
+    Float64 could only read true there, and the runtime computes with the number.
+    """
+    return golden.data.dtype.kind == "b" and got.dtype.kind != "b"

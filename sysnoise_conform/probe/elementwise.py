@@ -127,6 +127,22 @@ def _nan() -> list[ProbeCase]:
     ]  # fmt: skip
 
 
+def _less() -> list[ProbeCase]:
+    a, b = f32([-1, -2, -3, -2]), f32([-2, -1, -3, 1])
+    nans = f32([_NAN, np.copysign(_NAN, -1)])
+
+    def one(name: str, about: str, why: str, inputs: dict[str, Array], y: list[bool], when: str) -> ProbeCase:
+        return case(f"less-{name}", "Less", about, Kind.BUG, why, inputs, np.array(y), opset=13,
+                    trigger=Trigger(same_type=True), when=when)  # fmt: skip
+
+    return [
+        one("negative", "of negative numbers", "-2 is less than -1", {"a": a, "b": b}, [False, True, False, True],
+            "where two negative numbers are compared"),
+        one("nan", "of a NaN of either sign", "NaN is less than nothing", {"a": nans, "b": f32([1, 1])},
+            [False, False], REACHED),
+    ]  # fmt: skip
+
+
 def _casts() -> list[ProbeCase]:
     x = f32([300, _NAN, _INF, -_INF, 50, -50, -1, 1e10])
     lowest = -(2**63)
@@ -219,4 +235,4 @@ def _plain() -> list[ProbeCase]:
 def cases() -> tuple[ProbeCase, ...]:
     """All of them."""
     with np.errstate(all="ignore"):
-        return (*_nan(), *_casts(), *_integers(), *_formulas(), *_activations(), *_plain())
+        return (*_nan(), *_less(), *_casts(), *_integers(), *_formulas(), *_activations(), *_plain())

@@ -74,6 +74,15 @@ def _boxes() -> list[ProbeCase]:
     ]  # fmt: skip
 
 
+def _parts_that_differ(node: Node) -> bool:
+    """Whether a Split is known to be by a number of parts that its axis can't be divided into evenly."""
+    shape, parts, axis = node.shape(), node.attributes.get("num_outputs"), int(node.attributes.get("axis", 0))
+    if not parts or shape is None or not -len(shape) <= axis < len(shape):
+        return False
+    size = shape[axis]
+    return size is not None and size % int(parts) != 0
+
+
 def cases() -> tuple[ProbeCase, ...]:
     """All of them."""
     rng = np.random.default_rng(27)
@@ -100,6 +109,9 @@ def cases() -> tuple[ProbeCase, ...]:
              {"x": image, "s": i64([1, 4, 2])},
              named({"a": image[..., :1], "b": image[..., 1:5], "c": image[..., 5:]}), constants=("s",),
              attributes={"axis": 3}, opset=13, trigger=Trigger()),
+        case("split-num-outputs-uneven", "Split", "num_outputs=2 of 7", Kind.BUG, "all parts but the last are as long",
+             {"x": image}, named({"a": image[..., :4], "b": image[..., 4:]}),
+             attributes={"axis": 3, "num_outputs": 2}, opset=18, trigger=Trigger(also=_parts_that_differ)),
         case("expand", "Expand", "two axes", Kind.CONTROL, "as numpy broadcasts",
              {"x": f32([[[1]], [[2]]]), "s": i64([2, 3, 4])},
              np.ascontiguousarray(np.broadcast_to(f32([[[1]], [[2]]]), (2, 3, 4))), constants=("s",), opset=13,

@@ -66,7 +66,7 @@ def grid_sample(x: Array, grid: Array, mode: str, padding: str, *, corners: bool
 
 
 def cases() -> tuple[ProbeCase, ...]:
-    """All combinations."""
+    """All combinations, and what is the nearest of two that are as near."""
     rng = np.random.default_rng(22)
     x = rng.random((1, 2, 5, 6), dtype=np.float32)
     grid = (rng.random((1, 7, 8, 2)) * 2.6 - 1.3).astype(np.float32)
@@ -86,4 +86,16 @@ def cases() -> tuple[ProbeCase, ...]:
                 trigger=Trigger(attributes=("mode", "padding_mode", "align_corners")),
             )
         )  # fmt: skip
+    between = np.arange(9) / 4 - 1  # from one edge of the picture to the other: every coordinate is a half
+    grid = np.stack(np.meshgrid(between, between), axis=-1)[None].astype(np.float32)
+    x = rng.random((1, 1, 8, 8), dtype=np.float32)
+    y = grid_sample(x, grid, "nearest", "border", corners=False).astype(np.float32)
+    found.append(
+        case(
+            "gridsample-nearest-ties", "GridSample", "nearest, halfway between two pixels", Kind.OPEN,
+            "the text leaves it open; PyTorch rounds halves to even", {"x": x, "grid": grid}, y,
+            attributes={"mode": "nearest", "padding_mode": "border", "align_corners": 0}, opset=16,
+            trigger=Trigger(attributes=("mode",)), when="where a coordinate lies halfway between two pixels",
+        )
+    )
     return tuple(found)

@@ -50,7 +50,8 @@ class Tally:
 
 def deviating(backend: str, pattern: str | None) -> Iterator[ProbeCase]:
     """The cases on which this runtime deviates here, as the probe measures it now."""
-    found = probe(parse_variant(backend), chosen(pattern), with_relations=False, watch=lambda *_: None, threads=1)
+    cases = chosen() if pattern is None else chosen(pattern)
+    found = probe(parse_variant(backend), cases, with_relations=False, watch=lambda *_: None, threads=1)
     for row in found.rows:
         if isinstance(row.result, Deviates) and not isinstance(row.case.truth, Refusal):
             yield row.case

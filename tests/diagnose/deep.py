@@ -91,7 +91,11 @@ def between(case: ProbeCase) -> Network:
     nothing = s.op("Reshape", s.op("Floor", s.op("Sigmoid", x)), s.sizes(1))
     floats = {name: array for name, array in case.feeds.items() if array.dtype == np.float32}
     others = {name: array for name, array in case.feeds.items() if name not in floats}
-    renamed = {name: s.op("Add", s.constant(array), nothing) for name, array in floats.items()}
+    if case.open_batch:  # a constant's would be known
+        others |= floats
+        renamed = {name: s.op("Add", name, nothing) for name in floats}
+    else:
+        renamed = {name: s.op("Add", s.constant(array), nothing) for name, array in floats.items()}
     for node in case.nodes:
         copy = onnx.NodeProto.FromString(node.SerializeToString())
         s.nodes.append(copy)
@@ -106,7 +110,10 @@ def between(case: ProbeCase) -> Network:
         [
             helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 12, 12]),
             *(
-                helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+                helper.make_tensor_value_info(
+                    name, helper.np_dtype_to_tensor_dtype(array.dtype),
+                    ["batch", *array.shape[1:]] if case.open_batch else array.shape,
+                )
                 for name, array in others.items()
             ),
         ],
@@ -127,7 +134,8 @@ def _digest(s: _Sheet, case: ProbeCase) -> str:
     if kind != TensorProto.FLOAT:
         x = s.op("Cast", x, to=TensorProto.FLOAT)
     if case.opset >= _WHERE:
-        x = s.op("Where", s.op("Less", x, s.constant(LARGE)), x, s.constant(0.0))
+        # MNN's Less is wrong of a NaN with a sign, and its Greater is not.
+        x = s.op("Where", s.op("Greater", s.constant(LARGE), x), x, s.constant(0.0))
         x = s.op("Where", s.op("Greater", x, s.constant(-LARGE)), x, s.constant(0.0))
     x = s.op("Abs", x)  # the mean of what is normalised would be 0 however it is scaled
     x = s.op("GlobalAveragePool", s.op("Reshape", x, s.sizes(1, 1, 1, -1)))

@@ -133,8 +133,9 @@ def test_an_output_that_mnn_drops_in_the_middle_of_a_network_is_told(crew: Lasti
 
     if any(each.name == "indices" for each in found.outputs):
         pytest.skip("this MNN returns it")
-    assert found.verdict == "unobservable"
     assert "output 'indices' was not compared: the runtime did not return it" in found.sentence
+    # Alone, fed with PyTorch's tensors, it puts equal values in another order: so it may where nobody sees it.
+    assert [(each.layer.output, each.kind) for each in found.culprits] == [("indices", "tie_order")]
 
 
 def test_an_operator_that_mnn_dies_of_is_told_and_the_rest_goes_on(crew: LastingCrew, tmp_path: Path) -> None:
