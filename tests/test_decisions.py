@@ -391,6 +391,19 @@ def test_nan_and_nothing_are_no_ties() -> None:
     assert answer.data.size == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_infinity_among_values_that_were_never_rounded_warns_nobody() -> None:
+    model = graph("g (float[4] x) => (float[4] y) { y = Round(x) }")
+    odd = {"x": np.float32([np.inf, -np.inf, 0.5, 2])}
+
+    (answer,) = answers(
+        model, odd, {"y": np.float32([np.inf, -np.inf, 1, 2])}, {"y": np.array([np.inf, -np.inf, 0, 2])}
+    ).values()
+
+    assert answer is not None
+    assert answer.ties == 0
+
+
 def test_operators_that_compute_are_left_alone() -> None:
     model = graph("g (float[3] x) => (float[3] y) { y = Exp(x) }")
 

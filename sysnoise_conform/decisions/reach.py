@@ -43,7 +43,8 @@ def wide(array: Array) -> Array:
 
 def reach(operand: Operand) -> Array:
     """For each element how far off its recorded value it may have been; 0 where nothing was rounded."""
-    found: Array = np.abs(wide(operand.data)) * relative_reach(operand)
+    with np.errstate(invalid="ignore"):
+        found: Array = np.abs(wide(operand.data)) * relative_reach(operand)
     return np.where(np.isfinite(found), found, 0.0)
 
 
