@@ -115,7 +115,7 @@ def test_levels_that_few_machines_have_are_asked_for_by_their_own_names() -> Non
     for words in ("default", "paper", "decoder,resize"):
         assert not few & levels(words), words
     assert few <= levels("all")
-    for words in ("resize,resize=dali-linear", "resize=dali-linear,resize"):
+    for words in ("resize,resize=dali-linear", "resize=dali-linear,resize", "resize=dali-linear,default"):
         assert {"dali-linear", "pillow-box"} <= levels(words), words
 
 
