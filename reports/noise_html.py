@@ -106,12 +106,14 @@ def _axes(found: Matrix) -> Markup:
     rows = axis_rows(found)
     if not rows:
         return element("p", "Nothing was measured.")
-    on = scale_of([value for each in rows for value in (each.mean, each.largest) if value is not None], found.margin, most=0.9)
+    drops = [value for each in rows for value in (each.mean, each.largest) if value is not None]
+    on = scale_of(drops, found.margin, most=0.9)
     several = len(backends(found)) > 1
     lined: list[list[object]] = []
     for each in rows:
         drawing = track(
-            on, margin=found.margin, bar=None if each.largest is None else (0.0, each.largest), dot=each.mean, kind=each.word.replace(" ", "-"),
+            on, margin=found.margin, bar=None if each.largest is None else (0.0, each.largest), dot=each.mean,
+            kind=each.word.replace(" ", "-"),
             about=f"mean {points(each.mean, found.metric)}, largest {points(each.largest, found.metric)}",
         )  # fmt: skip
         lined.append([
