@@ -11,7 +11,7 @@ from time import perf_counter
 
 from sysnoise_conform import __version__, registry
 from sysnoise_conform.card import Card, Weights, find_card, load_card
-from sysnoise_conform.errors import UsageError
+from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.matrix.asking import Asker
 from sysnoise_conform.matrix.borrowed import failure, opened
@@ -89,7 +89,7 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         to_run += [each for each in made.cells if each not in known and each != base]
         resumed = engine.run(to_run, journal, base, progress)
         if journal.results(base.key, items) == [None] * len(items):
-            _nothing(engine, base)
+            _nothing(engine, base, journal, subject.noun)
         facts = [_facts(each, judge, engine, made, items, subject.noun) for each in [to_run[1], *made.cells]]
         cells = adjusted(facts)
         flips: list[Flip] = []
@@ -262,10 +262,15 @@ def _step(judge: Judge, cell: Cell, half: Sequence[int], order: Order, added: tu
     )  # fmt: skip
 
 
-def _nothing(engine: Passes, base: Cell) -> None:
-    """Nothing can be compared without the baseline. Raises UsageError."""
+def _nothing(engine: Passes, base: Cell, journal: Journal, noun: str) -> None:
+    """Nothing can be compared without the baseline. Raises UsageError, BadInput where no item can be read."""
     failed = engine.failure(base)
-    why = "it has no answer for any picture" if failed is None else failed.why
+    if failed is None and (troubles := journal.troubles()):
+        first = troubles[0]
+        raise BadInput(
+            f"no {noun} of {len(troubles):,} is left that can be judged; the first, {first.name!r}: {first.why}"
+        )
+    why = f"it has no answer for any {noun}" if failed is None else failed.why
     raise UsageError(f"the baseline {base.variant} failed: {why}", hint="choose another with --baseline")
 
 
