@@ -33,7 +33,7 @@ class Detections:
         self.metric = "mAP" if labelled else "agreement"
         self._categories = [each["id"] for each in data.annotations["categories"]] if labelled else []
         self._sizes = {each["id"]: (each["width"], each["height"]) for each in data.annotations.get("images", ())}
-        self._boxes: dict[int, list[list[float]]] = {}
+        self._boxes: dict[int | None, list[list[float]]] = {}
         for each in data.annotations.get("annotations", ()):
             self._boxes.setdefault(each["image_id"], []).append(each["bbox"])
         self._shown = SHOWN_SCORE if card.threshold is None else card.threshold
