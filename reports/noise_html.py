@@ -106,16 +106,18 @@ def _axes(found: Matrix) -> Markup:
     rows = axis_rows(found)
     if not rows:
         return element("p", "Nothing was measured.")
-    on = scale_of([value for each in rows for value in (each.mean, each.largest)], found.margin, most=0.9)
+    drops = [value for each in rows for value in (each.mean, each.largest) if value is not None]
+    on = scale_of(drops, found.margin, most=0.9)
     several = len(backends(found)) > 1
     lined: list[list[object]] = []
     for each in rows:
         drawing = track(
-            on, margin=found.margin, bar=(0.0, each.largest), dot=each.mean, kind=each.word.replace(" ", "-"),
+            on, margin=found.margin, bar=None if each.largest is None else (0.0, each.largest), dot=each.mean,
+            kind=each.word.replace(" ", "-"),
             about=f"mean {points(each.mean, found.metric)}, largest {points(each.largest, found.metric)}",
         )  # fmt: skip
         lined.append([
-            element("strong", each.axis, class_="name"), *([_name(each.backend, 24)] if several else []), each.levels,
+            element("strong", each.axis, class_="name"), *([_name(each.backend, 24)] if several else []), each.counted,
             drawing, points(each.mean, found.metric), points(each.largest, found.metric),
             _name(each.worst or NOTHING, 30), _verdict(each.word),
         ])  # fmt: skip

@@ -63,7 +63,7 @@ def _axes(found: Matrix) -> Iterator[str]:
         yield "|---|---|---:|---:|---:|---|---|"
     for each in rows:
         yield (
-            f"| {code(each.axis)} | {code(each.backend)} | {each.levels} | {points(each.mean, found.metric)} "
+            f"| {code(each.axis)} | {code(each.backend)} | {each.counted} | {points(each.mean, found.metric)} "
             f"| {points(each.largest, found.metric)} | {code(each.worst) if each.worst else NOTHING} "
             f"| {_marked(each.word)} |"
         )

@@ -36,15 +36,24 @@ _STATUS_WORDS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AxisRow:
-    """An axis on one backend in one line; `word` is the gravest verdict of its levels."""
+    """An axis on one backend in one line; `word` is the gravest verdict of its levels.
+
+    `levels` are those with a drop, `of` also those without effect; without any drop there is no mean and no largest.
+    """
 
     axis: str
     backend: str
     levels: int
-    mean: float
-    largest: float
+    of: int
+    mean: float | None
+    largest: float | None
     worst: str
     word: str
+
+    @property
+    def counted(self) -> str:
+        """How many levels the mean is over: `3`, or `2 of 3` where one is without effect."""
+        return str(self.levels) if self.levels == self.of else f"{self.levels} of {self.of}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +186,7 @@ def axis_rows(found: Matrix) -> list[AxisRow]:
     """One row for the card's own way on each backend, then one for each axis."""
     rows = [
         AxisRow(
-            axis="card", backend=each.backend, levels=1, mean=each.figures.delta, largest=each.figures.delta,
+            axis="card", backend=each.backend, levels=1, of=1, mean=each.figures.delta, largest=each.figures.delta,
             worst="", word=each.figures.verdict,
         )
         for each in found.cells
@@ -191,8 +200,10 @@ def axis_rows(found: Matrix) -> list[AxisRow]:
         levels = words.get((facts.axis, facts.backend), set())
         word = next((each for each in ("FAIL", "INCONCLUSIVE", "PASS") if each in levels), "no effect")
         rows.append(AxisRow(
-            axis=facts.axis, backend=facts.backend, levels=len(facts.deltas), mean=facts.mean_delta,
-            largest=facts.max_delta, worst="" if zero(facts.max_delta, found.metric) else facts.worst, word=word,
+            axis=facts.axis, backend=facts.backend, levels=sum(each is not None for each in facts.deltas.values()),
+            of=len(facts.deltas), mean=facts.mean_delta, largest=facts.max_delta,
+            worst="" if facts.max_delta is None or zero(facts.max_delta, found.metric) else facts.worst or "",
+            word=word,
         ))  # fmt: skip
     return rows
 

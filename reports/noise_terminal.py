@@ -105,7 +105,7 @@ def _axes(found: Matrix, console: Console) -> None:
     table = _table("noise", "backend", " levels", " mean drop", " max", "worst", "verdict")
     for each in rows:
         table.add_row(
-            Text(each.axis), Text(shorten(each.backend, 22)), str(each.levels), points(each.mean, found.metric),
+            Text(each.axis), Text(shorten(each.backend, 22)), each.counted, points(each.mean, found.metric),
             points(each.largest, found.metric), Text(shorten(each.worst, 28)), _word(each.word),
         )  # fmt: skip
     console.print()

@@ -1,8 +1,4 @@
-"""Frames of JSON and arrays over a pipe, between us and children that need not know anything else of ours.
-
-Both ends are here. A child of another environment loads this file by its path: numpy and the standard library are all
-that it may use.
-"""
+"""Frames of JSON and arrays over a pipe, between us and a child that runs a user's code. Both ends are here."""
 
 from __future__ import annotations
 
@@ -22,11 +18,7 @@ _ENDING_S = 1.0  # for a process whose pipe has ended to end itself, so that its
 
 
 class NoAnswer(Exception):
-    """A child gave none, and is no more; why, in words. `late`: it was waited for in vain."""
-
-    def __init__(self, why: str, *, late: bool) -> None:
-        super().__init__(why)
-        self.late = late
+    """A child gave none, and is no more; why, in words."""
 
 
 def asked(
@@ -51,7 +43,7 @@ def asked(
     except (EOFError, OSError, ValueError) as err:
         code = _ended(child)
         why = f"gave no answer within {within_s:g} s" if over.is_set() else f"ended its process ({code})"
-        raise NoAnswer(why, late=over.is_set()) from err
+        raise NoAnswer(why) from err
     finally:
         late.cancel()
 

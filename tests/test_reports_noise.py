@@ -191,6 +191,25 @@ def test_what_fails_and_what_is_really_other_stands_out_and_the_rest_does_not() 
     assert "what stands out" not in to_terminal(samples.passing())
 
 
+def test_an_axis_says_how_many_of_its_levels_its_mean_is_over_and_has_none_without_any() -> None:
+    """Where nothing changes, 0.00 would be a finding that nobody made."""
+    why = "it changes no value of any of these pictures"
+    found = samples.matrix(
+        samples.cell("decoder", "opencv", delta=0.006), samples.without("decoder", "ffmpeg", "noop", why),
+        samples.without("exif", "ignore", "noop", why), samples.without("exif", "turned", "noop", why),
+    )  # fmt: skip
+
+    decoder, exif = strict(noise_json.render(found))["axes"]
+    assert (decoder["mean_delta"], decoder["worst"]) == (0.6, "opencv")
+    assert decoder["deltas"] == {"opencv": 0.6, "ffmpeg": None}
+    assert (exif["mean_delta"], exif["max_delta"], exif["worst"]) == (None, None, None)
+    said = to_terminal(found)
+    assert re.search(r"^decoder +ort +1 of 2 +0\.60 +0\.60 +opencv", said, re.MULTILINE)
+    assert re.search(r"^exif +ort +0 of 2 +– +– +no effect$", said, re.MULTILINE)
+    assert "| `exif` | `ort` | 0 of 2 | – | – | – | no effect |" in noise_markdown.render(found)
+    assert "0 of 2" in noise_html.render(found)
+
+
 def test_every_axis_has_a_line_with_its_worst_level() -> None:
     lines = [each.split() for each in to_terminal(samples.failing()).splitlines()]
     assert ["decoder", "ort", "2", "3.30", "6.10", "ffmpeg", "FAIL"] in lines

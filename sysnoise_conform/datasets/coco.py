@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,17 +154,25 @@ def _wrong(box: Any, sizes: Mapping[int, tuple[Any, Any]], categories: Mapping[i
     numbers: list[Any] = corners if isinstance(corners, list) and len(corners) == 4 else [None]
     if not all(_number(v) for v in numbers):
         return "its bbox is not four finite numbers"
-    if "area" in box and not _number(box["area"]):
-        return "its area is no finite number"
-    x, y, width, height = numbers
+    if "area" in box and (not _number(box["area"]) or box["area"] < 0):
+        return "its area is no finite number from 0 on"
+    if box.get("iscrowd", 0) not in (0, 1):  # every other word would silently make it one that need not be found
+        return f"its iscrowd is {one_line(box['iscrowd'], 40)}, not 0 or 1"
+    _, _, width, height = numbers
     if width <= 0 or height <= 0:
         return f"its box is empty, {width} x {height}"
     across, down = sizes[box["image_id"]]
-    if not isinstance(across, int) or not isinstance(down, int):
+    if not _whole(across) or not _whole(down):  # then it is held against the picture itself, once that is read
         return ""
-    if x < -OUTSIDE or y < -OUTSIDE or x + width > across + OUTSIDE or y + height > down + OUTSIDE:
+    if sticks_out(numbers, across, down):
         return f"its box {one_line(corners, 60)} lies outside of its picture, {across} x {down}"
     return ""
+
+
+def sticks_out(box: Sequence[float], across: int, down: int) -> bool:
+    """Whether a box (x, y, width, height) lies outside of a picture, by more than COCO's own rounding."""
+    x, y, width, height = box
+    return x < -OUTSIDE or y < -OUTSIDE or x + width > across + OUTSIDE or y + height > down + OUTSIDE
 
 
 def _whole(value: Any) -> bool:

@@ -69,6 +69,14 @@ def image_port(model: Model, spec: ImageInput) -> Port:
     port = ports[spec.name] if spec.name else model.inputs[0]
     if port.shape is not None and len(port.shape) != 4:
         raise BadInput(f"input {one_line(port.name)!r} is {describe(port)}: no image", hint="pass arrays instead")
+    channels = port.shape[1 if spec.layout == "NCHW" else 3] if port.shape else None
+    made = 1 if spec.colour == "GRAY" else 3
+    if isinstance(channels, int) and channels != made:
+        raise BadInput(
+            f"the card makes images of {made} channel{'s' * (made > 1)} ({spec.colour}, {spec.layout}), the model's"
+            f" input {one_line(port.name)!r} is {describe(port)}",
+            hint="correct the card's colour or layout",
+        )
     return port
 
 

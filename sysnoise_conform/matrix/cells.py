@@ -92,11 +92,11 @@ class Asked:
 
 
 def asked(words: str, *, task: str) -> tuple[Asked, ...]:
-    """What `--noise` asks for: `all`, `default`, `paper`, axes, or axis=level, comma-separated.
+    """What `--noise` asks for: `all`, `default`, `paper`, axes, or axis=level, comma-separated; all of it together.
 
     Raises UsageError for a name that is not there, with the nearest.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, None]] = {}  # by axis its levels, each once
     for word in (each.strip() for each in words.split(",")):
         name, given, level = word.partition("=")
         if word in ("all", "default", "paper"):
@@ -108,18 +108,16 @@ def asked(words: str, *, task: str) -> tuple[Asked, ...]:
                 if _fits(each.name, task, named=False):
                     every = [level.name for level in each.levels[1:]]
                     usual = [level for level in each.named if level not in each.rare]
-                    found.setdefault(each.name, every if word == "all" else usual)
+                    found.setdefault(each.name, {}).update(dict.fromkeys(every if word == "all" else usual))
         elif given:
             if axis(name).level(level).name == IDENTITY:
                 raise UsageError(f"{name}={level} is the card's own way, which is measured anyway", hint="name another")
-            levels = found.setdefault(name, [])
-            if level not in levels:
-                levels.append(level)
+            found.setdefault(name, {})[level] = None
         else:
-            levels = list(axis(name).named)
+            named = axis(name).named
             if not _fits(name, task):
                 raise UsageError(f"the noise {name!r} does not fit the task {task}", hint=AXES[name].about)
-            found[name] = [*levels, *(each for each in found.get(name, ()) if each not in levels)]
+            found.setdefault(name, {}).update(dict.fromkeys(named))
     order = list(AXES)
     return tuple(Asked(axis=name, levels=tuple(found[name])) for name in sorted(found, key=order.index))
 

@@ -11,9 +11,10 @@ from time import perf_counter
 
 from sysnoise_conform import __version__, registry
 from sysnoise_conform.card import Card, Weights, find_card, load_card
-from sysnoise_conform.errors import UsageError
+from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.graph.intake import Model, open_model
 from sysnoise_conform.matrix.asking import Asker
+from sysnoise_conform.matrix.borrowed import failure, opened
 from sysnoise_conform.matrix.calibrated import Calibrator, Held
 from sysnoise_conform.matrix.cells import Asked, Cell, asked, counts, in_order, total
 from sysnoise_conform.matrix.engine import Passes, Progress, Shared
@@ -34,9 +35,11 @@ from sysnoise_conform.matrix.seats import Seats
 from sysnoise_conform.matrix.singles import Singles, singles, touches_graphs
 from sysnoise_conform.matrix.subject import TOLD, MatrixCase, Subject, of_pictures, of_texts_or_sounds
 from sysnoise_conform.noise import AXES, precision
+from sysnoise_conform.pictures import elsewhere
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import provenance
 from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.libraries import Libraries
 from sysnoise_conform.runner.opening import told
 from sysnoise_conform.runner.pytorch import PyTorch
 from sysnoise_conform.variant import Variant
@@ -70,6 +73,8 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         identity = _identity(case, model, subject, card, task, held)
         journal = stack.enter_context(Journal(out, identity, resume=case.resume))
         seats = stack.enter_context(Seats(crew, out / "logs", case.limits.threads))
+        libraries = stack.enter_context(Libraries(crew, out / "logs", seats.lanes))
+        stack.enter_context(elsewhere.serving(libraries))
         asker = stack.enter_context(Asker(model, crew, out / "logs", case.limits.threads))
         pytorch = stack.enter_context(PyTorch(crew, out / "logs"))
         calibrator = Calibrator(held=held, pytorch=pytorch, threads=case.limits.threads)
@@ -79,11 +84,12 @@ def run_matrix(case: MatrixCase, out: Path, *, crew: Crew, progress: Progress) -
         feed = subject.first(engine) if touches_graphs(wanted) else None
         made = singles(case.variants, wanted, subject.spec, base, graphs, feed)
         known = made.known
+        known.update(opened([each for each in made.cells if each not in known], libraries, journal))
         to_run = [base, Cell(levels=(), variant=case.baseline, again=True)]
         to_run += [each for each in made.cells if each not in known and each != base]
         resumed = engine.run(to_run, journal, base, progress)
         if journal.results(base.key, items) == [None] * len(items):
-            _nothing(engine, base)
+            _nothing(engine, base, journal, subject.noun)
         facts = [_facts(each, judge, engine, made, items, subject.noun) for each in [to_run[1], *made.cells]]
         cells = adjusted(facts)
         flips: list[Flip] = []
@@ -127,9 +133,9 @@ def _facts(cell: Cell, judge: Judge, engine: Passes, made: Singles, pictures: Se
     if cell in made.known:
         status, why = made.known[cell]
         return CellFacts(axis=axis, level=level, backend=backend, status=status, reason=why)
-    failure = engine.failure(cell)
-    if failure is not None:
-        return CellFacts(axis=axis, level=level, backend=backend, status=failure.status, reason=failure.why)
+    failed = failure(engine, cell)
+    if failed is not None:
+        return CellFacts(axis=axis, level=level, backend=backend, status=failed.status, reason=failed.why)
     found = judge.figures(cell, pictures)
     if found is None:
         why = "it has no answer for any picture"
@@ -173,7 +179,10 @@ def _together(
         engine.run(new, journal, None, progress)
 
     for variant in case.variants:
-        alone = [each for each in singles if each.variant == variant and len(each.levels) == 1 and each not in known]
+        alone = [
+            each for each in singles
+            if each.variant == variant and len(each.levels) == 1 and each not in known and failure(engine, each) is None
+        ]  # fmt: skip
         worst = worst_levels([(each, judge.delta(each, chosen_on)) for each in alone])
         levels = in_order({axis: level for axis, (level, _) in worst.items()})
         if not levels:
@@ -208,7 +217,7 @@ def _in_given_order(
     for variant in case.variants:
         alone = [
             each for each in singles
-            if each.variant == variant and len(each.levels) == 1 and each not in known and engine.failure(each) is None
+            if each.variant == variant and len(each.levels) == 1 and each not in known and failure(engine, each) is None
         ]  # fmt: skip
         taken: dict[str, str] = {}
         cells: list[tuple[Cell, tuple[str, str]]] = []
@@ -253,10 +262,15 @@ def _step(judge: Judge, cell: Cell, half: Sequence[int], order: Order, added: tu
     )  # fmt: skip
 
 
-def _nothing(engine: Passes, base: Cell) -> None:
-    """Nothing can be compared without the baseline. Raises UsageError."""
-    failure = engine.failure(base)
-    why = "it has no answer for any picture" if failure is None else failure.why
+def _nothing(engine: Passes, base: Cell, journal: Journal, noun: str) -> None:
+    """Nothing can be compared without the baseline. Raises UsageError, BadInput where no item can be read."""
+    failed = engine.failure(base)
+    if failed is None and (troubles := journal.troubles()):
+        first = troubles[0]
+        raise BadInput(
+            f"no {noun} of {len(troubles):,} is left that can be judged; the first, {first.name!r}: {first.why}"
+        )
+    why = f"it has no answer for any {noun}" if failed is None else failed.why
     raise UsageError(f"the baseline {base.variant} failed: {why}", hint="choose another with --baseline")
 
 

@@ -54,14 +54,17 @@ class CellFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AxisFacts:
-    """An axis over its levels on one backend, as the paper reports it, and all of them as a vector."""
+    """An axis over its levels on one backend, as the paper reports it, and all of them as a vector.
+
+    A level without effect has no drop, which is None, and is in no mean; an axis of such alone has none either.
+    """
 
     axis: str
     backend: str
-    mean_delta: float
-    max_delta: float
-    worst: str
-    deltas: Mapping[str, float]
+    mean_delta: float | None
+    max_delta: float | None
+    worst: str | None
+    deltas: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

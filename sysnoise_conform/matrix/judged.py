@@ -131,20 +131,21 @@ def adjusted(cells: Sequence[CellFacts]) -> tuple[CellFacts, ...]:
 def by_axis(cells: Sequence[CellFacts]) -> tuple[AxisFacts, ...]:
     """Mean, maximum and vector over the levels that were measured, axis by axis and backend by backend.
 
-    A level without any effect counts as 0: it is an option that the deployment has.
+    One without effect is told as such and not as 0: zeros of options that change nothing here would thin the mean out.
     """
-    groups: dict[tuple[str, str], dict[str, float]] = {}
+    groups: dict[tuple[str, str], dict[str, float | None]] = {}
     for each in cells:
         if each.axis in (CONTROL, BACKEND, "combined") or each.status not in ("measured", "noop"):
             continue
-        value = 0.0 if each.figures is None else each.figures.delta
+        value = None if each.figures is None else each.figures.delta
         groups.setdefault((each.axis, each.backend), {})[each.level] = value
     found = []
     for (axis, backend), deltas in groups.items():
-        worst = max(deltas, key=lambda level: deltas[level])
+        drops = {level: value for level, value in deltas.items() if value is not None}
+        worst = max(drops, key=lambda level: drops[level]) if drops else None
         found.append(AxisFacts(
-            axis=axis, backend=backend, mean_delta=float(np.mean(list(deltas.values()))), max_delta=deltas[worst],
-            worst=worst, deltas=deltas,
+            axis=axis, backend=backend, mean_delta=float(np.mean(list(drops.values()))) if drops else None,
+            max_delta=None if worst is None else drops[worst], worst=worst, deltas=deltas,
         ))  # fmt: skip
     return tuple(found)
 

@@ -15,9 +15,10 @@ from sysnoise_conform.errors import UsageError
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.inputs.images import fixed_size, image_port
 from sysnoise_conform.matrix import batches, calibrated
+from sysnoise_conform.matrix.borrowed import Borrowing
 from sysnoise_conform.matrix.calibrated import Held, apart
 from sysnoise_conform.matrix.cells import Cell
-from sysnoise_conform.matrix.engine import Engine, Passes, Shared
+from sysnoise_conform.matrix.engine import Passes, Shared
 from sysnoise_conform.matrix.evaluations import evaluation_of
 from sysnoise_conform.matrix.facts import Feed
 from sysnoise_conform.matrix.feeding import Feeding
@@ -119,8 +120,8 @@ def of_pictures(case: MatrixCase, card: Card, model: Model, task: str, out: Path
     evaluation = evaluation if hook is None else Hooked(evaluation, hook)
     names = tuple(each.name for each in data.pictures)
 
-    def engine(shared: Shared) -> Engine:
-        return Engine(
+    def engine(shared: Shared) -> Borrowing:
+        return Borrowing(
             names=names, graphs=shared.graphs, seats=shared.seats, crew=shared.crew, on_bad=shared.on_bad, port=port,
             fixed=fixed, spec=spec, data=data, evaluation=evaluation, batch=case.batch,
         )  # fmt: skip

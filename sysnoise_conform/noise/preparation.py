@@ -14,10 +14,12 @@ from typing import assert_never
 import numpy as np
 
 from sysnoise_conform.card import ImageInput
+from sysnoise_conform.errors import BadInput
 from sysnoise_conform.noise import AXES, IDENTITY, colour, decoder, exif, geometry, normalise, resize
 from sysnoise_conform.pictures.decode import Decoded, decode_file
 from sysnoise_conform.pictures.place import Fixed, Placed, place
 from sysnoise_conform.pictures.place import normalise as to_tensor
+from sysnoise_conform.printable import one_line
 
 Key = tuple[object, ...]
 
@@ -54,8 +56,14 @@ class Preparation:
         )  # fmt: skip
 
     def decoded(self, path: Path) -> Decoded:
-        """Raises BadInput naming the file."""
-        return decode_file(path, self.spec.decoder)
+        """Raises BadInput naming the file, also for one of several pictures: nobody says which of them is meant."""
+        found = decode_file(path, self.spec.decoder)
+        if found.header.frames > 1:
+            raise BadInput(
+                f"the image {one_line(path.name, 120)!r} holds {found.header.frames} pictures, an animation or pages",
+                hint="keep the one that is meant, or leave such out with --on-bad skip",
+            )
+        return found
 
     def coloured(self, decoded: Decoded) -> np.ndarray:
         """The picture, upright if it is to be, after its colour conversion: (height, width, 3), uint8."""

@@ -60,6 +60,8 @@ def decode_file(path: Path, decoder: str = PILLOW) -> Decoded:
     try:
         with in_words(shown):
             pixels = DECODERS[decoder](content)
+    except elsewhere.LibraryFailed:  # which is no fault of the picture
+        raise
     except BadInput as err:
         why = f"is not decoded by {decoder}: {one_line(err.__cause__ or err, 120)}"
         raise BadInput(f"the image {shown!r} {why}", hint="remove it or get it again") from err

@@ -1,35 +1,24 @@
-"""The child that runs a picture library in an environment of its own: it needs numpy and that library, no more.
+"""The child's side of picture libraries in environments of their own: loads one, and asks it for pixels.
 
-Started by `elsewhere` as `python -I elsewhere_child.py CONFIG`; our two files that it uses are loaded by their paths,
-since the folder that they stand in may hold another environment's packages.
+Runs in children of such an environment: Python 3.10, numpy, and what the library brings.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-Answer = Callable[[dict[str, Any], np.ndarray], np.ndarray]
+Answer = Callable[[Mapping[str, Any], np.ndarray], np.ndarray]
 
 
-def _at(name: str, path: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def dali() -> Answer:
+def dali() -> tuple[str, Answer]:
     """NVIDIA's data loading library: on the GPU where there is one ("mixed"), else on the processor."""
     import ctypes
 
+    import nvidia.dali
     from nvidia.dali import Pipeline, fn, types
 
     try:
@@ -65,7 +54,7 @@ def dali() -> Answer:
         pipe.build()
         return pipe
 
-    def answer(asked: dict[str, Any], array: np.ndarray) -> np.ndarray:
+    def answer(asked: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
         key: tuple[Any, ...] = ("decode",)
         if asked["do"] == "resize":
             key = ("resize", asked["kind"], asked["smooths"], str(array.dtype))
@@ -77,39 +66,37 @@ def dali() -> Answer:
             rows, columns = asked["size"]
             pipe.feed_input("rows", [np.array(rows, np.float32)])
             pipe.feed_input("columns", [np.array(columns, np.float32)])
-        (found,) = pipe.run()
+        try:
+            (found,) = pipe.run()
+        except RuntimeError as err:
+            del made[key]  # after an error a pipeline does not run again
+            raise RuntimeError(_cause(str(err))) from err
         return np.array((found.as_cpu() if hasattr(found, "as_cpu") else found).at(0))
 
-    return answer
+    return f"NVIDIA DALI {nvidia.dali.__version__}, {device}", answer
 
 
-LIBRARIES: dict[str, Callable[[], Answer]] = {"dali": dali}
+def _cause(said: str) -> str:
+    """What DALI says of an error, without the definition of its pipeline."""
+    cause = said.rpartition("encountered:\n")[2].removesuffix("Current pipeline object is no longer valid.")
+    return cause.strip(" :\n")
 
 
-def main() -> None:
-    """Load the library, say so, and answer until the parent hangs up."""
-    config = json.loads(sys.argv[1])
-    frames = _at("frames", config["frames"])
-    _at("boot", config["boot"]).die_with(config["parent"])
-    incoming, outgoing = frames.taken_over()
-    try:
-        answer = LIBRARIES[config["library"]]()
-    except BaseException as err:  # a library that is broken may raise anything, and is told in one line
-        frames.send(outgoing, {"error": f"{type(err).__name__}: {err}"[:2000]})
-        return
-    frames.send(outgoing, {})
-    while True:
-        try:
-            asked, arrays = frames.receive(incoming)
-        except EOFError:
-            return
-        try:
-            found = answer(asked, arrays["x"])
-        except Exception as err:
-            frames.send(outgoing, {"error": f"{type(err).__name__}: {err}"[:2000]})
-        else:
-            frames.send(outgoing, {}, {"y": found})
+# By the name of their environment: what loads each, and gives its name with its version and what asks it.
+LIBRARIES: dict[str, Callable[[], tuple[str, Answer]]] = {"dali": dali}
 
 
-if __name__ == "__main__":
-    main()
+def handle(payload: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Carry one request out: `open` loads the library and tells its version, the others make `y` of `x`.
+
+    Raises whatever the library raises.
+    """
+    version, answer = _opened(str(payload["library"]))
+    if payload["do"] == "open":
+        return {"version": version}, {}
+    return {}, {"y": answer(payload, tensors["x"])}
+
+
+@cache
+def _opened(name: str) -> tuple[str, Answer]:
+    return LIBRARIES[name]()

@@ -61,13 +61,15 @@ def examine(stream: BinaryIO, shown: str) -> Header:
                 if not holds_all_rows(stream):
                     raise BadInput(f"the image {shown!r} is broken: it ends early", hint="get it again")
             orientation = picture.getexif().get(_ORIENTATION, 1)
+            # A telephone's JPEG with a second picture behind it (its depth, its range): whoever decodes it sees a JPEG.
+            several = picture.format == "MPO"
             return Header(
-                format=picture.format or "",
+                format="JPEG" if several else picture.format or "",
                 mode=picture.mode,
                 width=picture.width,
                 height=picture.height,
                 orientation=orientation if orientation in range(1, 9) else 1,
-                frames=getattr(picture, "n_frames", 1),
+                frames=1 if several else getattr(picture, "n_frames", 1),
             )
 
 

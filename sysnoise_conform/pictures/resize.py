@@ -44,7 +44,7 @@ _OWN = ("opencv-nearest", "opencv-bilinear")  # of 8 bits: OpenCV's arithmetic w
 def resize(pixels: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
     """`pixels` (height x width x channels, uint8 or float32) at `size` (height, width), in their own type.
 
-    Raises BadInput where the library is not installed.
+    Raises BadInput where the library is not installed or refuses; LibraryFailed, which is one, where it is no more.
     """
     if pixels.shape[:2] == size:
         return pixels

@@ -3,8 +3,9 @@
 Requests (`do`): `probe {backend}`, `compile {backend, session, build}`, `run {session}` with tensors, `run_each
 {session, times}` with tensors named `0/x`, `1/x` and so on, `optimised {session}`, and `prepare {what}`, `golden`,
 `exact`, `replay`, `gains`, `apply`, `observe`, `module`, `export`, which alone import the golden (`prepare` does
-nothing else). Every fault of a backend that leaves the process alive becomes an error of ours here; what does not leave
-it alive is the parent's to name. Sessions end with the channel. Needs numpy and onnx alone; Python 3.10.
+nothing else), and `picture {library, do}`, which imports a picture library. Every fault of a backend that leaves the
+process alive becomes an error of ours here; what does not leave it alive is the parent's to name. Sessions end with the
+channel. Needs numpy alone, and what is asked for: onnx for a backend; Python 3.10.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ class Worker:
         if do == "optimised":
             session = self._session(payload)
             return _facts(session.optimised() if isinstance(session, Inspectable) else Optimised()), {}
+        if do == "picture":
+            from sysnoise_conform.pictures import elsewhere_child
+
+            return elsewhere_child.handle(payload, tensors)
         if do in _GOLDEN:
             if payload.get("what") == "golden":
                 from sysnoise_conform.golden import lean
@@ -171,6 +176,9 @@ def _fault(do: str, payload: dict[str, Any], err: BaseException) -> ConformError
         said = f"{type(err).__name__}: {one_line(_text(err))}"
     if do in _GOLDEN:
         return BadModel(f"the golden failed in {do}: {said}", hint="the log holds the whole message")
+    if do == "picture" and payload["do"] == "open":
+        library = one_line(payload["library"])
+        return BackendUnavailable(f"{library} can't be loaded: {said}", hint=f"conform env create {library}")
     backend = one_line(payload.get("backend", "the backend"))
     if do == "probe":
         return BackendUnavailable(f"{backend} is installed but does not work: {said}")

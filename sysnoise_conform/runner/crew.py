@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from sysnoise_conform import environments, registry
+from sysnoise_conform import environments, interpreters, registry
 from sysnoise_conform.case import Limits
-from sysnoise_conform.errors import BackendDied, ConformError
+from sysnoise_conform.errors import BackendDied, BackendUnavailable, ConformError
 from sysnoise_conform.process.forked import Process
 from sysnoise_conform.variant import Variant
 
@@ -77,22 +77,35 @@ class Crew:
         Then `timeout_s` is for it as for everybody, and it may have twice `memory_bytes`, since float64 is twice as
         wide; without that limit, what the machine has.
         """
+        python = None if variant is None else self.interpreter(variant)
+        with self._child(label, log, python=python, golden=variant is None) as child:
+            if variant is None:
+                child.call("prepare", {"what": label}, stage="start", timeout_s=IMPORT_SECONDS)
+            yield child
+
+    @contextmanager
+    def library(self, name: str, log: Path) -> Iterator[Child]:
+        """A child in the environment of a picture library, as `member`. Raises BackendUnavailable without one."""
+        python = interpreters.of_library(name)
+        if python is None:
+            raise BackendUnavailable(f"{name} has no environment of its own", hint=f"conform env create {name}")
+        with self._child(name, log, python=python, golden=False) as child:
+            yield child
+
+    @contextmanager
+    def _child(self, label: str, log: Path, *, python: Path | None, golden: bool) -> Iterator[Child]:
         from sysnoise_conform.process.child import Child
 
-        python = None if variant is None else self.interpreter(variant)
-        limits = self._limits_of(golden=variant is None)
+        limits = self._limits_of(golden=golden)
         with self._lock:
             if self._dismissed:
                 raise BackendDied("the run was interrupted", stage="start", cause="crash")
             process = self._recruits.pop(label, None)
             child = Child(
-                process or _start(python=python, limits=limits, golden=variant is None),
-                limits=limits, log=log, label=label,
-            )  # fmt: skip
+                process or _start(python=python, limits=limits, golden=golden), limits=limits, log=log, label=label
+            )
             self._alive.add(child)
         try:
-            if variant is None:
-                child.call("prepare", {"what": label}, stage="start", timeout_s=IMPORT_SECONDS)
             yield child
         finally:
             with self._lock:

@@ -166,7 +166,14 @@ def _boxes(card: Card, outputs: Tensors, size: tuple[int, int], least: float) ->
         raise UsageError(f"the decoder boxes reads boxes (n, 4) and scores (n,), not {corners.shape}, {scores.shape}")
     scores = scores.reshape(len(corners), -1) if len(corners) else np.empty((0, 1))
     if heads.classes:
-        classes = np.asarray(outputs[_named(card, outputs, heads.classes, "classes")]).reshape(-1).astype(np.int64)
+        told = np.asarray(outputs[_named(card, outputs, heads.classes, "classes")]).reshape(-1)
+        if told.size and not (told == np.floor(told)).any() and np.isfinite(told).all():
+            raise UsageError(
+                f"the card {one_line(card.name)!r} names {one_line(heads.classes, 60)!r} for classes, and none of its"
+                " values is a whole number",
+                hint="correct [heads] in the card",
+            )
+        classes = told.astype(np.int64)
         if len(classes) != len(corners):
             raise UsageError(f"the decoder boxes reads a class for each box, not {len(classes)} for {len(corners)}")
         return Boxes(corners, scores[:, 0], classes - heads.first_class)

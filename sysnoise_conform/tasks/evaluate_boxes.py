@@ -9,8 +9,10 @@ import numpy as np
 
 from sysnoise_conform.card import Card
 from sysnoise_conform.datasets import DataSet
-from sysnoise_conform.errors import UsageError
+from sysnoise_conform.datasets.coco import sticks_out
+from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.pictures.place import Placement
+from sysnoise_conform.printable import one_line
 from sysnoise_conform.statistics.bootstrap import paired, replicates
 from sysnoise_conform.tasks.agreement import compared, share
 from sysnoise_conform.tasks.average_precision import Matches, match
@@ -30,6 +32,10 @@ class Detections:
         self._labelled = labelled
         self.metric = "mAP" if labelled else "agreement"
         self._categories = [each["id"] for each in data.annotations["categories"]] if labelled else []
+        self._sizes = {each["id"]: (each["width"], each["height"]) for each in data.annotations.get("images", ())}
+        self._boxes: dict[int | None, list[list[float]]] = {}
+        for each in data.annotations.get("annotations", ()):
+            self._boxes.setdefault(each["image_id"], []).append(each["bbox"])
         self._shown = SHOWN_SCORE if card.threshold is None else card.threshold
         self._matches = lru_cache(maxsize=4)(self._matched)
         self._replicates = lru_cache(maxsize=4)(self._replicated)
@@ -40,9 +46,18 @@ class Detections:
         """`boxes` (n, 4) x, y, width, height on the picture, `scores`, `classes`: the best hundred.
 
         Raises UsageError for a class that the labels do not have: the classes of model and labels do not correspond.
+        Raises BadInput for a picture that is not of the size that the labels say, or lies not around its boxes.
         """
+        self._check_size(at, placement)
         clip = self._card.heads.clip if how.clip is None else how.clip
         found = on_picture(decode(self._card, outputs, size, how), placement, how, clip=clip)
+        least = int(found.classes[found.scores > 0].min(initial=0))  # what only fills an output up has no score
+        if least < 0:
+            raise UsageError(
+                f"the model finds class {least + self._card.heads.first_class}, and the card's first_class is"
+                f" {self._card.heads.first_class}",
+                hint="correct first_class in the card",
+            )
         largest = int(found.classes.max(initial=-1))
         if self._labelled and largest >= len(self._categories):
             raise UsageError(
@@ -50,6 +65,28 @@ class Detections:
                 hint="give labels with all categories of the model, in its order, or correct first_class in the card",
             )
         return {"boxes": as_coco(found, how), "scores": found.scores, "classes": found.classes.astype(np.int64)}
+
+    def _check_size(self, at: int, placement: Placement) -> None:
+        """EXIF may have turned the picture: the labels may mean either."""
+        picture = self._data.pictures[at]
+        if picture.id not in self._sizes:
+            return
+        height, width = placement.height, placement.width
+        said = self._sizes[picture.id]
+        name = one_line(picture.name, 120)
+        if all(type(each) is int for each in said):
+            if said not in ((width, height), (height, width)):
+                raise BadInput(
+                    f"{name!r} has {width} x {height} pixels; the labels say {said[0]} x {said[1]}",
+                    hint="the boxes are another picture's: mend the labels",
+                )
+            return
+        for box in self._boxes.get(picture.id, ()):
+            if sticks_out(box, width, height) and sticks_out(box, height, width):
+                raise BadInput(
+                    f"{name!r} has {width} x {height} pixels, and its box {one_line(box, 60)} lies outside",
+                    hint="mend the labels",
+                )
 
     def figures(
         self, results: Sequence[Result], pictures: Sequence[int], base: Sequence[Result]

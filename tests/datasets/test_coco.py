@@ -98,6 +98,8 @@ def image(**changes: Any) -> Callable[[Table], None]:
         (box(bbox=[20, 3, 6, 5]), "instances.json, annotation 1", "outside of its picture, 24 x 20", 5),
         (box(bbox=[-3, 3, 6, 5]), "instances.json, annotation 1", "outside of its picture", 5),
         (box(area="big"), "instances.json, annotation 1", "area is no finite number", 5),
+        (box(area=-5), "instances.json, annotation 1", "area is no finite number from 0 on", 5),
+        (box(iscrowd="no"), "instances.json, annotation 1", "its iscrowd is no, not 0 or 1", 5),
         (lambda table: table["annotations"].append(7), "instances.json, annotation 6", "no whole id", 6),
         (image(id=1), "01.jpg", "its id or name stands twice", 4),
         (image(file_name="00.jpg"), "00.jpg", "its id or name stands twice", 4),

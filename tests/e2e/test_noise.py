@@ -256,7 +256,7 @@ def test_legal_but_awkward_pictures_are_measured(conform: Conform, tmp_path: Pat
     turned = Image.Exif()
     turned[0x0112] = 6
     pixels.save(there.data / "turned.jpg", exif=turned.tobytes())
-    pixels.save(there.data / "moving.webp", save_all=True, append_images=[pixels.rotate(90)])
+    pixels.save(there.data / "deep.jpg", "MPO", save_all=True, append_images=[pixels.rotate(90)])  # as telephones do
 
     noise = "decoder=float-idct,resize=pillow-nearest,exif"
     done = conform(*asked(there, "--task", "agree", "--margin", "90", noise=noise))
@@ -269,6 +269,87 @@ def test_legal_but_awkward_pictures_are_measured(conform: Conform, tmp_path: Pat
     assert cells(done)["decoder", "float-idct", "exact"]["samples"] == 7
     assert cells(done)["resize", "pillow-nearest", "exact"]["samples"] == 8
     assert done.code in (0, 5)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png", "tif"])
+def test_a_file_of_several_pictures_is_named_since_nobody_says_which_is_meant(
+    conform: Conform, refused: Refused, tmp_path: Path, suffix: str
+) -> None:
+    there = place(tmp_path / "a", "classify", count=3, labels=False)
+    pixels = Image.open(there.data / "00.jpg")
+    pixels.save(there.data / f"moving.{suffix}", save_all=True, append_images=[pixels.rotate(90)])
+
+    refused(asked(there, "--task", "agree"), f"'moving.{suffix}' holds 2 pictures", "--on-bad skip")
+    if suffix == "webp":
+        done = conform(*asked(there, "--task", "agree", "--margin", "90", "--on-bad", "skip"))
+        assert [each["name"] for each in report(done)["problems"]] == ["moving.webp"]
+        assert cells(done)["resize", "pillow-nearest", "exact"]["samples"] == 3
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+@pytest.mark.parametrize(
+    ("task", "change", "words"),
+    [
+        ("classify", ("size = 16", "size = 32"), "the card makes images of height 32, the model takes 16"),
+        ("classify", ("size = 16", "size = 16\ncolour = 'GRAY'"), "images of 1 channel (GRAY, NCHW), the model's"),
+        ("classify", ("size = 16", "size = 16\nlayout = 'NHWC'"), "images of 3 channels (RGB, NHWC), the model's"),
+        ("classify", ("task", "output = 'z'\ntask"), "reads the output 'z', which the model has not"),
+        ("detect", ("'scores'", "'z'"), "does not name an output of the model for scores"),
+        ("detect", ("classes = 'classes'", "classes = 'scores'"), "'scores' for classes, and none of its values is"),
+        ("detect", ("[heads]", "[heads]\nfirst_class = 5"), "the model finds class 0, and the card's first_class is 5"),
+        ("detect", ("[heads]", "[heads]\nfirst_class = -3"), "the model finds class 4, and the labels have 2"),
+    ],
+)  # fmt: skip
+def test_a_card_that_contradicts_the_model_ends_the_run_whatever_the_policy(
+    refused: Refused, tmp_path: Path, policy: str, task: str, change: tuple[str, str], words: str
+) -> None:
+    there = place(tmp_path / "c", task, count=2)
+    there.card.write_text(there.card.read_text().replace(*change))
+
+    refused(asked(there, "--on-bad", policy), words)
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+def test_data_without_one_picture_that_can_be_read_is_no_fault_of_the_baseline(
+    refused: Refused, tmp_path: Path, policy: str
+) -> None:
+    there = place(tmp_path / "c", "classify", count=3)
+    for each in there.data.glob("*.jpg"):
+        each.write_bytes(b"")
+
+    refused(asked(there, "--on-bad", policy), "00.jpg", "no picture that can be read")
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+@pytest.mark.parametrize(
+    ("said", "bbox", "words"),
+    [
+        ({"width": 2400, "height": 2000}, None, "'00.jpg' has 24 x 20 pixels; the labels say 2400 x 2000"),
+        ({"width": 20, "height": 24}, [0, 0, 20, 20], ""),  # before EXIF turned it
+        ({}, [200, 0, 90, 8], "'00.jpg' has 24 x 20 pixels, and its box [200.0, 0.0, 90.0, 8.0] lies outside"),
+        ({}, [0, 0, 24, 20], ""),
+    ],
+)
+def test_a_picture_that_contradicts_its_boxes_is_named(
+    conform: Conform, refused: Refused, tmp_path: Path, policy: str, said: dict[str, int], bbox: list[int] | None,
+    words: str,
+) -> None:  # fmt: skip
+    there = place(tmp_path / "d", "detect", count=3)
+    place_of = there.data / "instances.json"
+    table = json.loads(place_of.read_text())
+    first = table["images"][0]
+    table["images"][0] = {"id": first["id"], "file_name": first["file_name"], **said}
+    for each in table["annotations"]:
+        if bbox and each["image_id"] == first["id"]:
+            each["bbox"] = bbox
+    place_of.write_text(json.dumps(table))
+    command = asked(there, "--on-bad", policy, "--margin", "90")
+
+    if words and policy == "fail":
+        refused(command, words)
+        return
+    found = report(conform(*command))["problems"]
+    assert [(each["name"], words in each["why"]) for each in found] == ([("00.jpg", True)] if words else [])
 
 
 # Kills.

@@ -69,9 +69,17 @@ def test_an_axis_is_the_mean_and_the_largest_of_its_levels() -> None:
 
     (found,) = by_axis([*cells, crashed])
 
-    assert found.mean_delta == pytest.approx(0.2 / 3)  # without effect counts as 0, without an answer not at all
+    assert found.mean_delta == pytest.approx(0.2 / 2)
     assert (found.max_delta, found.worst) == (0.3, "a")
-    assert dict(found.deltas) == {"a": 0.3, "b": -0.1, "c": 0.0}
+    # Without effect is told and is no zero, without an answer is not there at all.
+    assert dict(found.deltas) == {"a": 0.3, "b": -0.1, "c": None}
+
+
+def test_an_axis_whose_levels_are_all_without_effect_has_no_drop_and_not_one_of_zero() -> None:
+    (found,) = by_axis([cell("exif", "ignore", None), cell("exif", "turned", None)])
+
+    assert (found.mean_delta, found.max_delta, found.worst) == (None, None, None)
+    assert dict(found.deltas) == {"ignore": None, "turned": None}
 
 
 def test_p_is_adjusted_over_the_cells_without_the_control() -> None:

@@ -166,3 +166,15 @@ def test_reading_a_picture_needs_no_file_of_its_own_name(tmp_path: Path) -> None
     Image.fromarray(scene(16, 16)).save(content, "JPEG")
     (tmp_path / "odd name.bin").write_bytes(content.getvalue())
     assert decode_file(tmp_path / "odd name.bin", "float-idct").pixels.shape == (16, 16, 3)
+
+
+def test_a_telephones_jpeg_with_a_second_picture_behind_it_is_a_jpeg_to_every_decoder(tmp_path: Path) -> None:
+    coarse = Image.fromarray(np.random.default_rng(3).integers(0, 256, (24, 32, 3), np.uint8)).resize((320, 240))
+    coarse.save(tmp_path / "one.jpg", quality=80)
+    coarse.save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=[coarse.rotate(90)], quality=80)
+
+    for name in DECODERS:
+        if not decoder.AXIS.level(name).missing:
+            one, two = (decode_file(tmp_path / each, name) for each in ("one.jpg", "two.jpg"))
+            assert (two.header.format, two.header.frames) == ("JPEG", 1)
+            assert np.array_equal(one.pixels, two.pixels), name

@@ -6,58 +6,66 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Conform
+from conftest import Conform, Done
 from noise_samples import place
 from PIL import Image
 
+from sysnoise_conform.case import Limits
 from sysnoise_conform.errors import BadInput
 from sysnoise_conform.matrix.cells import asked
 from sysnoise_conform.noise import AXES
 from sysnoise_conform.pictures import elsewhere
 from sysnoise_conform.pictures.decode import decode
+from sysnoise_conform.pictures.elsewhere import LibraryFailed
 from sysnoise_conform.pictures.resize import resize
+from sysnoise_conform.runner.crew import Crew
+from sysnoise_conform.runner.libraries import Libraries
 
-# Stands for the Python of an environment: speaks the frames, and does what its character is.
-LIBRARY = """#!{python}
-import os, sys, time
-import numpy
-from sysnoise_conform.frames import receive, send
-character = open({character!r}).read()
-incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-if character == "broken":
-    send(outgoing, {{"error": "ImportError: no such library"}})
-    sys.exit()
-send(outgoing, {{}})
-while True:
-    asked, arrays = receive(incoming)
-    if character == "crashes":
-        os.abort()
-    if character == "hangs":
-        time.sleep(600)
-    if character == "refuses":
-        send(outgoing, {{"error": "RuntimeError: not this one"}})
-        continue
-    send(outgoing, {{}}, {{"y": numpy.zeros((6, 8, 3) if character == "answers" else (2, 2, 3), "uint8")}})
-"""
+FAKE = Path(__file__).with_name("fake_dali.py")
+
+
+@dataclass(frozen=True)
+class Fake:
+    """An environment whose `nvidia.dali` is ours."""
+
+    package: Path
+    config: Path
+
+    def becomes(self, character: str, *, version: str = "9.1") -> None:
+        (self.package / "character").write_text(character)
+        (self.package / "version").write_text(version)
 
 
 @pytest.fixture
-def character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    told, python, config = (tmp_path / name for name in ("character", "python", "conform.toml"))
-    python.write_text(LIBRARY.format(python=sys.executable, character=str(told)))
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
+    package = tmp_path / "packages" / "nvidia" / "dali"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(FAKE.read_text())
+    python, config = tmp_path / "python", tmp_path / "conform.toml"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path / "packages"}" exec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     config.write_text(f"[env]\npython.dali = {json.dumps(str(python))}\n")
     monkeypatch.setenv("CONFORM_CONFIG", str(config))
-    monkeypatch.setattr(elsewhere, "LIMIT_S", 3.0)
-    elsewhere._lanes.cache_clear()  # children of another test
-    monkeypatch.setattr(elsewhere, "_in_vain", {})
-    yield told
-    elsewhere._lanes("dali").shutdown()
-    elsewhere._lanes.cache_clear()
+    found = Fake(package, config)
+    found.becomes("healthy")
+    return found
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits(timeout_s=3.0)
+
+
+@pytest.fixture
+def libraries(tmp_path: Path, limits: Limits) -> Iterator[Libraries]:
+    with Crew(limits) as crew, Libraries(crew, tmp_path / "logs", 1) as found, elsewhere.serving(found):
+        yield found
 
 
 @pytest.fixture
@@ -67,43 +75,166 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
+def truncated(folder: Path) -> Path:
+    """A JPEG whose header is whole and whose pixels are not."""
+    path = folder / "cut.jpg"
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+# The library itself.
+
+
+@pytest.mark.usefixtures("libraries")
+def test_a_picture_that_a_library_refuses_costs_that_picture_and_no_other(
+    fake: Fake, picture: Path, tmp_path: Path
+) -> None:
+    """A pipeline of DALI's that has raised an error once raises one for every picture after."""
+    cut = truncated(tmp_path)
+
+    with pytest.raises(BadInput, match=r"'cut.jpg' is not decoded by dali: .*Failed to decode sample #0;") as told:
+        decode(cut, exif=False, decoder="dali")
+
+    assert not isinstance(told.value, LibraryFailed)
+    assert np.array_equal(decode(picture, exif=False, decoder="dali"), decode(picture, exif=False))
+
+
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("character", "said"),
     [
-        ("crashes", "dali ended its process (-6)"),
-        ("hangs", "dali gave no answer within 3 s"),
-        ("refuses", "dali: RuntimeError: not this one"),
-        ("broken", "dali: ImportError: no such library"),
-        ("lies", r"comes out of dali as \(2, 2, 3\), not 6 x 8 pixels"),
+        ("dies", "dali died of SIGABRT (stage run); it last said: assertion failed: 1 is 2"),
+        ("hangs", "dali gave no answer within 3 s (stage run); --timeout allows more"),
+        ("eats memory", "dali: out of memory: "),
+        ("does not start", "dali can't be loaded: OSError: libcuda is missing; conform env create dali"),
     ],
 )
-def test_what_a_library_does_wrong_is_told_of_its_picture_and_the_next_one_is_tried_anew(
-    character: Path, picture: Path, how: str, said: str
+@pytest.mark.usefixtures("libraries")
+def test_a_library_that_falls_is_told_with_its_last_words_and_asked_no_more(
+    fake: Fake, picture: Path, character: str, said: str
 ) -> None:
-    character.write_text(how)
-    with pytest.raises(BadInput, match=said.replace("(-6)", r"\(-6\)")) as told:
+    fake.becomes(character)
+    with pytest.raises(LibraryFailed) as told:
         decode(picture, exif=False, decoder="dali")
-    assert "p.jpg" in str(told.value)
-    if how in ("refuses", "lies"):  # these children are alive
-        return
+    assert str(told.value).startswith(said)
+    assert not told.value.again
 
-    character.write_text("answers")
-    assert decode(picture, exif=False, decoder="dali").tolist() == np.zeros((6, 8, 3)).tolist()
-
-
-def test_a_library_that_never_answers_is_not_waited_for_at_every_picture(
-    character: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    character.write_text("hangs")
-    monkeypatch.setattr(elsewhere, "LIMIT_S", 1.0)
-    for _ in range(2):
-        with pytest.raises(BadInput, match="gave no answer within 1 s"):
-            decode(picture, exif=False, decoder="dali")
-
+    fake.becomes("healthy")
     began = time.monotonic()
-    with pytest.raises(BadInput, match="2 times, and is asked no more"):
-        decode(picture, exif=False, decoder="dali")
+    with pytest.raises(LibraryFailed) as told:
+        resize(np.zeros((9, 9, 3), np.uint8), (5, 5), "dali-linear")
+    assert told.value.again
     assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.parametrize("limits", [Limits(memory_bytes=3 << 30)])
+@pytest.mark.usefixtures("libraries")
+def test_a_library_has_the_memory_that_a_session_has(fake: Fake, picture: Path) -> None:
+    fake.becomes("eats memory")
+
+    with pytest.raises(LibraryFailed, match="--memory allows it 3072 MiB, allow more"):
+        decode(picture, exif=False, decoder="dali")
+
+
+@pytest.mark.usefixtures("libraries")
+def test_pixels_of_another_size_are_told(fake: Fake, picture: Path) -> None:
+    fake.becomes("lies")
+
+    with pytest.raises(BadInput, match=r"comes out of dali as \(2, 2, 3\), not 6 x 8 pixels"):
+        decode(picture, exif=False, decoder="dali")
+    with pytest.raises(BadInput, match="dali resized"):
+        resize(np.zeros((9, 9, 3), np.uint8), (5, 5), "dali-linear")
+
+
+@pytest.mark.usefixtures("fake")
+def test_nobody_asks_a_library_where_no_run_has_started_it(picture: Path) -> None:
+    with pytest.raises(BadInput, match="none is running"):
+        decode(picture, exif=False, decoder="dali")
+
+
+# A matrix.
+
+
+def measured(conform: Conform, tmp_path: Path, *more: str | Path, count: int = 4) -> tuple[Done, dict[str, Any]]:
+    there = place(tmp_path / "c", "classify", count=count) if not (tmp_path / "c").exists() else None
+    folder = tmp_path / "c"
+    model, data = (there.model, there.data) if there else (next(folder.glob("*.onnx")), folder / "data")
+    done = conform(
+        "noise", "--model", model, "--data", data, "--backends", "ort", "--baseline", "ort",
+        "--noise", "decoder=dali,resize=dali-nearest,resize=pillow-box", "--margin", "60", "--out", "out", *more,
+        env={"CONFORM_CONFIG": str(tmp_path / "conform.toml"), "CONFORM_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    return done, json.loads((done.out / "noise.json").read_text()) if (done.out / "noise.json").exists() else {}
+
+
+def cell(found: dict[str, Any], axis: str, level: str) -> dict[str, Any]:
+    (only,) = (each for each in found["cells"] if (each["axis"], each["level"]) == (axis, level))
+    return only
+
+
+def test_a_matrix_names_the_version_of_the_library_and_resumes_with_no_other(
+    fake: Fake, conform: Conform, tmp_path: Path
+) -> None:
+    done, found = measured(conform, tmp_path, "--gallery", "1")
+
+    assert found["runtimes"]["dali"] == "NVIDIA DALI 9.1, cpu"
+    assert cell(found, "decoder", "dali")["status"] == "noop"  # the stand-in decodes as Pillow does
+    assert cell(found, "resize", "dali-nearest")["status"] == "measured"
+    assert (done.out / "logs" / "dali.txt").exists()
+
+    fake.becomes("healthy", version="9.2")
+    (done.out / "noise.json").unlink()
+    other, found = measured(conform, tmp_path, "--resume")
+    assert (other.code, found) == (2, {})
+    assert "the journal has results of NVIDIA DALI 9.1, cpu, and dali is NVIDIA DALI 9.2, cpu now" in other.stderr
+
+    fake.becomes("healthy")
+    _, found = measured(conform, tmp_path, "--resume")
+    assert cell(found, "resize", "dali-nearest")["status"] == "measured"
+    assert found["resumed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("character", "status", "code", "said"),
+    [
+        ("dies", "crashed", 3, "dali died of SIGABRT (stage run) at 0"),
+        ("hangs", "crashed", 3, "dali gave no answer within 2 s (stage run) at 0"),
+        ("does not start", "unavailable", 6, "dali can't be loaded: OSError: libcuda is missing"),
+    ],
+)
+def test_a_library_that_falls_costs_its_own_cells_and_no_picture(
+    fake: Fake, conform: Conform, tmp_path: Path, character: str, status: str, code: int, said: str
+) -> None:
+    fake.becomes(character)
+
+    done, found = measured(conform, tmp_path, "--timeout", "2")
+
+    assert done.code == code
+    for axis, level in (("decoder", "dali"), ("resize", "dali-nearest")):
+        own = cell(found, axis, level)
+        assert (own["status"], own["delta"]) == (status, None)
+        assert own["reason"].startswith(said)
+        assert own["reason"].endswith("; see logs/dali.txt")
+    assert cell(found, "resize", "pillow-box")["samples"] == 4
+    assert found["problems"] == []
+    if character == "dies":
+        assert "it last said: assertion failed: 1 is 2" in cell(found, "decoder", "dali")["reason"]
+        assert "Fatal Python error: Aborted" in (done.out / "logs" / "dali.txt").read_text()
+
+    _, again = measured(conform, tmp_path, "--timeout", "2", "--resume")
+    assert again["cells"] == found["cells"]
+
+
+def test_without_its_environment_a_level_names_the_command_that_makes_it(conform: Conform, tmp_path: Path) -> None:
+    (tmp_path / "conform.toml").touch()
+
+    done, found = measured(conform, tmp_path)
+
+    for axis, level in (("decoder", "dali"), ("resize", "dali-nearest")):
+        own = cell(found, axis, level)
+        assert own["status"] == "unavailable"
+        assert "conform env create dali" in own["reason"]
+    assert done.code == 6
 
 
 def test_levels_that_few_machines_have_are_asked_for_by_their_own_names() -> None:
@@ -115,32 +246,11 @@ def test_levels_that_few_machines_have_are_asked_for_by_their_own_names() -> Non
     for words in ("default", "paper", "decoder,resize"):
         assert not few & levels(words), words
     assert few <= levels("all")
-    for words in ("resize,resize=dali-linear", "resize=dali-linear,resize"):
+    for words in ("resize,resize=dali-linear", "resize=dali-linear,resize", "resize=dali-linear,default"):
         assert {"dali-linear", "pillow-box"} <= levels(words), words
 
 
-def test_a_resize_of_another_size_is_told(character: Path) -> None:
-    character.write_text("lies")
-
-    with pytest.raises(BadInput, match="dali resized"):
-        resize(np.zeros((9, 9, 3), np.uint8), (5, 5), "dali-linear")
-
-
-def test_without_its_environment_a_level_names_the_command_that_makes_it(conform: Conform, tmp_path: Path) -> None:
-    there, empty = place(tmp_path / "c", "classify"), tmp_path / "empty.toml"
-    empty.touch()
-
-    done = conform(
-        "noise", "--model", there.model, "--data", there.data, "--backends", "ort", "--baseline", "ort",
-        "--noise", "decoder=dali,resize=dali-linear", "--out", "out",
-        env={"CONFORM_CACHE": str(tmp_path / "cache"), "CONFORM_CONFIG": str(empty)},
-    )  # fmt: skip
-
-    cells = json.loads((done.out / "noise.json").read_text())["cells"]
-    absent = {each["level"]: each for each in cells if each["axis"] in ("decoder", "resize")}
-    assert {each["status"] for each in absent.values()} == {"unavailable"}
-    assert all("conform env create dali" in each["reason"] for each in absent.values())
-    assert done.code != 0
+# The real one.
 
 
 @pytest.fixture
@@ -149,12 +259,16 @@ def dali() -> None:
         pytest.skip(why)
 
 
-@pytest.mark.usefixtures("dali")
-def test_dali_on_a_processor_decodes_as_libjpeg_turbo_does(picture: Path) -> None:
+@pytest.mark.usefixtures("dali", "libraries")
+def test_dali_on_a_processor_decodes_as_libjpeg_turbo_does(picture: Path, tmp_path: Path) -> None:
+    cut = truncated(tmp_path)
+
+    with pytest.raises(BadInput, match="Failed to decode"):
+        decode(cut, exif=False, decoder="dali")
     assert np.array_equal(decode(picture, exif=False, decoder="dali"), decode(picture, exif=False))
 
 
-@pytest.mark.usefixtures("dali")
+@pytest.mark.usefixtures("dali", "libraries")
 @pytest.mark.parametrize(
     ("level", "like", "most"),
     [
