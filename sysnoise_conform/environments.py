@@ -67,6 +67,10 @@ RECIPES: dict[str, Recipe] = {
     ),
     # A library of pictures, which is no backend: `pictures.elsewhere`.
     "dali": Recipe(packages=("numpy==2.4.6", "nvidia-dali-cuda120==2.4.0")),
+    # It pins numpy below 2, and wants much for its data sets that its networks do not need.
+    "compressai": Recipe(
+        packages=("numpy==1.26.4", "scipy==1.17.1", "torch==2.13.0", "tqdm==4.70.1"), bare=("compressai==1.2.8",)
+    ),
 }
 
 

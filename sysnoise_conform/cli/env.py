@@ -15,7 +15,7 @@ app = typer.Typer(
 def create(
     backend: Annotated[
         str,
-        typer.Argument(help="tflite, ort, openvino, mnn; dali for noises.", show_default=False),
+        typer.Argument(help="tflite, ort, openvino, mnn; dali and compressai for noises.", show_default=False),
     ],
 ) -> None:
     """Make a virtual environment under the cache and fill it with BACKEND's packages, or a picture library's.

@@ -40,6 +40,10 @@ AXIS = Axis(
         Level(name="dali", about="DALI's fn.decoders.image, not turned; on the GPU where there is one",
               imitates="training pipelines on DALI", source="NVIDIA DALI 2.4, device cpu or mixed",
               package="conform env create dali", elsewhere="dali"),
+        Level(name="learned", about="Pillow's pixels through a learned codec, bit stream and back",
+              imitates="pictures that a learned codec has stored", package="conform env create compressai",
+              source="SysNoise, Appendix B (Cheng, Sun et al. 2020); compressai 1.2.8, weights of one's own",
+              elsewhere="compressai"),
     ),
 )  # fmt: skip
 

@@ -27,6 +27,7 @@ from sysnoise_conform.printable import one_line
 
 PILLOW = "pillow"
 Decoder = Callable[[bytes], np.ndarray]  # of a JPEG
+_OF_ANY_FORMAT = ("opencv", "learned")  # the others decode JPEG alone
 _JPEGLIB = threading.Lock()  # which of its libraries decodes is one choice of the whole process
 
 
@@ -54,7 +55,7 @@ def decode_file(path: Path, decoder: str = PILLOW) -> Decoded:
     with open_regular(path, what="the image", error=BadInput, limit=MAX_FILE_BYTES) as stream:
         header = examine(stream, shown)
         stream.seek(0)
-        if decoder == PILLOW or (header.format != "JPEG" and decoder != "opencv"):
+        if decoder == PILLOW or (header.format != "JPEG" and decoder not in _OF_ANY_FORMAT):
             return Decoded(_with_pillow(stream, shown), header)
         content = stream.read()
     try:
@@ -157,6 +158,10 @@ def _with_dali(content: bytes) -> np.ndarray:
     return elsewhere.ask("dali", {"do": "decode"}, np.frombuffer(content, np.uint8))
 
 
+def _with_codec(content: bytes) -> np.ndarray:
+    return elsewhere.ask("compressai", {"do": "code"}, _with_pillow(BytesIO(content), "it"))
+
+
 DECODERS: dict[str, Decoder] = {
     "opencv": _with_opencv,
     "ffmpeg": _with_ffmpeg(None),
@@ -167,4 +172,5 @@ DECODERS: dict[str, Decoder] = {
     "turbo-fast": _with_simplejpeg(fast_dct=True, fast_upsample=True),
     "float-idct": _with_jpeglib("JDCT_FLOAT"),
     "dali": _with_dali,
+    "learned": _with_codec,
 }

@@ -14,6 +14,7 @@ import numpy as np
 
 from sysnoise_conform.errors import BackendError, BadInput
 from sysnoise_conform.interpreters import of_library
+from sysnoise_conform.pictures import codec
 
 
 class LibraryFailed(BadInput):
@@ -54,7 +55,7 @@ def missing(library: str) -> str:
     """Why a library can't be asked here, with the cure; "" where it can."""
     if of_library(library) is None:
         return f"{library} has an environment of its own, which is not there: conform env create {library}"
-    return ""
+    return codec.missing() if library == "compressai" else ""
 
 
 def ask(library: str, request: Mapping[str, Any], array: np.ndarray) -> np.ndarray:

@@ -82,8 +82,74 @@ def _cause(said: str) -> str:
     return cause.strip(" :\n")
 
 
+def compressai() -> tuple[str, Answer]:
+    """A learned codec: what comes out of its bit stream, of one picture at a time, on the processor."""
+    import hashlib
+    import importlib
+    import importlib.metadata
+
+    import torch
+
+    from sysnoise_conform.pictures import codec
+
+    place = codec.weights()
+    known = None if place is None else codec.architecture(place)
+    if place is None or known is None:
+        raise OSError(codec.missing())
+    with place.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else ""
+    _without_data_sets()
+    module, name = known
+    kind = getattr(importlib.import_module(f"compressai.models.{module}"), name)
+    state = torch.load(place, map_location="cpu", weights_only=True)
+    network = kind.from_state_dict(state.get("state_dict", state)).eval()
+    network.update()
+    torch.set_num_threads(1)
+
+    def answer(_: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
+        # Its transforms halve a picture up to six times; what is added at the right and below goes again.
+        height, width = array.shape[:2]
+        more = [-height % 64, -width % 64]
+        padded = np.pad(array, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+        x = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)[None])).to(torch.float32) / 255
+        with torch.inference_mode():
+            written = network.compress(x)
+            read = network.decompress(written["strings"], written["shape"])["x_hat"]
+        pixels = (read[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0)[:height, :width])
+
+    return f"compressai {importlib.metadata.version('compressai')}, {place.name}, sha256 {digest[:12]}", answer
+
+
+def _without_data_sets() -> None:
+    """Make compressai's networks importable alone.
+
+    Its package imports its data sets and transforms, which want torchvision and torch_geometric; torchvision's wheel
+    does not load beside a CPU torch, and neither computes anything here. So they are empty, and the package is its
+    folder.
+    """
+    import importlib.util
+    import sys
+    import types
+
+    for name in ("torch_geometric", "torchvision"):
+        empty, transforms = types.ModuleType(name), types.ModuleType(f"{name}.transforms")
+        empty.transforms = transforms  # type: ignore[attr-defined]
+        sys.modules.update({name: empty, transforms.__name__: transforms})
+    found = importlib.util.find_spec("compressai")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    for name, folder in (("compressai", ""), ("compressai.models", "/models")):
+        bare = types.ModuleType(name)
+        bare.__path__ = [f"{found.submodule_search_locations[0]}{folder}"]
+        sys.modules[name] = bare
+    # What the package itself defines, of which its networks ask for these.
+    sys.modules["compressai"].get_entropy_coder = lambda: "ans"  # type: ignore[attr-defined]
+    sys.modules["compressai"].available_entropy_coders = lambda: ["ans"]  # type: ignore[attr-defined]
+
+
 # By the name of their environment: what loads each, and gives its name with its version and what asks it.
-LIBRARIES: dict[str, Callable[[], tuple[str, Answer]]] = {"dali": dali}
+LIBRARIES: dict[str, Callable[[], tuple[str, Answer]]] = {"dali": dali, "compressai": compressai}
 
 
 def handle(payload: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:

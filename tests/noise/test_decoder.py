@@ -43,8 +43,8 @@ def apart(path: Path, name: str) -> tuple[float, int]:
 
 
 def test_the_axis_names_what_can_be_decoded() -> None:
-    # DALI needs an environment of its own, so no card names it.
-    assert {each.name for each in decoder.AXIS.levels[1:]} == {*DECODERS, "dali"}
+    # What needs an environment of its own no card names.
+    assert {each.name for each in decoder.AXIS.levels[1:]} == {*DECODERS, "dali", "learned"}
     assert AXES["decoder"] is decoder.AXIS
 
 
