@@ -76,7 +76,8 @@ def test_a_picture_goes_through_the_bit_stream_and_comes_back_in_its_size(checkp
     picture = tmp_path / "p.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)).save(picture)
 
-    with Crew(Limits(timeout_s=120.0)) as crew, Libraries(crew, tmp_path / "logs", 1) as found, elsewhere.serving(found):
+    crew = Crew(Limits(timeout_s=120.0))
+    with crew, Libraries(crew, tmp_path / "logs", 1) as found, elsewhere.serving(found):
         once, again = (decode(picture, exif=False, decoder="learned") for _ in range(2))
         assert found.version("compressai").startswith(f"compressai 1.2.8, {weights.name}, sha256 ")
 
