@@ -23,6 +23,7 @@ from sysnoise_conform.golden.executor import Executor, Mode, to_numpy
 from sysnoise_conform.golden.module import flattened, forward_parameters, load_module, run_module
 from sysnoise_conform.golden.plan import OLDEST_OPSET
 from sysnoise_conform.golden.values import Value
+from sysnoise_conform.graph.traces import without_paths
 from sysnoise_conform.printable import one_line
 
 DEFAULT_OPSET = 18
@@ -103,6 +104,8 @@ def export(
             module, feeds, draft, opset=opset or DEFAULT_OPSET, outputs=names, dynamic_batch=dynamic_batch
         )
         proto = onnx.load(draft, load_external_data=False)
+        without_paths(proto)
+        draft.write_bytes(proto.SerializeToString())
         checks = check(proto, Path(folder), expected)
         departing = [each for each in checks if each.departs]
         if departing:
