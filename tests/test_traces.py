@@ -17,7 +17,7 @@ PATHS = (
 NAMES = ("net/down.0/conv: aten.conv2d", "['', 'down.0']", "N/A", "a / b", "https://example.org/licence")
 
 
-@pytest.mark.parametrize("text", (*PATHS, *NAMES))
+@pytest.mark.parametrize("text", [*PATHS, *NAMES])
 def test_what_names_a_path_goes_and_what_names_a_module_stays(text: str) -> None:
     inner = helper.make_node("Relu", ["x"], ["y"], doc_string=text)
     branch = helper.make_graph([inner], "branch", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
