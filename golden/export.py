@@ -18,11 +18,13 @@ import torch
 from torch import nn
 
 from sysnoise_conform.backend import Tensors
+from sysnoise_conform.card import WRITTEN
 from sysnoise_conform.errors import BadModel, StorageError, UsageError
 from sysnoise_conform.golden.executor import Executor, Mode, to_numpy
 from sysnoise_conform.golden.module import flattened, forward_parameters, load_module, run_module
 from sysnoise_conform.golden.plan import OLDEST_OPSET
 from sysnoise_conform.golden.values import Value
+from sysnoise_conform.graph.traces import without_paths
 from sysnoise_conform.printable import one_line
 
 DEFAULT_OPSET = 18
@@ -103,6 +105,8 @@ def export(
             module, feeds, draft, opset=opset or DEFAULT_OPSET, outputs=names, dynamic_batch=dynamic_batch
         )
         proto = onnx.load(draft, load_external_data=False)
+        without_paths(proto)
+        draft.write_bytes(proto.SerializeToString())
         checks = check(proto, Path(folder), expected)
         departing = [each for each in checks if each.departs]
         if departing:
@@ -303,10 +307,10 @@ def _deliver(folder: Path, out: Path) -> None:
 def _write_card(out: Path, facts: Mapping[str, Any]) -> Path | None:
     """The model card beside the export; None where somebody else's card is there already."""
     path = out.with_suffix(".toml")
-    if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(_OURS):
+    if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(WRITTEN):
         return None
     lines = [
-        _OURS,
+        WRITTEN,
         f"name = {_quoted(out.stem)}",
         "",
         "[weights]",
@@ -336,9 +340,6 @@ def _write_card(out: Path, facts: Mapping[str, Any]) -> Path | None:
     except OSError as error:
         raise StorageError(f"can't write {one_line(path)}: {error.strerror}") from error
     return path
-
-
-_OURS = "# Written by `conform export`."
 
 
 def _quoted(text: str) -> str:

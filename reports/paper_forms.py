@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv as writer
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.reports.markdown import prose
-from sysnoise_conform.reports.markup import Markup, element, join
+from sysnoise_conform.reports.markup import Markup, element, join, table
 from sysnoise_conform.reports.page import page
 from sysnoise_conform.reports.paper_grid import SIGNS, Cell, Grid, Line
+from sysnoise_conform.reports.wording import NOTHING
 
 _WIDE = 118
 _HEAD = ("model", "source", "data")
@@ -88,30 +89,44 @@ def csv(grid: Grid) -> str:
 
 def html(grid: Grid) -> str:
     """A page of its own that fetches nothing; what a cell is, in full, is its tooltip."""
-    headings = [element("th", each, scope="col") for each in ("model", "source", "data", *grid.headings)]
-    body = [_row(each) for each in grid.lines]
-    notes = [element("li", each.strip(), class_="soft" if each.startswith("  ") else None) for each in grid.notes]
+    numeric = frozenset(range(len(_HEAD), len(_HEAD) + len(grid.headings)))
     content = join(
-        element("h1", grid.title),
-        element("p", grid.unit, class_="soft"),
-        element("div", element("table", element("thead", element("tr", *headings)), element("tbody", *body)),
-                class_="drawn"),
-        element("section", element("ul", *notes)),
-    )  # fmt: skip
-    return page(f"{grid.title} · conform bench", content, styles=("report.css", "noise.css"))
+        element("h1", "conform bench"),
+        element(
+            "section",
+            element("header", element("h2", grid.title), element("span", grid.unit, class_="soft")),
+            table([*_HEAD, *grid.headings], [_row(each) for each in grid.lines], numeric=numeric),
+        ),
+        element("section", element("header", element("h2", "Notes")), _notes(grid.notes)),
+    )
+    return page(f"{grid.title} · conform bench", content)
 
 
 FORMS = {"txt": text, "md": markdown, "tex": latex, "csv": csv, "html": html}
 
 
-def _row(line: Line) -> Markup:
-    head = line.label if line.source == "paper" else element("strong", line.label)
-    cells = [
-        element("td", element("strong", each.said) if line.source == "measured" else each.said, class_="num",
-                title=each.about or None)
-        for each in line.cells
-    ]  # fmt: skip
-    return element("tr", element("td", head), element("td", line.source), element("td", line.data), *cells)
+def _row(line: Line) -> list[object]:
+    measured = line.source == "measured"
+    cells = (element("strong", each.said) if measured and each.said != NOTHING else each.said for each in line.cells)
+    told = (
+        element("span", cell, title=each.about) if each.about and (measured or each.said != NOTHING) else cell
+        for cell, each in zip(cells, line.cells, strict=True)
+    )
+    return [element("strong", line.label) if measured else line.label, line.source, line.data, *told]
+
+
+def _notes(notes: Sequence[str]) -> Markup:
+    """A list; those that are set in belong to the one before them."""
+    points: list[list[str]] = []
+    for each in notes:
+        if each.startswith("  ") and points:
+            points[-1].append(each.strip())
+        else:
+            points.append([each.strip()])
+    return element("ul", *(
+        element("li", first, element("ul", *(element("li", each, class_="soft") for each in rest)) if rest else "")
+        for first, *rest in points
+    ))  # fmt: skip
 
 
 def _aligned(row: list[str], widths: list[int]) -> str:

@@ -54,6 +54,7 @@ MEL_SCALES, MEL_NORMS = ("slaney", "htk"), ("area", "none")
 STFT_WINDOWS = ("hann-periodic", "hann-symmetric", "hamming-periodic", "hamming-symmetric")
 STFT_PADDINGS = ("reflect", "constant", "replicate")
 MAX_BYTES = 1 << 20
+WRITTEN = "# Written by `conform export`."  # how a card begins that the next export may write anew
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,12 +158,14 @@ class SpeechInput:
     """What a speech model reads and what it gives, and the spectrogram that both sides mean.
 
     `reads` is `text` (as [text] says), `mel` (the features of a recording) or `sound`; `input` names the input of the
-    last two. `mel` and `sound` name outputs: log-mel features in `layout`, samples; `frames` one that holds how many of
-    the frames count, or the frames of each token.
+    last two. `along` names an input beside a text's that gets the features of the recording, as far as it reaches, for
+    a model that says each frame behind the true ones. `mel` and `sound` name outputs: log-mel features in `layout`,
+    samples; `frames` one that holds how many of the frames count, or the frames of each token.
     """
 
     reads: str = "text"
     input: str = ""
+    along: str = ""
     mel: str = ""
     sound: str = ""
     frames: str = ""
@@ -382,6 +385,7 @@ class _Reader:
         speech = SpeechInput(
             reads=self.choice("reads", READS) or default.reads,
             input=self.text("input"),
+            along=self.text("along"),
             mel=self.text("mel"),
             sound=self.text("sound"),
             frames=self.text("frames"),
@@ -405,6 +409,8 @@ class _Reader:
             self.wrong("window_length", f"at most n_fft, {speech.n_fft}")
         if not 0 <= speech.low < (speech.high or speech.rate / 2) <= speech.rate / 2:
             self.wrong("high", f"more than low and at most half the rate, {speech.rate / 2:g}")
+        if speech.along and speech.reads != "text":
+            self.wrong("along", 'an input beside a text\'s: with reads = "text" alone')
         if speech.floor <= 0:
             self.wrong("floor", "a positive number: the logarithm is taken of what lies above it")
         if not speech.mel and not speech.sound:

@@ -9,8 +9,9 @@ from typing import Any
 
 from sysnoise_conform.case import Limits
 from sysnoise_conform.errors import UsageError
-from sysnoise_conform.models.zoo.member import exported_card, member
+from sysnoise_conform.models.zoo.member import TOKENIZER, Member, exported_card, member
 from sysnoise_conform.models.zoo.places import Missing, look, missing_line
+from sysnoise_conform.models.zoo.spelling import tokenizer
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.report.folder import atomic_write
 from sysnoise_conform.runner.crew import Crew
@@ -74,8 +75,7 @@ def as_text(facts: Mapping[str, Any]) -> list[str]:
         f"wrote {one_line(facts['out'])} (opset {facts['opset']}, {facts['exporter']} exporter, "
         f"sha256 {facts['sha256'][:16]}…)"
     )
-    if facts["card"]:
-        lines.append(f"wrote {one_line(facts['card'])}")
+    lines += [f"wrote {one_line(facts[each])}" for each in ("card", "tokenizer") if facts.get(each)]
     return lines
 
 
@@ -98,7 +98,9 @@ def export_member(
     place = None if random_seed is not None else look(found, weights)
     if isinstance(place, Missing):
         hint = f"fetch them by: {place.command}" if place.command else "no library has any: give --weights FILE"
-        raise UsageError(missing_line(found, place), hint=f"{hint}; or try with --random-weights")
+        # MCUNet's architecture comes with its weights alone.
+        other = "" if found.sources[0].library == "mcunet" else "; or try with --random-weights"
+        raise UsageError(missing_line(found, place), hint=hint + other)
     number = None if place is None or place.source is None else found.sources.index(place.source)
     asked = {name: sizes for name, sizes in (shapes or {}).items() if name not in found.card.shapes}
     if asked:
@@ -120,6 +122,23 @@ def export_member(
         },
     )
     if facts["card"]:
+        spelled = _spelled(found, None if place is None else place.path, out, facts)
         origin = f"random, seed {random_seed}" if place is None else place.path.name
-        atomic_write(out.with_suffix(".toml"), exported_card(found, facts["sha256"], origin))
+        atomic_write(out.with_suffix(".toml"), exported_card(found, facts["sha256"], origin, spelled))
     return facts
+
+
+def _spelled(one: Member, weights: Path | None, out: Path, facts: dict[str, Any]) -> str | None:
+    """Write the member's tokenizer beside its export; what it is called there, None where random weights have none."""
+    if one.card.text is None or (weights is None and not one.letters):
+        return None
+    place = out.with_suffix(f".{TOKENIZER}")
+    content = tokenizer(one, weights)
+    if isinstance(content, Missing):
+        why = f"no tokenizer lies beside the weights: looked for {', '.join(content.looked)}"
+        if not place.is_file():
+            facts["notes"] = [*facts["notes"], f"{why}; before conform noise put one at {place.name}"]
+    else:
+        atomic_write(place, content)
+        facts["tokenizer"] = str(place.resolve())
+    return place.name

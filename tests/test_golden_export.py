@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -106,6 +107,21 @@ def test_an_older_opset_goes_through_torchscript_and_says_so(folder: Path, tmp_p
     assert facts["exporter"] == "torchscript"
     assert "opset 18 or newer" in facts["notes"][0]
     assert [each.version for each in onnx.load(out).opset_import] == [13]
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_an_export_names_no_folder_of_this_machine_and_keeps_the_modules_names(
+    folder: Path, tmp_path: Path, opset: int
+) -> None:
+    out = tmp_path / "net.onnx"
+    export("export_nets:net", out=out, shapes=SHAPE, search=folder, opset=opset)
+    for place in (out, out.with_suffix(".toml")):
+        content = place.read_bytes()
+        for path in (folder, tmp_path, Path(torch.__file__).parent, Path.home(), Path.cwd()):
+            assert os.fsencode(path) not in content
+        assert b'File "' not in content
+    scopes = [each.key for node in onnx.load(out).graph.node for each in node.metadata_props]
+    assert ("pkg.torch.onnx.name_scopes" in scopes) == (opset == 18)
 
 
 def test_a_dynamic_batch_stays_dynamic(folder: Path, tmp_path: Path) -> None:

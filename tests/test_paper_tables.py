@@ -83,6 +83,16 @@ def test_the_page_fetches_nothing_and_escapes(grid: Grid) -> None:
     assert 'title="worst of 10: pillow-nearest; 90 % −1.00 … 2.00"' in found
 
 
+def test_headings_stand_over_their_numbers_and_cells_name_themselves_on_a_narrow_screen(grid: Grid) -> None:
+    found = FORMS["html"](grid)
+
+    assert '<th class="num" scope="col">resize (max)</th>' in found
+    assert '<td class="num" data-label="INT8">' in found
+    assert '<td class="num none" data-label="ceil mode">–</td>' in found  # left out there
+    head, inner = "<li>? doubtful in the paper:", "<ul><li class=\"soft\">"
+    assert head + inner in found
+
+
 def test_the_csv_has_numbers(grid: Grid) -> None:
     found = {(e["model"], e["column"]): e for e in csv.DictReader(io.StringIO(FORMS["csv"](grid)))}
 

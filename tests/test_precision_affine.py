@@ -110,3 +110,11 @@ def test_a_difference_is_told_as_relative_norm_and_sqnr() -> None:
     assert difference(np.zeros(2, np.float32), np.zeros(2, np.float32)) == {
         "rel_l2": 0.0, "sqnr_db": None, "max_abs": 0.0,
     }  # fmt: skip
+
+
+def test_a_mask_that_stays_infinite_is_no_error_and_an_overflow_is_one() -> None:
+    mask = np.array([0, -np.inf, 4], np.float32)
+
+    assert difference(mask, mask) == {"rel_l2": 0.0, "sqnr_db": None, "max_abs": 0.0}
+    told = difference(np.array([1, 1e6], np.float32), np.array([1, np.inf], np.float32))
+    assert (told["rel_l2"], told["max_abs"]) == (None, np.inf)

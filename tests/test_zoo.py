@@ -171,6 +171,16 @@ def test_missing_weights_are_one_line_that_says_where_they_were_looked_for(
     assert not (nowhere / "r.onnx").exists()
 
 
+def test_nobody_is_sent_after_random_weights_of_an_architecture_that_comes_with_its_weights(
+    nowhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["zoo", "export", "mcunet-293kb", "--out", str(nowhere / "m.onnx")]) == 2
+
+    said = capsys.readouterr().err
+    assert "mcunet-320kb-1mb_imagenet.pth" in said
+    assert "--random-weights" not in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -198,14 +208,14 @@ def test_a_member_of_random_weights_and_then_of_a_users_own(conform: Conform, tm
     assert 'weights = "random, seed 0"' in (tmp_path / "u.toml").read_text()
 
     save_file(UNet(21).state_dict(), tmp_path / "mine.safetensors")
-    done = conform("zoo", "export", "u-net", "--weights", "mine.safetensors", "--out", "mine.onnx", *SMALL)
+    done = conform("zoo", "export", "u-net", "--weights", "mine.safetensors", "--out", "u.onnx", *SMALL)
     assert done.code == 0, done.stderr
-    assert 'weights = "mine.safetensors"' in (tmp_path / "mine.toml").read_text()
-    assert onnx.load(tmp_path / "mine.onnx").graph.output[0].type.tensor_type.shape.dim[1].dim_value == 21
+    assert 'weights = "mine.safetensors"' in (tmp_path / "u.toml").read_text()
+    assert onnx.load(tmp_path / "u.onnx").graph.output[0].type.tensor_type.shape.dim[1].dim_value == 21
 
     save_file(UNet(5).state_dict(), tmp_path / "other.safetensors")
     done = conform("zoo", "export", "u-net", "--weights", "other.safetensors", "--out", "other.onnx", *SMALL)
     assert done.code == 2
     assert "other.safetensors holds no weights of u-net: conform's unet: " in done.stderr
     assert not (tmp_path / "other.onnx").exists()
-    assert os.listdir(tmp_path).count("mine.onnx") == 1
+    assert os.listdir(tmp_path).count("u.onnx") == 1

@@ -166,3 +166,29 @@ def speaker(path: Path, table: np.ndarray, *, repeat: int) -> Path:
         "[text]\ntokenizer = 'bytes'\nids = 'ids'\nmask = 'mask'\n"
     )
     return found
+
+
+def led(path: Path, *, frames: int, shift: float = 0.1) -> Path:
+    """Reads bytes and, beside them, features (bands, frames), which it says again, each larger by `shift`."""
+    shape = [1, BANDS, frames]
+    found = _save(
+        path,
+        [
+            helper.make_node("Cast", ["ids"], ["numbers"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["numbers"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "nothing"], ["none"]),
+            helper.make_node("Add", ["mel", "shift"], ["larger"]),
+            helper.make_node("Add", ["larger", "none"], ["said"]),
+        ],
+        [
+            helper.make_tensor_value_info("ids", TensorProto.INT64, [1, "t"]),
+            helper.make_tensor_value_info("mel", TensorProto.FLOAT, shape),
+        ],
+        [helper.make_tensor_value_info("said", TensorProto.FLOAT, shape)],
+        {"nothing": np.array(0, np.float32), "shift": np.array(shift, np.float32)},
+    )
+    path.with_suffix(".toml").write_text(
+        f"task = 'speak'\n{SPEECH}along = 'mel'\nmel = 'said'\nlayout = 'bands-frames'\n"
+        "[text]\ntokenizer = 'bytes'\nids = 'ids'\nlength = 3\n"
+    )
+    return found

@@ -118,7 +118,7 @@ def finish(name: str, net: nn.Module, seconds: float) -> None:
 
 
 def _plain(place: Path) -> None:
-    """Leave out where each node comes from: the exporter writes the paths of this machine into the file."""
+    """Leave out what the exporter says of each node: half of a small file."""
     proto = onnx.load(place)
     graph = proto.graph
     for each in (

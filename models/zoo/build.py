@@ -136,9 +136,9 @@ def _transformers(source: Source, folder: Path | None) -> nn.Module:
     library = _library("transformers")
     arguments = dict(source.arguments)
     if "fastspeech2" in source.model:
-        made = library.FastSpeech2ConformerModel
-        config = library.FastSpeech2ConformerConfig
-        arguments.pop("frames_per_token")
+        made = library.FastSpeech2ConformerWithHifiGan
+        config = library.FastSpeech2ConformerWithHifiGanConfig
+        arguments.pop("room")
     else:
         made, config = library.OPTForCausalLM, library.OPTConfig
     if folder is None:

@@ -5,6 +5,8 @@
     row = "ResNet-18"                     # as it is called there
     family = "ResNet"
     note = "..."                          # how it departs from the paper's model, where it does
+    letters = "_-! abc"                   # its tokens, where each is a letter; else they come with the weights
+    untrained = 'tokenizer = "bytes"'     # for [text], where weights are random: those know no tokens
 
     [[zoo.sources]]                       # in the order in which they are looked for
     library = "torchvision"               # which builds the network
@@ -26,11 +28,12 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
-from sysnoise_conform.card import Card, load_card
+from sysnoise_conform.card import WRITTEN, Card, load_card
 from sysnoise_conform.errors import UsageError
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.variant import nearest
 
+TOKENIZER = "tokenizer.json"  # as a member's card calls it until it is exported
 Library = Literal["torchvision", "timm", "transformers", "torchaudio", "mcunet", "conform"]
 
 
@@ -60,6 +63,8 @@ class Member:
     row: str
     family: str
     note: str
+    letters: str
+    untrained: str
     sources: tuple[Source, ...]
     published: Mapping[str, Mapping[str, float]]  # data set -> column -> figure
     card: Card
@@ -82,14 +87,22 @@ def member(name: str) -> Member:
     zoo = tomllib.loads(text)["zoo"]
     return Member(
         name=name, table=zoo["table"], row=zoo["row"], family=zoo["family"], note=zoo.get("note", ""),
+        letters=zoo.get("letters", ""), untrained=zoo.get("untrained", ""),
         sources=tuple(_source(each) for each in zoo["sources"]), published=zoo["published"], card=card, text=text,
     )  # fmt: skip
 
 
-def exported_card(member: Member, sha256: str, weights: str) -> str:
-    """The card of a member's export: its own, and which file with which weights it stands beside."""
+def exported_card(member: Member, sha256: str, weights: str, tokenizer: str | None) -> str:
+    """The card of a member's export: its own, and which file with which weights it stands beside.
+
+    `tokenizer` is what its tokenizer.json is called there; None for one whose weights are random.
+    """
+    text = member.text.rstrip()
+    if member.card.text is not None:
+        named = f"tokenizer = {json.dumps(tokenizer)}" if tokenizer else member.untrained
+        text = text.replace(f'tokenizer = "{TOKENIZER}"', named, 1)
     about = f'[export]\nsha256 = "{sha256}"\nweights = {json.dumps(one_line(weights, 200))}'
-    return f"{member.text.rstrip()}\n\n{about}\n"
+    return f"{WRITTEN}\n{text}\n\n{about}\n"
 
 
 def _source(table: Mapping[str, Any]) -> Source:

@@ -79,7 +79,7 @@ def command(member: Member) -> str:
             case "transformers":
                 return f"hf download {source.model}"
             case "torchaudio":
-                bundle = "TACOTRON2_WAVERNN_CHAR_LJSPEECH"
+                bundle = "TACOTRON2_GRIFFINLIM_CHAR_LJSPEECH"
                 return f'python -c "from torchaudio.pipelines import {bundle} as bundle; bundle.get_tacotron2()"'
             case "mcunet":
                 made = f"build_model({source.model!r})"

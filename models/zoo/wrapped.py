@@ -6,10 +6,10 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sysnoise_conform.models.zoo.member import Member
+from sysnoise_conform.models.zoo.speaking import FastSpeech2, TeacherForced
 
 # COCO's categories have gaps; torchvision's classes are the categories' numbers, 0 the background.
 _GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -29,9 +29,9 @@ def wrapped(member: Member, module: nn.Module) -> nn.Module:
         case "table5":
             return _Logits(module)
         case "table10" if source.library == "torchaudio":
-            return _TeacherForced(module)
+            return TeacherForced(module)
         case "table10":
-            return _FixedLengths(module, int(source.arguments["frames_per_token"]))
+            return FastSpeech2(module, int(source.arguments["room"]))
         case _:
             return module
 
@@ -97,66 +97,4 @@ class _Logits(nn.Module):
     def forward(self, input_ids: Tensor) -> Tensor:
         mask = torch.ones_like(input_ids)
         found: Tensor = self.net(input_ids=input_ids, attention_mask=mask, use_cache=False).logits
-        return found
-
-
-class _FixedLengths(nn.Module):
-    """FastSpeech 2 with as many frames for each token: mel (N, frames, 80), and the durations it would have chosen."""
-
-    def __init__(self, net: nn.Module, frames: int) -> None:
-        super().__init__()
-        self.net = net
-        self.frames = frames
-
-    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
-        net: Any = self.net
-        mask = torch.ones_like(input_ids).unsqueeze(-2)
-        hidden = net.encoder(input_ids, mask, return_dict=True)[0]
-        silent = torch.zeros_like(input_ids, dtype=torch.bool).unsqueeze(-1)
-        pitch, energy = net.pitch_predictor(hidden, silent), net.energy_predictor(hidden, silent)
-        conv = net.duration_predictor
-        logarithm = hidden.transpose(1, -1)  # its own forward rounds to whole frames, which nothing here reads
-        for layer in conv.conv_layers:
-            logarithm = layer(logarithm)
-        durations = conv.linear(logarithm.transpose(1, -1)).squeeze(-1)
-        hidden = hidden + net.energy_embed(energy) + net.pitch_embed(pitch)
-        hidden = hidden.repeat_interleave(self.frames, dim=1)
-        _, mel = net.speech_decoder_postnet(net.decoder(hidden, None, return_dict=True)[0])
-        return {"mel": mel, "log_durations": durations}
-
-
-class _TeacherForced(nn.Module):
-    """Tacotron 2 along a given mel (N, 80, frames): what it would have said of each frame.
-
-    The parts are torchaudio's; its own forward packs sequences and reads lengths out of tensors, which has no fixed
-    graph, and drops out values in the Prenet even when it speaks, which makes every run another one.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, tokens: Tensor, mel: Tensor) -> dict[str, Tensor]:
-        net: Any = self.net
-        memory = self._memory(tokens)
-        decoder = net.decoder
-        frames = torch.cat([decoder._get_initial_frame(memory).unsqueeze(0), decoder._parse_decoder_inputs(mel)])
-        for layer in decoder.prenet.layers:
-            frames = F.relu(layer(frames))
-        *state, processed = decoder._initialize_decoder_states(memory)
-        mask = torch.zeros_like(tokens, dtype=torch.bool)
-        mels, stops = [], []
-        for at in range(mel.shape[2]):
-            said, stop, *state = decoder.decode(frames[at], *state, memory, processed, mask)
-            mels.append(said)
-            stops.append(stop)
-        before = torch.stack(mels, dim=2)
-        return {"mel": before + net.postnet(before), "stop": torch.cat(stops, dim=1)}
-
-    def _memory(self, tokens: Tensor) -> Tensor:
-        net: Any = self.net
-        x = net.embedding(tokens).transpose(1, 2)
-        for convolution in net.encoder.convolutions:
-            x = F.relu(convolution(x))
-        found: Tensor = net.encoder.lstm(x.transpose(1, 2))[0]
         return found

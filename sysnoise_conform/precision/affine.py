@@ -81,9 +81,13 @@ def weight_range(values: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.n
 
 
 def difference(original: np.ndarray, rounded: np.ndarray) -> dict[str, Any]:
-    """How far rounded weights are from the original ones: relative L2 norm, SQNR in dB, the largest difference."""
-    exact = original.astype(np.float64)
-    error = rounded.astype(np.float64) - exact
+    """How far rounded weights are from the original ones: relative L2 norm, SQNR in dB, the largest difference.
+
+    What is infinite from the start, as in a mask, has no size, and no error where it stays so.
+    """
+    kept = (original != rounded) | np.isfinite(original)
+    exact = original[kept].astype(np.float64)
+    error = rounded[kept].astype(np.float64) - exact
     signal, noise = float(np.sum(exact**2)), float(np.sum(error**2))
     ratio = (noise / signal) ** 0.5 if signal else (inf if noise else 0.0)
     return {

@@ -22,7 +22,7 @@ from sysnoise_conform.statistics.bootstrap import paired, replicates
 from sysnoise_conform.statistics.gate import CONFIDENCE
 from sysnoise_conform.statistics.unseen import with_unseen
 from sysnoise_conform.tasks.evaluation import Comparison, Gate, Result, Shown
-from sysnoise_conform.texts.feeds import Feed, feeds_of
+from sysnoise_conform.texts.feeds import Feed, checked, feeds_of, longest
 from sysnoise_conform.texts.tokens import Tokens
 
 Tensors = Mapping[str, np.ndarray]
@@ -47,15 +47,17 @@ class Speech:
         self._spec = card.speech
         self._features = features
         self._far = -float(np.log(card.speech.floor))  # what is no number is off by the range of the features
+        along = {card.speech.along} - {""}
+        most = None if tokens is None or card.text is None else longest(model, card.text, along)
         problems = Problems(on_bad)
         kept: list[Recording] = []
         self._sounds: list[np.ndarray] = []
-        self._ids: list[list[int]] = []
+        self._ids: list[Sequence[int]] = []
         for each in data.recordings:
             try:
                 sound = read_wave(each.path, card.speech.rate)
                 features(sound, {})
-                ids = [] if tokens is None else _tokens(tokens, each)
+                ids = [] if tokens is None else checked(_tokens(tokens, each), most, each.name)
             except BadInput as err:
                 problems.add(each.name, err.message, **({"hint": err.hint} if err.hint else {}))
                 continue
@@ -70,18 +72,19 @@ class Speech:
         self._port: Port | None = None
         if tokens is not None:
             assert card.text is not None
-            self._texts = feeds_of(model, card.text, [len(each) for each in self._ids])
-            for name, ids in zip(self.names, self._ids, strict=True):
-                if len(ids) > self._texts.length:
-                    raise BadInput(f"the text of {name!r} has {len(ids)} tokens, the model reads {self._texts.length}")
+            self._texts = feeds_of(model, card.text, [len(each) for each in self._ids], besides=along)
+            if along:
+                self._port = _port_of_features(model, card.speech.along, card.speech)
+                self._length = self._read_length(self._port)
         else:
             self._port = _port(model, card.speech)
             self._length = self._read_length(self._port)
 
     def feeds(self, at: int, levels: Mapping[str, str]) -> tuple[Feed, ...]:
         """The text, the features of the recording, or its samples; padded with silence behind."""
+        text = self._texts.feed(self._ids[at]) if self._spec.reads == "text" else {}
         if self._port is None:
-            return (self._texts.feed(self._ids[at]),)
+            return (text,)
         if self._spec.reads == "sound":
             row = np.pad(self._sounds[at], (0, self._length - len(self._sounds[at])))
         else:
@@ -89,7 +92,7 @@ class Speech:
             quiet = np.log(self._spec.floor)
             row = np.pad(mel, ((0, self._length - len(mel)), (0, 0)), constant_values=quiet)
             row = row.T if self._spec.layout == "bands-frames" else row
-        return ({self._port.name: row[None].astype(numpy_type(self._port))},)
+        return ({**text, self._port.name: np.ascontiguousarray(row[None], numpy_type(self._port))},)
 
     def result(self, at: int, answers: Sequence[Tensors], levels: Mapping[str, str]) -> Result:
         """`mel` (frames, bands) as said, in float32, and against the recording `mel_mse`, `spectral_distance` in dB,
@@ -97,8 +100,9 @@ class Speech:
         """
         (answer,) = answers
         behind = bool(self._spec.sound) and self._spec.reads != "mel"
-        between = self._spec.reads == "text" and not self._spec.sound
+        between = self._spec.reads == "text" and not self._spec.sound and not self._spec.along
         truth = self._features(self._sounds[at], levels if between else {})
+        truth = truth[: self._length] if self._spec.along else truth
         sound = self._said(answer, at) if self._spec.sound else None
         if self._spec.mel:
             mel = self._told(answer, at)
@@ -214,6 +218,8 @@ class Speech:
             len(each) if self._spec.reads == "sound" else len(self._features(each, {})) for each in self._sounds
         ]
         length = fixed if isinstance(fixed, int) else self._spec.length or max(counts)
+        if self._spec.along:  # what lies behind is neither read nor said
+            return length
         for name, count in zip(self.names, counts, strict=True):
             if count > length:
                 what = "samples" if self._spec.reads == "sound" else "frames"
@@ -251,8 +257,27 @@ def _port(model: Model, spec: SpeechInput) -> Port:
             hint="name it in the card's [speech] with input, and bind the others: [bind]",
         )
     port = ports[name]
-    ranks = (2, 3) if spec.reads == "sound" else (3,)
-    if port.shape is None or len(port.shape) not in ranks:
-        wanted = "(1, samples)" if spec.reads == "sound" else f"(1, {spec.layout.replace('-', ', ')})"
+    if spec.reads != "sound":
+        return _port_of_features(model, name, spec)
+    if port.shape is None or len(port.shape) not in (2, 3):
+        raise UsageError(f"the input {one_line(name, 60)!r} is {describe(port)}, not (1, samples)")
+    return port
+
+
+def _port_of_features(model: Model, name: str, spec: SpeechInput) -> Port:
+    """The input that features fill. Raises UsageError."""
+    ports = {each.name: each for each in model.inputs}
+    if name not in ports:
+        known = ", ".join(one_line(each, 60) for each in ports)
+        raise UsageError(f"the model has no input {one_line(name, 60)!r} for features", hint=f"there are {known}")
+    port = ports[name]
+    wanted = f"(1, {spec.layout.replace('-', ', ')})"
+    if port.shape is None or len(port.shape) != 3:
         raise UsageError(f"the input {one_line(name, 60)!r} is {describe(port)}, not {wanted}")
+    bands = port.shape[2 if spec.layout == "frames-bands" else 1]
+    if isinstance(bands, int) and bands != spec.bands:
+        raise UsageError(
+            f"the input {one_line(name, 60)!r} is {describe(port)}, not {wanted} of {spec.bands} bands",
+            hint='correct bands or layout = "bands-frames" in the card\'s [speech]',
+        )
     return port

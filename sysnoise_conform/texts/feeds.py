@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,13 +38,13 @@ class TextFeeds:
         return {each.name: np.array([rows[each.name]]).astype(numpy_type(each)) for each in self.ports}
 
 
-def longest(model: Model, spec: TextInput) -> int | None:
+def longest(model: Model, spec: TextInput, besides: Collection[str] = ()) -> int | None:
     """The tokens that the model or its card has at most; None where neither says. Raises UsageError.
 
-    Every input of the model must be one of the card's.
+    Every input of the model must be one of the card's, or one of `besides`, which others fill.
     """
     known = {spec.ids, spec.mask, spec.positions, *spec.zeros} - {""}
-    ports = {each.name: each for each in model.inputs}
+    ports = {each.name: each for each in model.inputs if each.name not in besides}
     if spec.ids not in ports:
         names = ", ".join(one_line(each, 60) for each in ports) or "none"
         raise UsageError(
@@ -71,20 +71,20 @@ def longest(model: Model, spec: TextInput) -> int | None:
     return fixed
 
 
-def feeds_of(model: Model, spec: TextInput, counts: Sequence[int]) -> TextFeeds:
+def feeds_of(model: Model, spec: TextInput, counts: Sequence[int], besides: Collection[str] = ()) -> TextFeeds:
     """Feeds for texts of so many tokens each: as long as the model fixes, else as long as the longest of them.
 
     One length for all, so that each graph is compiled once. Raises UsageError.
     """
-    most = longest(model, spec)
-    ports = {each.name: each for each in model.inputs}
+    most = longest(model, spec, besides)
+    ports = {each.name: each for each in model.inputs if each.name not in besides}
     declared = ports[spec.ids].shape
     if declared is not None and isinstance(declared[1], int):
         length = declared[1]
     else:
         needed = -(-max(counts, default=1) // ROUNDED_TO) * ROUNDED_TO
         length = needed if most is None else min(most, needed)
-    return TextFeeds(spec=spec, ports=tuple(model.inputs), length=length)
+    return TextFeeds(spec=spec, ports=tuple(ports.values()), length=length)
 
 
 def checked(ids: Sequence[int], most: int | None, name: str) -> Sequence[int]:

@@ -10,7 +10,7 @@ import fakes
 import numpy as np
 import pytest
 from conftest import CACHE, ROOT, Conform, Done
-from told_samples import BANDS, HOP, N_FFT, RATE, SPEECH, copier, recordings, save_wave, sound, speaker
+from told_samples import BANDS, HOP, N_FFT, RATE, SPEECH, copier, led, recordings, save_wave, sound, speaker
 
 from sysnoise_conform.cli import invoke
 from sysnoise_conform.noise.audio import FrontEnd, front_end, log_mel
@@ -102,6 +102,29 @@ def test_a_text_is_held_against_its_recording(conform: Conform, tmp_path: Path) 
     assert cells(found)["stft_padding", "constant", "exact"]["value"] == pytest.approx(noisy, rel=1e-4)
 
 
+def test_a_model_that_is_led_along_the_recording_is_judged_as_far_as_it_reads(
+    conform: Conform, tmp_path: Path
+) -> None:
+    """It reads 8 frames of each: one recording is longer, one shorter."""
+    sounds = [sound(0.09, 1), sound(0.04, 2)]
+    for at, each in enumerate([*sounds, sound(0.05, 3)]):
+        save_wave(tmp_path / "data" / "wavs" / f"{at}.wav", each)
+    (tmp_path / "data" / "metadata.csv").write_text("0|abc\n1|de\n2|too long\n")
+
+    found = report(conform(*asked(
+        led(tmp_path / "led.onnx", frames=8), tmp_path / "data", "--combine", "none", "--on-bad", "skip",
+        noise="stft_window=hamming-periodic,precision=fp16", backends="ort",
+    )))  # fmt: skip
+
+    assert "has 8 tokens, and the model reads 3" in json.dumps(found["problems"])
+    assert sorted(len(log_mel(each, BASE)) for each in sounds) == [6, 12]
+    assert found["baseline"]["mel_mse"] == pytest.approx(0.01, rel=1e-4)
+    assert found["baseline"]["duration_off"] == 0
+    noisy = front_end(BASE, {"stft_window": "hamming-periodic"})  # changes what the model is fed
+    wanted = np.mean([np.mean((log_mel(e, noisy)[:8] + 0.1 - log_mel(e, BASE)[:8]) ** 2) for e in sounds])
+    assert cells(found)["stft_window", "hamming-periodic", "ort"]["value"] == pytest.approx(wanted, rel=1e-3)
+
+
 def test_numbers_that_are_none_are_as_far_off_as_can_be(conform: Conform, tmp_path: Path) -> None:
     recordings(tmp_path / "data")
 
@@ -141,6 +164,7 @@ def test_int8_is_calibrated_on_what_is_not_judged(conform: Conform, tmp_path: Pa
         ("task = 'speak'\n[speech]\nreads = 'mel'\nmel = 'said'\nhigh = 90000\n", "half the rate"),
         ("task = 'speak'\n[speech]\nreads = 'mel'\nmel = 'said'\nfloor = 0\n", "positive"),
         ("task = 'speak'\n[speech]\nreads = 'mel'\ninput = 'y'\nmel = 'said'\nrate = 8000\n", "fill one input"),
+        ("task = 'speak'\n[speech]\nreads = 'mel'\nalong = 'mel'\nmel = 'said'\n", "along = mel is wrong"),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused_in_one_line(
