@@ -23,6 +23,7 @@ import memory
 import minilm
 import noise_bootstrap
 import noise_kills
+import noise_matrices
 import noise_memory
 import noise_plan
 import paper_tables
@@ -38,8 +39,8 @@ from sysnoise_conform.runner.provenance import processor, usable_cores, versions
 
 BENCHMARKS = (
     against_polygraphy, against_bare_script, against_reduce, by_size, memory, startup, golden_speed, profile_run,
-    noise_plan, noise_memory, noise_kills, noise_bootstrap, presets, precision_accuracy, precision_outcomes,
-    minilm, paper_tables,
+    noise_matrices, noise_plan, noise_memory, noise_kills, noise_bootstrap, presets, precision_accuracy,
+    precision_outcomes, minilm, paper_tables,
 )  # fmt: skip
 _TARGETED = re.compile(r"\| ≤ .* \| (yes|\*\*no\*\*) \|$")
 SHOWN_VERSIONS = ("onnxruntime", "torch", "onnx", "numpy", "polars")
