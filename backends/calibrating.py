@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,15 @@ from sysnoise_conform.printable import one_line
 
 @dataclass(frozen=True)
 class Samples:
-    """Feeds to calibrate on, by ONNX name."""
+    """Feeds to calibrate on, by ONNX name, and a digest of their files."""
 
     feeds: tuple[Mapping[str, np.ndarray], ...]
+    sha256: str = ""
+
+    @property
+    def told(self) -> str:
+        """What a report says of them."""
+        return f"{len(self.feeds)} samples, sha256 {self.sha256[:12]}"
 
 
 def read_samples(
@@ -37,7 +44,7 @@ def read_samples(
     files = sorted(path.glob("*.npz")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
         raise BadInput(f"there is no .npz file at {one_line(place, 120)!r}", hint=f"say {form}")
-    feeds = []
+    feeds, digest = [], hashlib.sha256()
     for file in files:
         try:
             with np.load(file, allow_pickle=False) as arrays:
@@ -48,7 +55,8 @@ def read_samples(
                 hint="write it with numpy.savez, one array for each input of the model",
             ) from error
         _check(feeds[-1], shapes, f"calibration file {one_line(file.name, 80)!r}")
-    return Samples(tuple(feeds))
+        digest.update(file.read_bytes())
+    return Samples(tuple(feeds), digest.hexdigest())
 
 
 def _check(sample: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], what: str) -> None:

@@ -76,7 +76,9 @@ class OpenVINO:
             )
         try:
             model = core.read_model(str(build.model))
-            model = _quantised(model, build) if build.options.get("hint") == openvino_quantise.HINT else model
+            calibrated: dict[str, str] = {}
+            if build.options.get("hint") == openvino_quantise.HINT:
+                model, calibrated["calibration"] = _quantised(model, build)
             _tap(model, build.taps)
         except ConformError:
             raise
@@ -92,7 +94,7 @@ class OpenVINO:
         effective = Effective(
             device=device,
             precision=shares.text or _word(compiled.get_property("INFERENCE_PRECISION_HINT")),
-            options=options | shares.told,
+            options=options | shares.told | calibrated,
             shares=shares.fields(),
         )
 
@@ -195,11 +197,12 @@ def _compile_pinned(core: Any, model: Any, device: str, build: Build) -> tuple[A
     )
 
 
-def _quantised(model: Any, build: Build) -> Any:
+def _quantised(model: Any, build: Build) -> tuple[Any, str]:
+    """The model in NNCF's integers, and what a report says of the samples."""
     if build.format != "onnx":
         raise Unsupported("a deployed .xml has its precision already", stage="compile", hint="leave +hint=int8 away")
     samples = read_samples("openvino", openvino_quantise.HINT, build.options.get("calibration"), build.shapes)
-    return openvino_quantise.quantised(model, samples)
+    return openvino_quantise.quantised(model, samples), samples.told
 
 
 def _own_type(model: Any) -> str:

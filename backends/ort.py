@@ -110,8 +110,10 @@ class OnnxRuntime:
         if optimised is not None:
             shares = ort_readback.shares(optimised, build.model, build.shapes)
             precision = _told(shares, precision)
-        elif device in ("cuda", "tensorrt") and build.precision in ("auto", "tf32") and precision == "fp32":
-            precision = "fp32 with TF32 allowed"
+        elif device != "cpu":  # its own kernels, or an engine: ONNX Runtime tells nothing of what they compute in
+            precision = f"not read back from {provider}; the graph declares {model.precision}"
+            if device in ("cuda", "tensorrt") and build.precision in ("auto", "tf32") and model.precision == "fp32":
+                precision += ", TF32 allowed"
         threads = build.threads or "runtime's choice"
         effective = Effective(
             device=device,

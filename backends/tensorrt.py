@@ -28,7 +28,7 @@ class TensorRT:
     name: ClassVar[str] = "trt"
     capabilities: ClassVar[Capabilities] = Capabilities(
         about="NVIDIA TensorRT, strongly typed, TF32 off",
-        extra="trt",
+        extra="rtx",
         devices=("0",),
         options=(
             Option("hint", "a builder flag that lets TensorRT 10 choose types; 11 and RTX have none", ("fp16", "bf16")),

@@ -66,7 +66,7 @@ def load() -> Any:
         return trt
     raise BackendUnavailable(
         "; ".join(reasons) or "TensorRT is not installed",
-        hint="on a machine with an NVIDIA GPU: pip install tensorrt-cu13 (or tensorrt-rtx)",
+        hint="on a machine with an NVIDIA GPU: pip install tensorrt-cu13, or RTX: pip install 'sysnoise-conform[rtx]'",
     )
 
 

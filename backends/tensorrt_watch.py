@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ _TYPES = {
     "bfloat16": "bf16", "bf16": "bf16", "half": "fp16", "fp16": "fp16", "float16": "fp16", "int8": "int8", "fp8": "fp8",
     "float": "fp32", "fp32": "fp32",
 }  # fmt: skip
+_PRODUCTS = re.compile("conv|gemm|matrix|matmul", re.IGNORECASE)
 _COPIES = ("Reformat", "NoOp", "Constant", "Shuffle", "Signal", "Wait")  # layers that compute nothing
 
 
@@ -91,7 +93,12 @@ def layer_outputs(told: str) -> tuple[str, ...] | None:
 
 
 def _precision(layer: Mapping[str, Any]) -> str | None:
-    """The type that the layer writes; integer kernels that write floats are told by what they read."""
+    """The type that the layer writes; products of 8 bits that write floats are told by what they read."""
+    read = [_type(each) for each in layer.get("Inputs", []) if isinstance(each, Mapping)]
+    if _PRODUCTS.search(str(layer.get("LayerType", ""))):
+        narrow = next((word for word in read if word in ("int8", "fp8")), None)
+        if narrow is not None:
+            return narrow
     for side in ("Outputs", "Inputs"):
         words = [_type(each) for each in layer.get(side, []) if isinstance(each, Mapping)]
         narrow = next((word for word in words if word is not None), None)

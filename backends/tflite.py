@@ -102,7 +102,7 @@ class _FromOnnx:
             return dict(_recast(loaded.converted, loaded.interpreter))
         kinds = sorted({np.dtype(each["dtype"]).name for each in loaded.interpreter.get_input_details()})
         facts: dict[str, Any] = {"hint": self._hint, "inputs": ", ".join(kinds)}
-        return {**facts, "calibration_samples": len(self._samples.feeds)} if self._samples.feeds else facts
+        return {**facts, "calibration": self._samples.told} if self._samples.feeds else facts
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
         """Run once, after converting for these shapes where they are new. Every array is a copy."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
 
-from sysnoise_conform.errors import ConformError
+from sysnoise_conform.errors import BadInput, ConformError
 from sysnoise_conform.printable import one_line
 
 _BLOCK = 1 << 20  # bytes that are copied at a time
@@ -126,3 +126,14 @@ def _reason(err: OSError) -> str:
         errno.ENXIO: "it is a socket or a pipe without a writer",
     }
     return words.get(err.errno or 0) or one_line(err.strerror or err, 120)
+
+
+def content(path: Path | None) -> str:
+    """The SHA-256 of a file's content; of one that can't be read why, which is told where it is used."""
+    if path is None:
+        return ""
+    try:
+        with open_regular(path, what="the file", error=BadInput) as stream:
+            return digest_stream(stream)
+    except (BadInput, OSError) as err:
+        return f"unreadable: {err}"

@@ -79,6 +79,7 @@ def test_its_own_integers_are_nncfs_and_read_back(tmp_path: Path) -> None:
     assert 1e-5 < np.abs(got["y"] - exact).max() < 3e-2
     assert got["c"].shape == (1, 8, 8, 8)  # inner tensors have their names still
     assert session.effective.options["hint"] == "int8"
+    assert str(session.effective.options["calibration"]).startswith("1 samples, sha256 ")
     assert session.effective.shares["flops"]["int8"] > 0.9
 
 

@@ -10,7 +10,8 @@ from graphs import build_of, graph, ramp
 from ml_dtypes import bfloat16
 from onnx import helper, numpy_helper
 
-from sysnoise_conform.backends.ort import OnnxRuntime
+from sysnoise_conform.backend import Build
+from sysnoise_conform.backends.ort import OnnxRuntime, _provider_options
 from sysnoise_conform.errors import BackendUnavailable, Unsupported
 
 pytest.importorskip("onnxruntime")
@@ -77,6 +78,12 @@ def test_tf32_is_refused_where_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="in TF32 on CUDA alone, not on cpu") as caught:
         OnnxRuntime().compile(build_of(RELU, tmp_path, precision="tf32"))
     assert "torch:tf32" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [(None, "0"), ("fp16", "0"), ("tf32", "1"), ("auto", None)])
+def test_cuda_multiplies_in_tf32_where_that_is_asked_for_alone(precision: str | None, tf32: str | None) -> None:
+    options = _provider_options("cuda", "1", Build(model=Path("any.onnx"), precision=precision))
+    assert options == {"device_id": "1"} | ({} if tf32 is None else {"use_tf32": tf32})
 
 
 @pytest.mark.parametrize("level", ["disable", "basic", "extended", "all"])

@@ -5,6 +5,7 @@ The real library is in test_backend_tensorrt_build.py, as far as it goes without
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,23 @@ def test_a_senseless_number_of_rebuilds_is_refused(trt: Any, tmp_path: Path, tex
 def test_every_layer_of_the_engine_is_listed_with_its_precision(trt: Any, tmp_path: Path) -> None:
     options = TensorRT().compile(build_of(DENSE, tmp_path, {"x": ramp(2, 3)})).effective.options
     assert options["layers"] == ["Mul: gemm, fp32", "Add: gemm, fp32", "Tanh: gemm, fp32", "Sub: gemm, fp32"]
+
+
+def test_products_of_8_bits_that_write_floats_are_integers_and_what_only_reads_codes_is_not(
+    trt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def layer(kind: str, reads: str, writes: str) -> dict[str, Any]:
+        return {"Name": kind, "LayerType": kind, "Inputs": [{"Name": "i", "Format/Datatype": reads}],
+                "Outputs": [{"Name": "o", "Format/Datatype": writes}]}  # fmt: skip
+
+    table = [
+        layer("CaskConvolution", "Int8", "Float"), layer("CaskGemmMatrixMultiply", "Int8", "Int8"),
+        layer("PointWiseV2", "Int8", "Float"), layer("CaskConvolution", "Float", "Float"),
+    ]  # fmt: skip
+    told = json.dumps({"Layers": table, "Bindings": []})
+    monkeypatch.setattr(trt.Inspector, "get_engine_information", lambda *_: told)
+    effective = TensorRT().compile(build_of(DENSE, tmp_path, {"x": ramp(2, 3)})).effective
+    assert effective.shares["layers"] == {"int8": 0.5, "fp32": 0.5}
 
 
 @pytest.mark.parametrize(

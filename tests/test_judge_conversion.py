@@ -16,7 +16,7 @@ from sysnoise_conform.judge.computed import kept, not_integers, off_precision, p
 from sysnoise_conform.judge.conversion import in_steps, keeps_more
 from sysnoise_conform.judge.policy import Policy, parse_policy
 from sysnoise_conform.judge.sentences import size_of
-from sysnoise_conform.outcome import Floor, Measured, Result, TensorDiff
+from sysnoise_conform.outcome import Floor, Measured, Result, RuntimeFacts, TensorDiff
 from sysnoise_conform.report import Report
 from sysnoise_conform.store import GoldenTensor
 
@@ -213,13 +213,15 @@ def test_an_output_out_of_integers_may_be_off_by_one_step_here_and_there() -> No
     assert not in_steps(replace(off(1, 1), nan_mismatch=1), steps, 0.01)
 
 
-def in_own_integers(policy: Policy | None = None, *outputs: TensorDiff, variant: str = "x+hint=int8") -> VariantVerdict:
+def in_own_integers(
+    policy: Policy | None = None, *outputs: TensorDiff, variant: str = "x+hint=int8", ran: RuntimeFacts | None = None
+) -> VariantVerdict:
     """The verdict on a runtime that made integers of the float model by itself."""
     report, _ = converted()
     plain, _ = report.results
     assert isinstance(plain.outcome, Measured)
     made = replace(plain.outcome, outputs=outputs or (diff(NAME, rel=0.04, floor=1e-7),),
-                   runtime=runtime(precision="int8"))
+                   runtime=ran or runtime(precision="int8"))
     other = Result(variant=variant, outcome=made)
     return judge(Report(report.header, (other,), report.footer), policy or Policy()).variants[0]
 
@@ -243,6 +245,26 @@ def test_a_limit_of_the_policy_judges_the_whole_error_of_a_runtimes_own_integers
     assert "floor unit" not in within.sentence
     assert (beyond.verdict, beyond.exit_code, beyond.owners) == (Verdict.FAIL, 1, ("implementation",))
     assert "is 0.04 of its values (SQNR 28.0 dB) off in all (+hint=int8; limit 0.03)" in beyond.sentence
+
+
+@pytest.mark.parametrize("knob", ["int8", "int16x8", "dynamic_int8"])
+def test_a_knob_that_asks_for_integers_and_gets_floats_fails_whatever_the_numbers_say(knob: str) -> None:
+    lax = parse_policy("max_design_rel_l2 = 0.5")
+    floats = in_own_integers(lax, variant=f"x+hint={knob}", ran=runtime(precision="fp32"))
+
+    assert (floats.verdict, floats.exit_code, floats.owners) == (Verdict.FAIL, 1, ("implementation",))
+    assert f"+hint={knob} asks for integers and got fp32: " in floats.sentence
+    # Weights in integers are computed in floats; who reports nothing has claimed nothing.
+    for variant, said in (("x+hint=weights_int8", "fp32 (int8 weights)"), (f"x+hint={knob}", "not reported by it")):
+        assert in_own_integers(lax, variant=variant, ran=runtime(precision=said)).verdict is Verdict.PASS
+
+
+def test_how_far_builds_of_one_engine_differ_is_told_beside_the_verdict() -> None:
+    facts = replace(runtime(precision="int8"), options={"rebuilds": 3, "rebuild_spread": {"y": 0.0021, "z": 1e-7}})
+
+    found = in_own_integers(parse_policy("max_design_rel_l2 = 0.5"), ran=facts)
+
+    assert "3 builds of the same graph differ by up to 0.0021 of the values of 'y'" in found.sentence
 
 
 def test_what_is_no_rounding_fails_in_integers_of_a_runtimes_own_too() -> None:

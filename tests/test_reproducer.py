@@ -232,6 +232,14 @@ def test_the_options_of_the_variant_are_in_the_script(tmp_path: Path, variant: s
     assert not_there not in body
 
 
+def test_of_tensorrt_rtx_either_name_of_its_bindings_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FACTS, "trt", replace(FACTS["trt"], name="TensorRT-RTX", version="1.7.1"))
+    source = (write(pooling("trt"), tmp_path / "it") / "repro.py").read_text()
+    assert "import tensorrt_rtx as trt" in source
+    assert "import tensorrt_rtx_bindings as trt" in source
+    ast.parse(source)
+
+
 @pytest.mark.parametrize(
     ("variant", "words"),
     [

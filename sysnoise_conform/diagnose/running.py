@@ -174,16 +174,22 @@ def _sides(made: Plain) -> tuple[tuple[str, Mapping[str, Arrays]], tuple[str, Ma
     return ("in", made.inputs), ("out", made.expected)
 
 
+def _trt_import(subject: Subject) -> list[str]:
+    if "RTX" not in subject.runtime.name:
+        return ["import tensorrt as trt"]
+    # The public index has its bindings under a name of their own.
+    return ["try:", "    import tensorrt_rtx as trt", "except ImportError:", "    import tensorrt_rtx_bindings as trt"]
+
+
 def _trt(made: Plain, subject: Subject) -> list[str]:
     number = re.sub("[^0-9]", "", subject.variant.device or "") or "0"
-    module = "tensorrt_rtx" if "RTX" in subject.runtime.name else "tensorrt"
     flag = (subject.variant.option("hint") or "").upper()
     typed = "0" if flag else "1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)"
     pinned = subject.variant.precision not in ("auto", "tf32")
     return [
         "import ctypes",
-        f"import {module} as trt",
-        f'print("{module}", trt.__version__)',
+        *_trt_import(subject),
+        "print(trt.__name__, trt.__version__)",
         'cuda, context, device = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p(), ctypes.c_int()',
         f"if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), {number}):",
         '    raise RuntimeError("no NVIDIA GPU or no driver")',

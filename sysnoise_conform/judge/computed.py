@@ -175,6 +175,31 @@ def own_integers(variant: str) -> str:
     return "".join(f"+{name}={one_line(value, 40)}" for name, value in knobs.items() if "int" in value)
 
 
+def builds_apart(runtime: RuntimeFacts) -> str:
+    """How far engines of separate builds of the same graph differ (`+rebuilds=3`): what no verdict is finer than."""
+    spread = runtime.options.get("rebuild_spread")
+    if not isinstance(spread, Mapping) or not spread:
+        return ""
+    try:
+        worst, much = max(((name, float(each)) for name, each in spread.items()), key=lambda each: each[1])
+    except (TypeError, ValueError):  # a report that somebody has edited
+        return ""
+    count = one_line(runtime.options.get("rebuilds", "several"), 10)
+    return f"{count} builds of the same graph differ by up to {much:.2g} of the values of {one_line(repr(worst), 60)}"
+
+
+def own_as_floats(runtime: RuntimeFacts, variant: str) -> str:
+    """That a knob asks for integer arithmetic and floats are what was computed; else empty."""
+    knob = own_integers(variant)
+    if not knob or "weights" in knob:  # weights in integers are for storing
+        return ""
+    used = precisions(runtime)
+    if not used or any(each in ("int8", "int16") for each in used):
+        return ""
+    name, said = one_line(runtime.name, 40), one_line(runtime.effective_precision, 80)
+    return f"{knob} asks for integers and got {said}: {name} ran no layer in integers"
+
+
 def _asked(variant: str) -> Variant:
     """The variant of a report, which somebody may have edited: of a text that is none, its name alone."""
     try:

@@ -92,9 +92,9 @@ class _Case:
         return self._conclude(Verdict.PASS, 0, self._praise())
 
     def _floats(self) -> str:
-        """That the converted graph asks for integers, and the runtime computed floats."""
+        """That integers were asked for, by the converted graph or by a knob, and the runtime computed floats."""
         if not self.graph.converted:
-            return ""
+            return computed.own_as_floats(self.measured.runtime, self.name)
         least = self.gate.policy.min_int8_operations
         return computed.not_integers(self.measured.runtime, self.name, self.graph.declared, least)
 
@@ -308,6 +308,7 @@ class _Case:
     def _caveats(self) -> list[str]:
         runtime = self.measured.runtime
         said = [
+            computed.builds_apart(runtime),
             computed.kept(runtime)
             or computed.off_precision(runtime, self.graph.own, self.name, deployed=self.graph.deployed),
             computed.partly(runtime, self.graph.declared) if not self._floats() else "",

@@ -11,7 +11,7 @@ from sysnoise_conform.card import ImageInput
 from sysnoise_conform.datasets import DataSet, Picture
 from sysnoise_conform.datasets.facts import Problems, pictures_below
 from sysnoise_conform.errors import BadInput, UsageError
-from sysnoise_conform.files import read_regular
+from sysnoise_conform.files import content, read_regular
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import numpy_type
 from sysnoise_conform.inputs import Samples
@@ -89,7 +89,7 @@ def of_pictures(paths: Sequence[Path], port: Port, spec: ImageInput, fixed: Fixe
 
     return Held(
         names=tuple(each.name for each in paths), told=counted(len(paths), "picture") if paths else "",
-        identity=tuple(f"{each.name}\0{each.stat().st_size}" for each in paths), make=make,
+        identity=tuple(f"{each.name}\0{content(each)}" for each in paths), make=make,
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from sysnoise_conform.matrix.seats import Seats
 from sysnoise_conform.matrix.singles import Singles, singles, touches_graphs
 from sysnoise_conform.matrix.subject import TOLD, MatrixCase, Subject, of_pictures, of_texts_or_sounds
 from sysnoise_conform.noise import AXES, precision
+from sysnoise_conform.noise.geometry import POLICY
 from sysnoise_conform.pictures import elsewhere
 from sysnoise_conform.printable import one_line
 from sysnoise_conform.runner import provenance
@@ -179,9 +180,11 @@ def _together(
         engine.run(new, journal, None, progress)
 
     for variant in case.variants:
+        # What becomes of a picture's ratio moves all that is in it: no drop of another noise is told on top of that.
         alone = [
             each for each in singles
             if each.variant == variant and len(each.levels) == 1 and each not in known and failure(engine, each) is None
+            and each.levels[0][0] != POLICY.name
         ]  # fmt: skip
         worst = worst_levels([(each, judge.delta(each, chosen_on)) for each in alone])
         levels = in_order({axis: level for axis, (level, _) in worst.items()})

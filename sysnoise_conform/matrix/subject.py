@@ -12,6 +12,7 @@ from sysnoise_conform.card import Card, ImageInput
 from sysnoise_conform.case import Limits
 from sysnoise_conform.datasets import OnBad, Problem, read_data
 from sysnoise_conform.errors import UsageError
+from sysnoise_conform.files import content
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.inputs.images import fixed_size, image_port
 from sysnoise_conform.matrix import batches, calibrated
@@ -139,7 +140,10 @@ def of_pictures(case: MatrixCase, card: Card, model: Model, task: str, out: Path
         noun="picture", ports=(port,), problems=data.problems,
         identity=(
             "" if hook is None else hook.sha256,
-            *(f"{each.name}\0{each.path.stat().st_size}\0{each.label}\0{each.id}" for each in data.pictures),
+            *(
+                f"{each.name}\0{content(each.path)}\0{each.label}\0{each.id}\0{content(each.mask)}"
+                for each in data.pictures
+            ),
             repr(data.annotations),
             *([f"batch {case.batch}"] if case.batch > 1 else []),
         ),

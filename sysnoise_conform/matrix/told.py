@@ -14,6 +14,7 @@ from sysnoise_conform.datasets import OnBad
 from sysnoise_conform.datasets.questions import read_questions
 from sysnoise_conform.datasets.recordings import read_recordings
 from sysnoise_conform.errors import UsageError
+from sysnoise_conform.files import content
 from sysnoise_conform.graph.intake import Model
 from sysnoise_conform.noise.audio import front_end, log_mel, of_card
 from sysnoise_conform.precision.calibration import DEFAULT_SAMPLES
@@ -105,7 +106,7 @@ def _sounds(
         return log_mel(sound, front_end(base, levels))
 
     told = Speech(card, data, tokens, features, model, on_bad=given.on_bad)
-    files = (f"{each.name}\0{each.path.stat().st_size}\0{each.text}" for each in data.recordings)
+    files = (f"{each.name}\0{content(each.path)}\0{each.text}" for each in data.recordings)
     return Telling(told=told, layout=data.layout, identity=("" if tokens is None else tokens.identity, *files))
 
 

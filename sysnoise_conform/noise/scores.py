@@ -11,6 +11,7 @@ ARITHMETIC = Axis(
     name="output_arithmetic",
     stage="output",
     about="the arithmetic of what follows the graph: exp, sigmoid, tanh, softmax before the answer is looked for",
+    tasks=("classify", "detect"),  # of maps the largest raw score is the answer, and nothing is computed
     levels=(
         identity("the largest raw score; exp and sigmoid in float32"),
         Level(name="softmax-fp32", about="softmax in float32 first", imitates="post-processing on the host"),

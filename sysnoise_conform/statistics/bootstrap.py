@@ -16,6 +16,9 @@ import numpy as np
 LEAST_CHUNK, CHUNK_ELEMENTS = 32, 250_000  # replicates at once: many of few pictures
 MOST_THREADS = 8
 RESAMPLES = 2000
+# A p of no replicate among 2,000 is 1/2,001, which a correction for a hundred cells makes no evidence of anything. So
+# where none shows the contrary there are more of them, as far as the pictures' number leaves them cheap.
+MOST_RESAMPLES, RESAMPLED = 20_000, 4_000_000  # replicates; replicates x pictures
 
 Figure = Callable[[np.ndarray], np.ndarray]  # times of each picture (replicates, pictures) -> figures (replicates,)
 
@@ -62,6 +65,19 @@ def replicates(figure: Figure, pictures: int, *, seed: int, count: int = RESAMPL
         return np.empty(0)
     with ThreadPoolExecutor(max_workers=min(MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:
         return np.concatenate(list(pool.map(figure, resamples(pictures, seed=seed, count=count))))
+
+
+def sure(arms: Callable[[int], tuple[np.ndarray, np.ndarray]], pictures: int) -> tuple[Resampled, float]:
+    """The drop in RESAMPLES replicates, and its p: of more of them where not one shows no drop.
+
+    `arms` makes so many replicates of the base and of the other, of one seed: more of them begin with the fewer.
+    """
+    found = paired(*arms(RESAMPLES))
+    more = min(MOST_RESAMPLES, RESAMPLED // max(1, pictures))
+    finite = found.drops[np.isfinite(found.drops)]
+    if more <= RESAMPLES or not finite.size or np.count_nonzero(finite <= 0):
+        return found, found.p()
+    return found, paired(*arms(more)).p()
 
 
 def paired(base: np.ndarray, other: np.ndarray) -> Resampled:

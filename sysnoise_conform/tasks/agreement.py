@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sysnoise_conform.statistics.bootstrap import paired, replicates
+from sysnoise_conform.statistics.bootstrap import replicates, sure
 from sysnoise_conform.tasks.evaluation import Comparison, resampled_gate
 
 
@@ -22,12 +22,15 @@ def compared(
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray((times @ same) / (times @ of))
 
-    shares = replicates(drawn, len(same), seed=seed)
-    found = paired(np.ones_like(shares), shares)
+    def arms(count: int) -> tuple[np.ndarray, np.ndarray]:
+        shares = replicates(drawn, len(same), seed=seed, count=count)
+        return np.ones_like(shares), shares
+
+    found, p = sure(arms, len(same))
     other = share(same, of)
     # The baseline agrees with itself whatever the picture: a gain is at most what is missing.
     gate = resampled_gate(found, base=1.0, other=other, n=len(same), margin=margin, gain=1 - other)
     return Comparison(
-        delta=gate.delta, interval=gate.interval, p=found.p(), lost=lost, won=won, changed=changed, verdict=gate.word,
+        delta=gate.delta, interval=gate.interval, p=p, lost=lost, won=won, changed=changed, verdict=gate.word,
         images_to_decide=gate.needed(),
     )  # fmt: skip

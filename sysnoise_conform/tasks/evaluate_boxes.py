@@ -13,7 +13,7 @@ from sysnoise_conform.datasets.coco import sticks_out
 from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.statistics.bootstrap import paired, replicates
+from sysnoise_conform.statistics.bootstrap import replicates, sure
 from sysnoise_conform.tasks.agreement import compared, share
 from sysnoise_conform.tasks.average_precision import Matches, match
 from sysnoise_conform.tasks.boxes import Boxes, as_coco, on_picture
@@ -38,7 +38,7 @@ class Detections:
             self._boxes.setdefault(each["image_id"], []).append(each["bbox"])
         self._shown = SHOWN_SCORE if card.threshold is None else card.threshold
         self._matches = lru_cache(maxsize=4)(self._matched)
-        self._replicates = lru_cache(maxsize=4)(self._replicated)
+        self._replicates = lru_cache(maxsize=8)(self._replicated)
 
     def result(
         self, at: int, outputs: Mapping[str, np.ndarray], placement: Placement, size: tuple[int, int], how: Decoding
@@ -108,12 +108,14 @@ class Detections:
             same, of = self._partners(base, other)
             return compared(same, of, lost=lost, won=won, changed=changed, margin=margin, seed=seed)
         first, second = self._of(base, pictures), self._of(other, pictures)
-        arms = (self._replicates(_Same(each), tuple(pictures), seed) for each in (base, other))
-        found = paired(*arms)
+        at, one, two = tuple(pictures), _Same(base), _Same(other)
+        found, p = sure(
+            lambda count: (self._replicates(one, at, seed, count), self._replicates(two, at, seed, count)), len(at)
+        )
         before, after = (each.figures()["mAP"] for each in (first, second))
         gate = resampled_gate(found, base=before, other=after, n=len(pictures), margin=margin)
         return Comparison(
-            delta=gate.delta, interval=gate.interval, p=found.p(), lost=lost, won=won, changed=changed,
+            delta=gate.delta, interval=gate.interval, p=p, lost=lost, won=won, changed=changed,
             verdict=gate.word, images_to_decide=gate.needed(),
         )  # fmt: skip
 
@@ -149,9 +151,9 @@ class Detections:
     def _of(self, results: Sequence[Result], pictures: Sequence[int]) -> Matches:
         return self._matches(_Same(results), tuple(pictures))
 
-    def _replicated(self, results: _Same, pictures: tuple[int, ...], seed: int) -> np.ndarray:
+    def _replicated(self, results: _Same, pictures: tuple[int, ...], seed: int, count: int) -> np.ndarray:
         matches = self._matches(results, pictures)
-        return replicates(lambda times: matches.precision(times).mean(axis=1), len(pictures), seed=seed)
+        return replicates(lambda times: matches.precision(times).mean(axis=1), len(pictures), seed=seed, count=count)
 
     def _matched(self, results: _Same, pictures: tuple[int, ...]) -> Matches:
         ids = [self._data.pictures[at].id or 0 for at in pictures]

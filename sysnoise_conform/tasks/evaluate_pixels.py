@@ -12,7 +12,7 @@ from sysnoise_conform.datasets.masks import UNSCORED, read_mask
 from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.pictures.place import Placement
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.statistics.bootstrap import paired, replicates
+from sysnoise_conform.statistics.bootstrap import replicates, sure
 from sysnoise_conform.tasks.decoding import Decoding
 from sysnoise_conform.tasks.detectors import first_or_last
 from sysnoise_conform.tasks.evaluation import Comparison, Result, Shown, resampled_gate
@@ -73,16 +73,18 @@ class Pixels:
     ) -> Comparison:
         """Paired bootstrap over pictures; `lost` and `won` count pictures whose accuracy fell or rose visibly."""
         first, second = (np.stack([each["confusion"] for each in side]) for side in (base, other))
-        arms = (
-            replicates(lambda times, side=side: _mean_iou(np.tensordot(times, side, 1)), len(pictures), seed=seed)  # type: ignore[misc]
-            for side in (first, second)
-        )
-        found = paired(*arms)
+
+        def arm(side: np.ndarray, count: int) -> np.ndarray:
+            return replicates(
+                lambda times: _mean_iou(np.tensordot(times, side, 1)), len(pictures), seed=seed, count=count
+            )
+
+        found, p = sure(lambda count: (arm(first, count), arm(second, count)), len(pictures))
         before, after = (float(_mean_iou(each.sum(0)[None])[0]) for each in (first, second))
         fell = np.array([_accuracy(a) - _accuracy(b) for a, b in zip(first, second, strict=True)])
         gate = resampled_gate(found, base=before, other=after, n=len(pictures), margin=margin)
         return Comparison(
-            delta=gate.delta, interval=gate.interval, p=found.p(), lost=int(np.count_nonzero(fell > CHANGED)),
+            delta=gate.delta, interval=gate.interval, p=p, lost=int(np.count_nonzero(fell > CHANGED)),
             won=int(np.count_nonzero(fell < -CHANGED)), changed=int(np.count_nonzero(np.abs(fell) > CHANGED)),
             verdict=gate.word, images_to_decide=gate.needed(),
         )  # fmt: skip

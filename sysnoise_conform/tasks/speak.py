@@ -18,7 +18,7 @@ from sysnoise_conform.errors import BadInput, UsageError
 from sysnoise_conform.graph.intake import Model, Port
 from sysnoise_conform.graph.shapes import describe, numpy_type
 from sysnoise_conform.printable import one_line
-from sysnoise_conform.statistics.bootstrap import paired, replicates
+from sysnoise_conform.statistics.bootstrap import replicates, sure
 from sysnoise_conform.statistics.gate import CONFIDENCE
 from sysnoise_conform.statistics.unseen import with_unseen
 from sysnoise_conform.tasks.evaluation import Comparison, Gate, Result, Shown
@@ -140,8 +140,11 @@ class Speech:
             with np.errstate(invalid="ignore"):
                 return np.asarray((times @ (after - before)) / n)
 
-        errors = replicates(drawn, n, seed=seed)
-        found = paired(errors, np.zeros_like(errors))
+        def arms(count: int) -> tuple[np.ndarray, np.ndarray]:
+            errors = replicates(drawn, n, seed=seed, count=count)
+            return errors, np.zeros_like(errors)
+
+        found, p = sure(arms, n)
         delta = float(np.mean(after - before)) if n else 0.0
         # An error has no bound: a sound that was not heard may be as far off as the worst that was.
         worst = float(max(before.max(), after.max())) if n else 0.0
@@ -151,7 +154,7 @@ class Speech:
         gate = Gate(delta=delta, interval=interval, spread=found.spread(), n=n, margin=margin, figure=worst or 1.0)
         worse = after > before + AUDIBLE
         return Comparison(
-            delta=delta, interval=interval, p=found.p(), lost=int(worse.sum()),
+            delta=delta, interval=interval, p=p, lost=int(worse.sum()),
             won=int((after < before - AUDIBLE).sum()),
             changed=sum(self.differs(at, a, b) for at, a, b in zip(pictures, base, other, strict=True)),
             verdict=gate.word, images_to_decide=gate.needed(),

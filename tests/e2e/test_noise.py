@@ -435,8 +435,16 @@ def test_the_journal_of_another_model_card_or_data_is_refused(
     onnx.save(model, there.model)
     not_mine()
     there.model.write_bytes(kept)
-    picture(there.data / "00.jpg", COLOURS[1], size=(48, 40))
+    path = there.data / "00.jpg"
+    first = path.read_bytes()
+    picture(path, COLOURS[1], size=(48, 40))
     not_mine()
+    changed = bytearray(first)
+    changed[-9] ^= 1  # of the same size and name
+    path.write_bytes(changed)
+    not_mine()
+    path.write_bytes(first)
+    assert conform(*asked(there, "--margin", "50", "--resume")).code == 0
 
 
 def test_a_folder_that_holds_another_ones_file_is_left_alone(conform: Conform, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sysnoise_conform.statistics.bootstrap import paired, replicates, resamples
+from sysnoise_conform.statistics.bootstrap import RESAMPLES, paired, replicates, resamples, sure
 from sysnoise_conform.statistics.gate import holm, non_inferior
 from sysnoise_conform.statistics.paired import drop_interval, images_to_decide, images_to_detect, mcnemar
 
@@ -77,3 +77,23 @@ def test_the_bootstrap_of_a_mean_is_its_standard_error() -> None:
     assert low < drop.mean() < high
     nothing = replicates(lambda t: t @ base, 0, seed=0)
     assert paired(nothing, nothing).interval(0.9) == (-np.inf, np.inf)
+
+
+def test_where_no_replicate_shows_the_contrary_more_of_them_tell_how_sure_that_is() -> None:
+    """Else the least p is 1 / 2,001, and no correction for a hundred cells and more leaves any evidence."""
+    rng = np.random.default_rng(4)
+    lost, mixed = rng.normal(1.0, 0.3, 60), rng.normal(0.0, 1.0, 60)
+
+    def of(drops: np.ndarray, pictures: int) -> tuple[np.ndarray, float]:
+        def arms(count: int) -> tuple[np.ndarray, np.ndarray]:
+            found = replicates(lambda times: times @ drops / len(drops), len(drops), seed=1, count=count)
+            return found, np.zeros_like(found)
+
+        found, p = sure(arms, pictures)
+        return found.drops, p
+
+    drops, p = of(lost, 60)
+    assert (len(drops), p) == (RESAMPLES, pytest.approx(1 / 20_001))
+    assert of(lost, 2_000)[1] == pytest.approx(1 / 2_001)  # so many pictures are dear
+    drops, p = of(mixed, 60)
+    assert p == paired(drops, np.zeros_like(drops)).p() > 0.01
